@@ -1,0 +1,93 @@
+"""Number formats: how many bits a weight, an activation and an output take, and which peak rate applies.
+
+Scale overheads are those of the formats' definitions: OCP Microscaling Formats (MX) v1.0 section 5
+(one 8-bit scale per 32 elements), NVFP4 (one FP8 scale per 16 elements), DeepSeek-V3 technical report
+section 3.3.2 (FP32 scales per 128x128 weight block and per 1x128 activation tile), GPTQ/AWQ with groups of
+128 (one FP16 scale and one 4-bit zero point per group).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foundation.errors import UnknownNameError
+
+
+@dataclass(frozen=True, slots=True)
+class NumberFormat:
+    """One number format as a user names it.
+
+    Bits are per element, scale factors included. `math` names the peak rate of a device that applies.
+    """
+
+    name: str
+    math: str
+    weight_bits: float
+    activation_bits: float
+    output_bits: float
+
+
+def _plain(name: str, bits: float, math: str = "", output_bits: float | None = None) -> NumberFormat:
+    return NumberFormat(name, math or name, bits, bits, bits if output_bits is None else output_bits)
+
+
+_GROUP_128 = 20 / 128  # FP16 scale + 4-bit zero point per 128 weights
+
+FORMATS: dict[str, NumberFormat] = {
+    f.name: f
+    for f in (
+        _plain("fp64", 64),
+        _plain("fp32", 32),
+        _plain("tf32", 32),
+        _plain("bf16", 16),
+        _plain("fp16", 16),
+        _plain("fp8", 8, output_bits=16),
+        NumberFormat("fp8_block", "fp8", 8 + 32 / 128**2, 8 + 32 / 128, 16),
+        _plain("int8", 8),
+        _plain("int4", 4),
+        NumberFormat("w8a16", "bf16", 8 + 16 / 128, 16, 16),
+        NumberFormat("w4a16", "bf16", 4 + _GROUP_128, 16, 16),
+        NumberFormat("w4a8", "int8", 4 + _GROUP_128, 8, 16),
+        NumberFormat("w4afp8", "fp8", 4 + _GROUP_128, 8, 16),
+        NumberFormat("nvfp4", "fp4", 4 + 8 / 16, 4 + 8 / 16, 16),
+        NumberFormat("mxfp4", "fp4", 4 + 8 / 32, 4 + 8 / 32, 16),
+        NumberFormat("mxfp8", "fp8", 8 + 8 / 32, 8 + 8 / 32, 16),
+        NumberFormat("w4a16_mxfp4", "bf16", 4 + 8 / 32, 16, 16),
+        NumberFormat("w4a8_mxfp4_mxfp8", "fp8", 4 + 8 / 32, 8 + 8 / 32, 16),
+    )
+}
+
+ALIASES: dict[str, str] = {
+    "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "half": "fp16", "float64": "fp64",
+    "int8_wo": "w8a16", "int4_wo": "w4a16", "w4afp8": "w4afp8", "w8a8": "int8", "fp4": "nvfp4",
+    "float8": "fp8", "float8_e4m3fn": "fp8", "fp8_e4m3": "fp8",
+}  # fmt: skip
+
+FORMAT_NAMES: tuple[str, ...] = tuple(FORMATS)
+FORMAT_CODES: dict[str, int] = {name: code for code, name in enumerate(FORMAT_NAMES)}
+
+MATH_FALLBACK: dict[str, tuple[str, ...]] = {
+    "fp64": (),
+    "fp32": ("fp64",),
+    "tf32": ("fp32",),
+    "bf16": ("fp16", "tf32", "fp32"),
+    "fp16": ("bf16", "tf32", "fp32"),
+    "fp8": ("bf16", "fp16", "fp32"),
+    "int8": ("fp16", "bf16", "fp32"),
+    "int4": ("int8", "fp16", "bf16", "fp32"),
+    "fp4": ("fp8", "bf16", "fp16", "fp32"),
+}
+"""Where a device has no unit for a format, the operands are widened to the first of these that it has."""
+
+
+def number_format(name: str) -> NumberFormat:
+    """Return the format named `name` (aliases such as `bfloat16` resolve).
+
+    Raises:
+        UnknownNameError: no such format.
+    """
+    key = name.strip().lower()
+    key = ALIASES.get(key, key)
+    if key not in FORMATS:
+        raise UnknownNameError("number format", name, FORMATS, "`archcast devices NAME` lists what a device has.")
+    return FORMATS[key]

@@ -1,0 +1,226 @@
+"""The workload graph: operators with shapes and formats, repeated blocks kept as one block and a count.
+
+Sizes are those of the whole model on one device; `workloads.lowering` divides them under a mapping. A size may be a
+number or an array of shape (S,): the graph then stands for S scenarios (batch sizes, context lengths) at once, and
+lowering yields operators x scenarios rows without a Python loop over scenarios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from foundation.errors import BadValueError, UnknownNameError
+from foundation.formats import number_format
+from workloads.table import OPS, Array, OpTable
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+Size = float | int | Array
+Shard = Literal["", "column", "row", "heads", "experts", "vocab", "logits", "hidden"]
+"""How tensor parallelism divides an operator: "" replicated; `column` output features; `row` input features, then an
+all-reduce; `heads`; `experts`; `vocab` embedding rows, then an all-reduce; `logits` output features, then an
+all-gather; `hidden` the columns of a pointwise operator."""
+
+BLOCK_INPUT = ""
+"""The name under which an operator reads what flows into its block."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a block.
+
+    Attributes:
+        shape: numeric columns of `OpTable` (and `phase`, `kind` by name).
+        inputs: operators of the same block that it reads; `BLOCK_INPUT` is what enters the block.
+        parameters: stored elements (0 for a tied weight), of which `active_parameters` work for one token.
+        state_elements: elements kept between steps (KV cache, recurrent state) at the request's final length, in
+            `state_dtype`, divisible over at most `state_shards` tensor-parallel ranks.
+        trainable: False for frozen parameters (LoRA bases): no weight gradient, no optimizer state.
+        fused: computed inside its producer's kernel: no launch, no traffic of its own.
+    """
+
+    name: str
+    op: str
+    shape: Mapping[str, Any]
+    dtype: str = "bf16"
+    kv_dtype: str = ""
+    inputs: tuple[str, ...] = (BLOCK_INPUT,)
+    parameters: float = 0.0
+    active_parameters: float | None = None
+    state_elements: Size = 0.0
+    state_dtype: str = ""
+    state_shards: float = 1.0
+    shard: Shard = ""
+    trainable: bool = True
+    fused: bool = False
+
+    def __post_init__(self) -> None:
+        if self.op not in OPS:
+            raise UnknownNameError("operator", self.op, OPS)
+        number_format(self.dtype)
+
+    @property
+    def parameter_bytes(self) -> float:
+        return self.parameters * number_format(self.dtype).weight_bits / 8
+
+
+@dataclass(frozen=True)
+class Block:
+    """Operators in dependency order, run `count` times one after the other; the last operator's output leaves it.
+
+    `shared`: the repeats use one set of parameters (recursion, weight sharing).
+    """
+
+    name: str
+    operators: tuple[Operator, ...]
+    count: int = 1
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise BadValueError(f"Block '{self.name}' has count {self.count}; it must be at least 1.")
+        seen: set[str] = {BLOCK_INPUT}
+        for operator in self.operators:
+            for source in operator.inputs:
+                if source not in seen:
+                    raise UnknownNameError(f"input of operator '{operator.name}' in block '{self.name}',", source, seen)
+            if operator.name in seen:
+                raise BadValueError(f"Block '{self.name}' has two operators named '{operator.name}'.")
+            seen.add(operator.name)
+
+    @property
+    def copies(self) -> int:
+        """How many sets of parameters the block stores."""
+        return 1 if self.shared else self.count
+
+
+@dataclass(frozen=True)
+class WorkloadGraph:
+    """Blocks run one after the other; the output of one flows into the next.
+
+    `boundary_elements` is what crosses from block to block (what pipeline parallelism must send).
+    """
+
+    name: str
+    blocks: tuple[Block, ...]
+    boundary_elements: Size = 0.0
+
+    @property
+    def parameters(self) -> float:
+        """Stored parameters (elements)."""
+        return sum(o.parameters * b.copies for b in self.blocks for o in b.operators)
+
+    @property
+    def active_parameters(self) -> float:
+        """Parameters that work for one token (all but the experts not chosen)."""
+        return sum(
+            (o.parameters if o.active_parameters is None else o.active_parameters) * b.copies
+            for b in self.blocks
+            for o in b.operators
+        )
+
+    def macs(self) -> float:
+        """Multiply-accumulates of one pass (first scenario)."""
+        from workloads.lowering import lower
+        from workloads.work import count_work
+
+        lowered = lower((Pass("forward", self),))
+        macs = np.broadcast_to(count_work(lowered.table).macs, lowered.table.rows) * lowered.table["count"]
+        return float(macs[lowered.scenario == 0].sum())
+
+    def unrolled(self) -> WorkloadGraph:
+        """Return the same graph with every repeat written out as a block of its own (unless it shares parameters)."""
+        blocks = [
+            replace(block, name=f"{block.name}.{i}", count=1)
+            for block in self.blocks
+            for i in range(block.count)
+            if not block.shared
+        ]
+        shared = [block for block in self.blocks if block.shared]
+        return self if shared else replace(self, blocks=tuple(blocks))
+
+    def to_networkx(self, *, unroll: bool = False) -> nx.DiGraph:
+        """Return a DiGraph: a node `block/operator` with the operator's fields, an edge for each input."""
+        import networkx as nx
+
+        graph = nx.DiGraph(name=self.name)
+        entry: str | None = None
+        for block in (self.unrolled() if unroll else self).blocks:
+            for o in block.operators:
+                node = f"{block.name}/{o.name}"
+                graph.add_node(node, op=o.op, dtype=o.dtype, count=block.count, parameters=o.parameters, **dict(o.shape))
+                for source in o.inputs:
+                    origin = f"{block.name}/{source}" if source != BLOCK_INPUT else entry
+                    if origin is not None:
+                        graph.add_edge(origin, node)
+            if block.operators:
+                entry = f"{block.name}/{block.operators[-1].name}"
+        return graph
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run over a graph (prefill, one decode step, forward, backward, optimizer), done `times` times.
+
+    `times` is a number or shape (S,), one a scenario.
+    """
+
+    name: str
+    graph: WorkloadGraph
+    times: Size = 1.0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one request (a batch) makes a device do: passes in order, and how to read their sum.
+
+    `tokens_out` is generated tokens per sequence (0: not a generator), `scenarios` how many requests it stands for;
+    row scenario s of a pass belongs to request `owner[s]` (decode steps of several lengths belong to one request).
+    """
+
+    name: str
+    passes: tuple[Pass, ...]
+    batch: Size = 1
+    tokens_in: Size = 0
+    tokens_out: Size = 0
+    requests: int = 1
+    owners: Mapping[str, Array] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def graph(self) -> WorkloadGraph:
+        """The graph that stands for the model (that of the first pass)."""
+        return self.passes[0].graph
+
+
+def ordered(operators: Sequence[Operator], *, where: str = "the graph") -> tuple[Operator, ...]:
+    """Return operators so that each stands after its inputs (stable).
+
+    Raises:
+        BadValueError: they form a cycle (the message names it).
+        UnknownNameError: an input that no operator produces.
+    """
+    by_name = {o.name: o for o in operators}
+    for o in operators:
+        for source in o.inputs:
+            if source != BLOCK_INPUT and source not in by_name:
+                raise UnknownNameError(f"input of operator '{o.name}' in {where},", source, by_name)
+    sorter = TopologicalSorter({o.name: [s for s in o.inputs if s != BLOCK_INPUT] for o in operators})
+    try:
+        return tuple(by_name[name] for name in sorter.static_order())
+    except CycleError as error:
+        cycle = " -> ".join(error.args[1])
+        raise BadValueError(f"The operators of {where} form a cycle: {cycle}. A workload graph has none.") from None
+
+
+def as_table(operators: Sequence[Operator]) -> OpTable:
+    """Return operators as rows, one scenario each, for counting work outside a mapping."""
+    from workloads.lowering import lower
+
+    return lower((Pass("forward", WorkloadGraph("operators", (Block("block", tuple(operators)),))),)).table

@@ -1,0 +1,194 @@
+"""Lowering: passes over workload graphs become the `OpTable` of what one device executes under a mapping.
+
+Tensor parallelism follows Megatron-LM (Shoeybi et al. 2019, section 3): column-parallel, then row-parallel with one
+all-reduce; attention by heads. Experts are spread over `ep` ranks with an all-to-all before and after. Pipeline
+stages run one after the other for one batch, with a send between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from foundation.errors import MappingError
+from workloads.graph import Operator, Pass, Size
+from workloads.mapping import ONE_DEVICE, Mapping
+from workloads.table import CATEGORIES, DEFAULTS, Array, OpTable, category_code
+from workloads.work import OUTPUT_BYTES
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An `OpTable` and where each row came from.
+
+    All arrays have shape (rows,): `pass_index`, `block_index` and `operator_index` into passes, blocks and that
+    block's lowered operators, `scenario` into the scenarios of that pass. `table["count"]` is how often the row runs
+    in all: block count x pass times. `operators[p][b]` are the operators after sharding, collectives included.
+    """
+
+    table: OpTable
+    pass_index: Array
+    block_index: Array
+    operator_index: Array
+    scenario: Array
+    operators: tuple[tuple[tuple[Operator, ...], ...], ...]
+
+
+def lower(passes: Iterable[Pass], mapping: Mapping = ONE_DEVICE) -> Lowered:
+    """Return the rows that one device executes.
+
+    Raises:
+        MappingError: a parallel size that the graph cannot have.
+    """
+    rows: list[tuple[Operator, dict[str, Any], Array, tuple[int, int, int]]] = []
+    sharded: list[tuple[tuple[Operator, ...], ...]] = []
+    for p, run in enumerate(passes):
+        blocks = []
+        for b, block in enumerate(run.graph.blocks):
+            local = tuple(part for o in block.operators for part in shard(o, mapping))
+            blocks.append(local)
+            for i, o in enumerate(local):
+                if not o.fused:
+                    rows.append((o, dict(o.shape), np.asarray(block.count * np.asarray(run.times, float)), (p, b, i)))
+        if mapping.pp > 1:
+            send = _stage_send(run, mapping)
+            blocks.append((send,))
+            times = np.asarray((mapping.pp - 1) * np.asarray(run.times, float))
+            rows.append((send, dict(send.shape), times, (p, len(blocks) - 1, 0)))
+        sharded.append(tuple(blocks))
+    return _assemble(rows, tuple(sharded))
+
+
+def _assemble(
+    rows: list[tuple[Operator, dict[str, Any], Array, tuple[int, int, int]]],
+    operators: tuple[tuple[tuple[Operator, ...], ...], ...],
+) -> Lowered:
+    """Stack operators x scenarios, operator-major, with one numpy call a column."""
+    numeric = sorted({key for _, shape, _, _ in rows for key in shape if key in DEFAULTS})
+    widths = np.array([_width(shape, times) for _, shape, times, _ in rows], dtype=np.intp)
+    spread = np.repeat(np.arange(len(rows)), widths)
+    columns: dict[str, Array] = {}
+    for key in [*numeric, "count"]:
+        values = [times if key == "count" else shape.get(key, DEFAULTS[key]) for _, shape, times, _ in rows]
+        columns[key] = _stack(values, widths)
+    for key in CATEGORIES:
+        codes = np.array([_code(key, o, shape) for o, shape, _, _ in rows], dtype=np.int16)
+        columns[key] = codes[spread]
+    where = np.array([place for *_, place in rows], dtype=np.intp).reshape(-1, 3)[spread]
+    scenario = np.arange(len(spread)) - np.repeat(np.cumsum(widths) - widths, widths)
+    labels = tuple(o.name for (o, *_), width in zip(rows, widths, strict=True) for _ in range(width))
+    table = OpTable(len(spread), columns, labels)
+    return Lowered(table, where[:, 0], where[:, 1], where[:, 2], scenario, operators)
+
+
+def _width(shape: dict[str, Any], times: Array) -> int:
+    sizes = {np.size(v) for v in shape.values() if np.ndim(v)} | ({times.size} if times.ndim else set())
+    return max(sizes, default=1)
+
+
+def _stack(values: list[Any], widths: Array) -> Array:
+    if all(np.ndim(v) == 0 for v in values):
+        return np.repeat(np.array(values, dtype=np.float64), widths)
+    return np.concatenate([np.broadcast_to(np.asarray(v, dtype=np.float64), w) for v, w in zip(values, widths, strict=True)])
+
+
+def _code(category: str, o: Operator, shape: dict[str, Any]) -> int:
+    if category == "op":
+        return category_code("op", o.op)
+    if category == "dtype":
+        return category_code("dtype", o.dtype)
+    if category == "kv_dtype":
+        return category_code("kv_dtype", o.kv_dtype or o.dtype)
+    return category_code(category, shape.get(category, ""))
+
+
+def shard(o: Operator, mapping: Mapping) -> list[Operator]:
+    """Return what one rank runs in place of `o`, collectives included; the last one bears `o`'s name."""
+    if o.shard == "experts":
+        return _shard_experts(o, mapping)
+    tp = mapping.tp
+    if tp == 1 or not o.shard:
+        return [o]
+    shape, local = dict(o.shape), o.parameters / tp
+    if o.shard in ("column", "logits", "row"):
+        key = "k" if o.shard == "row" else "n"
+        shape[key] = _split(shape[key], tp)
+    elif o.shard == "heads":
+        shape.update(_split_heads(o, tp))
+    elif o.shard == "hidden":
+        shape["hidden"] = _split(shape["hidden"], tp)
+    part = replace(o, shape=shape, parameters=local, active_parameters=_share(o.active_parameters, tp))
+    part = replace(part, state_elements=o.state_elements / max(1.0, min(tp, o.state_shards)))
+    if o.shard not in ("row", "vocab", "logits"):
+        return [part]
+    kind = "all_gather" if o.shard == "logits" else "all_reduce"
+    return [replace(part, name=f"{o.name}.{o.shard}"), _collective(o, kind, tp, _output_bytes(o), f"{o.name}.{o.shard}")]
+
+
+def _split(size: Size, parts: int) -> Size:
+    return np.ceil(np.asarray(size) / parts) if np.ndim(size) else float(-(-int(size) // parts))  # type: ignore[arg-type]
+
+
+def _share(count: float | None, parts: float) -> float | None:
+    return None if count is None else count / parts
+
+
+def _split_heads(o: Operator, tp: int) -> dict[str, Size]:
+    heads, kv_heads = float(o.shape["heads"]), float(o.shape.get("kv_heads", 0) or o.shape["heads"])
+    if heads % tp:
+        near = [d for d in range(1, int(heads) + 1) if heads % d == 0]
+        raise MappingError(f"tp={tp} does not divide the {heads:g} heads of '{o.name}'; it can be one of {near}.")
+    if max(kv_heads, tp) % min(kv_heads, tp):
+        raise MappingError(f"tp={tp} neither divides nor is a multiple of the {kv_heads:g} key-value heads of '{o.name}'.")
+    return {"heads": heads / tp, "kv_heads": max(1.0, kv_heads / tp)}
+
+
+def _shard_experts(o: Operator, mapping: Mapping) -> list[Operator]:
+    """Grouped GEMM of the routed experts: sizes stay global, `tp` and `ep` columns divide them."""
+    experts = float(o.shape["experts"])
+    if experts % mapping.ep:
+        raise MappingError(f"ep={mapping.ep} does not divide the {experts:g} experts of '{o.name}'.")
+    ranks = mapping.tp * mapping.dp
+    if ranks == 1:
+        return [o]
+    shape = dict(o.shape) | {"tp": float(mapping.expert_tp), "ep": float(mapping.ep)}
+    part = replace(o, shape=shape, parameters=o.parameters / ranks, active_parameters=_share(o.active_parameters, ranks))
+    hidden_bytes = np.asarray(o.shape["hidden"], float) * _element_bytes(o)
+    if mapping.ep == 1:
+        part = replace(part, name=f"{o.name}.row")
+        return [part, _collective(o, "all_reduce", mapping.expert_tp, o.shape["tokens"] * hidden_bytes, part.name)]
+    routed = o.shape["tokens"] / mapping.ep * np.minimum(o.shape["topk"], mapping.ep) * hidden_bytes
+    dispatch = replace(_collective(o, "all_to_all", mapping.ep, routed, ""), name=f"{o.name}.dispatch", inputs=o.inputs)
+    compute = replace(part, name=f"{o.name}.experts", inputs=(dispatch.name,))
+    parts = [dispatch, compute]
+    if mapping.expert_tp > 1:
+        parts.append(replace(_collective(o, "all_reduce", mapping.expert_tp, routed, compute.name), name=f"{o.name}.row"))
+    return [*parts, _collective(o, "all_to_all", mapping.ep, routed, parts[-1].name)]
+
+
+def _collective(o: Operator, kind: str, ranks: int, size_bytes: Any, after: str) -> Operator:
+    shape = {"kind": kind, "bytes": size_bytes, "ranks": float(ranks)}
+    if "phase" in o.shape:
+        shape["phase"] = o.shape["phase"]
+    return Operator(o.name, "collective", shape, dtype=o.dtype, inputs=(after,))
+
+
+def _element_bytes(o: Operator) -> float:
+    return float(OUTPUT_BYTES[category_code("dtype", o.dtype)])
+
+
+def _output_bytes(o: Operator) -> Any:
+    rows, columns = ("m", "n") if o.op == "gemm" else ("rows", "hidden")
+    return o.shape[rows] * np.asarray(o.shape[columns] * np.asarray(o.shape.get("batch", 1)), float) * _element_bytes(o)
+
+
+def _stage_send(run: Pass, mapping: Mapping) -> Operator:
+    last = run.graph.blocks[-1].operators[-1]
+    size = np.asarray(run.graph.boundary_elements, float) * _element_bytes(last)
+    shape = {"kind": "send_recv", "bytes": size, "ranks": 2.0}
+    if "phase" in last.shape:
+        shape["phase"] = last.shape["phase"]
+    return Operator("stage.send", "collective", shape, dtype=last.dtype)

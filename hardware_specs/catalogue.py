@@ -1,0 +1,114 @@
+"""Names to descriptions: the built-in catalogue (compiled to SI, `compiled.json`) and users' own YAML files.
+
+A catalogue name needs neither pint nor a YAML parser; both are imported only when a file is read.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from foundation.errors import UnknownNameError
+from hardware_specs.figures import Sourced
+from hardware_specs.schema import DeviceSpec
+from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
+
+COMPILED = Path(__file__).with_name("compiled.json")
+
+Model = TypeVar("Model", bound=Sourced)
+
+
+@cache
+def _compiled() -> dict[str, Any]:
+    tables: dict[str, Any] = json.loads(COMPILED.read_text(encoding="utf-8"))
+    return tables
+
+
+def device_ids() -> list[str]:
+    """Return the ids of all devices of the catalogue, sorted."""
+    return list(_compiled()["devices"])
+
+
+def link_ids() -> list[str]:
+    """Return the ids of all links of the catalogue, sorted."""
+    return list(_compiled()["links"])
+
+
+def node_ids() -> list[str]:
+    """Return the ids of all nodes of the catalogue, sorted."""
+    return list(_compiled()["nodes"])
+
+
+def cluster_ids() -> list[str]:
+    """Return the ids of all clusters of the catalogue, sorted."""
+    return list(_compiled()["clusters"])
+
+
+def load_device(name_or_path: str | Path) -> DeviceSpec:
+    """Return a device by its catalogue id, an alias, or the path of a YAML file.
+
+    Raises:
+        UnknownNameError: no such name; the three nearest are named.
+        BadFileError: the file cannot be used; file, line and key are named.
+    """
+    return _load(name_or_path, DeviceSpec, "device", _compiled()["aliases"])
+
+
+def load_link(name_or_path: str | Path) -> LinkSpec:
+    """Return a link by its catalogue id or the path of a YAML file. Raises as `load_device`."""
+    return _load(name_or_path, LinkSpec, "link", {})
+
+
+def load_node(name_or_path: str | Path) -> NodeSpec:
+    """Return a node by its catalogue id or the path of a YAML file. Raises as `load_device`.
+
+    Where the file names its device or link by a path, that path resolves relative to the file.
+    """
+    node = _load(name_or_path, NodeSpec, "node", {})
+    return node.model_copy(update=_resolved(name_or_path, device=node.device, intra_link=node.intra_link))
+
+
+def load_cluster(name_or_path: str | Path) -> ClusterSpec:
+    """Return a cluster by its catalogue id or the path of a YAML file. Raises and resolves as `load_node`."""
+    cluster = _load(name_or_path, ClusterSpec, "cluster", {})
+    return cluster.model_copy(update=_resolved(name_or_path, node=cluster.node, inter_link=cluster.inter_link))
+
+
+def node_of(device_id: str) -> NodeSpec | None:
+    """Return the catalogue's node of a device (the one with most devices, then the first id), or None."""
+    device = _compiled()["aliases"].get(_plain(device_id), _plain(device_id))
+    found = [(-entry["count"], name) for name, entry in _compiled()["nodes"].items() if entry["device"] == device]
+    return load_node(min(found)[1]) if found else None
+
+
+def is_path(name_or_path: str | Path) -> bool:
+    """Tell whether a user means a file: a `Path`, a name with a folder, or one that ends in .yaml or .yml."""
+    if isinstance(name_or_path, Path):
+        return True
+    return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path or "\\" in name_or_path
+
+
+def _load(name_or_path: str | Path, model: type[Model], kind: str, aliases: dict[str, str]) -> Model:
+    if is_path(name_or_path):
+        from hardware_specs.reader import read_file
+
+        return read_file(name_or_path, model)
+    table = _compiled()[f"{kind}s"]
+    name = _plain(str(name_or_path))
+    name = aliases.get(name, name)
+    if name not in table:
+        hint = f"A path to a YAML file that describes a {kind} works too."
+        raise UnknownNameError(kind, str(name_or_path), [*table, *aliases], hint)
+    return model.model_validate(table[name])
+
+
+def _resolved(origin: str | Path, **references: str) -> dict[str, str]:
+    """Return those references that are paths, made relative to the folder of the file that names them."""
+    folder = Path(origin).parent
+    return {key: str(folder / text) for key, text in references.items() if is_path(origin) and is_path(text)}
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(" ", "-")

@@ -1,0 +1,89 @@
+"""Compile the YAML catalogue to `compiled.json`: `python -m hardware_specs.compile` (after any change of the YAML)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import BadFileError
+from hardware_specs.catalogue import COMPILED
+from hardware_specs.figures import Sourced
+from hardware_specs.reader import read_file
+from hardware_specs.schema import DeviceSpec
+from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
+
+FOLDER = Path(__file__).with_name("catalogue")
+
+_KINDS: dict[str, type[Sourced]] = {
+    "devices": DeviceSpec,
+    "links": LinkSpec,
+    "nodes": NodeSpec,
+    "clusters": ClusterSpec,
+}
+
+_REFERENCES = (
+    ("nodes", "device", "devices"),
+    ("nodes", "intra_link", "links"),
+    ("clusters", "node", "nodes"),
+    ("clusters", "inter_link", "links"),
+)
+
+
+def compile_catalogue(folder: Path = FOLDER) -> dict[str, Any]:
+    """Return the whole catalogue in SI, sorted, as `compiled.json` holds it.
+
+    Raises:
+        BadFileError: a file cannot be used, its id differs from its name, or it refers to what is absent.
+    """
+    tables: dict[str, Any] = {kind: _read_kind(folder / kind, model) for kind, model in _KINDS.items()}
+    _check_references(tables, folder)
+    tables["aliases"] = _aliases(tables["devices"], folder)
+    return tables
+
+
+def text_of(tables: dict[str, Any]) -> str:
+    """Return the one text that a catalogue compiles to."""
+    return json.dumps(tables, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _read_kind(folder: Path, model: type[Sourced]) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        spec = read_file(path, model)
+        if spec.id != path.stem:
+            raise BadFileError(path, f"the id '{spec.id}' differs from the file's name.", key="id")
+        entries[spec.id] = spec.model_dump(mode="json", exclude_defaults=True)
+    return entries
+
+
+def _check_references(tables: dict[str, Any], folder: Path) -> None:
+    wanted = [
+        (kind, name, field, entry[field], target)
+        for kind, field, target in _REFERENCES
+        for name, entry in tables[kind].items()
+    ]
+    for name, entry in tables["devices"].items():
+        wanted += [("devices", name, "links", port["link"], "links") for port in entry.get("links", ())]
+    for kind, name, field, reference, target in wanted:
+        if reference not in tables[target]:
+            raise BadFileError(folder / kind / f"{name}.yaml", f"'{reference}' is not among the {target}.", key=field)
+
+
+def _aliases(devices: dict[str, Any], folder: Path) -> dict[str, str]:
+    aliases: dict[str, str] = {}
+    for name, entry in devices.items():
+        for alias in entry.get("aliases", ()):
+            if alias in devices or alias in aliases:
+                raise BadFileError(folder / "devices" / f"{name}.yaml", f"'{alias}' is taken.", key="aliases")
+            aliases[alias] = name
+    return aliases
+
+
+def main() -> None:
+    """Write `compiled.json`."""
+    COMPILED.write_text(text_of(compile_catalogue()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -82,12 +82,13 @@ def parse_yaml(text: str, path: Path) -> YamlDocument:
     depth = 0
     try:
         for event in yaml.parse(text, Loader=loader):
+            line = event.start_mark.line + 1 if event.start_mark else None
             if isinstance(event, yaml.AliasEvent):
-                raise BadFileError(path, "YAML aliases are not accepted.", line=event.start_mark.line + 1, hint="Write the value out.")
+                raise BadFileError(path, "YAML aliases are not accepted.", line=line, hint="Write the value out.")
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
-                    raise BadFileError(path, f"nested deeper than {MAX_DEPTH} levels.", line=event.start_mark.line + 1)
+                    raise BadFileError(path, f"nested deeper than {MAX_DEPTH} levels.", line=line)
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
         root = yaml.compose(text, Loader=loader)

@@ -145,11 +145,11 @@ class WorkloadGraph:
         shared = [block for block in self.blocks if block.shared]
         return self if shared else replace(self, blocks=tuple(blocks))
 
-    def to_networkx(self, *, unroll: bool = False) -> nx.DiGraph:
+    def to_networkx(self, *, unroll: bool = False) -> nx.DiGraph[str]:
         """Return a DiGraph: a node `block/operator` with the operator's fields, an edge for each input."""
         import networkx as nx
 
-        graph = nx.DiGraph(name=self.name)
+        graph: nx.DiGraph[str] = nx.DiGraph(name=self.name)
         entry: str | None = None
         for block in (self.unrolled() if unroll else self).blocks:
             for o in block.operators:

@@ -37,13 +37,17 @@ class Lowered:
     operators: tuple[tuple[tuple[Operator, ...], ...], ...]
 
 
+_Row = tuple[Operator, dict[str, Any], Array, tuple[int, int, int]]
+"""An operator, its sizes, how often it runs, and its (pass, block, operator) place."""
+
+
 def lower(passes: Iterable[Pass], mapping: Mapping = ONE_DEVICE) -> Lowered:
     """Return the rows that one device executes.
 
     Raises:
         MappingError: a parallel size that the graph cannot have.
     """
-    rows: list[tuple[Operator, dict[str, Any], Array, tuple[int, int, int]]] = []
+    rows: list[_Row] = []
     sharded: list[tuple[tuple[Operator, ...], ...]] = []
     for p, run in enumerate(passes):
         blocks = []
@@ -63,12 +67,12 @@ def lower(passes: Iterable[Pass], mapping: Mapping = ONE_DEVICE) -> Lowered:
 
 
 def _assemble(
-    rows: list[tuple[Operator, dict[str, Any], Array, tuple[int, int, int]]],
+    rows: list[_Row],
     operators: tuple[tuple[tuple[Operator, ...], ...], ...],
 ) -> Lowered:
     """Stack operators x scenarios, operator-major, with one numpy call a column."""
     numeric = sorted({key for _, shape, _, _ in rows for key in shape if key in DEFAULTS})
-    widths = np.array([_width(shape, times) for _, shape, times, _ in rows], dtype=np.intp)
+    widths = _pass_widths(rows)
     spread = np.repeat(np.arange(len(rows)), widths)
     columns: dict[str, Array] = {}
     for key in [*numeric, "count"]:
@@ -84,9 +88,13 @@ def _assemble(
     return Lowered(table, where[:, 0], where[:, 1], where[:, 2], scenario, operators)
 
 
-def _width(shape: dict[str, Any], times: Array) -> int:
-    sizes = {np.size(v) for v in shape.values() if np.ndim(v)} | ({times.size} if times.ndim else set())
-    return max(sizes, default=1)
+def _pass_widths(rows: list[_Row]) -> Array:
+    """Return the number of scenarios of each row: all rows of a pass have as many as its widest size."""
+    widest: dict[int, int] = {}
+    for _, shape, times, (p, _, _) in rows:
+        sizes = [np.size(v) for v in shape.values() if np.ndim(v)] + ([times.size] if times.ndim else [])
+        widest[p] = max(widest.get(p, 1), *sizes, 1)
+    return np.array([widest[p] for *_, (p, _, _) in rows], dtype=np.intp)
 
 
 def _stack(values: list[Any], widths: Array) -> Array:
@@ -129,7 +137,7 @@ def shard(o: Operator, mapping: Mapping) -> list[Operator]:
 
 
 def _split(size: Size, parts: int) -> Size:
-    return np.ceil(np.asarray(size) / parts) if np.ndim(size) else float(-(-int(size) // parts))  # type: ignore[arg-type]
+    return np.ceil(np.asarray(size) / parts) if np.ndim(size) else float(-(-int(size) // parts))
 
 
 def _share(count: float | None, parts: float) -> float | None:

@@ -85,12 +85,15 @@ def count_work(table: OpTable) -> OpWork:
 
 
 def _work(
-    zero: Array | float = 0.0, *, matrix: Array | float = 0.0, vector: Array | float = 0.0,
+    *, matrix: Array | float = 0.0, vector: Array | float = 0.0,
     weights: Array | float = 0.0, reads: Array | float = 0.0, writes: Array | float = 0.0,
     link: Array | float = 0.0, view: tuple[Array, Array, Array, Array] | None = None,
 ) -> OpWork:  # fmt: skip
-    m, n, k, gemms = view if view is not None else (np.asarray(zero),) * 4
-    return OpWork(*(np.asarray(x, dtype=np.float64) for x in (matrix, vector, weights, reads, writes, link)), m, n, k, gemms)
+    m, n, k, gemms = view if view is not None else (np.zeros(()),) * 4
+    return OpWork(
+        np.asarray(matrix), np.asarray(vector), np.asarray(weights), np.asarray(reads), np.asarray(writes),
+        np.asarray(link), m, n, k, gemms,
+    )  # fmt: skip
 
 
 def _gemm(t: OpTable) -> OpWork:

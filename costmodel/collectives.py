@@ -1,0 +1,145 @@
+"""Time of collectives by alpha-beta over the topology: ring, tree, direct, all-to-all, hierarchical.
+
+Costs are those of Thakur, Rabenseifner and Gropp 2005 (Optimization of Collective Communication Operations in MPICH,
+sections 4.1 to 4.5) without the reduction arithmetic: alpha is the latency of one message, beta the time per byte.
+The library picks the fastest algorithm that the topology offers, so the least is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from foundation.errors import MappingError
+from hardware_specs import ClusterSpec, DeviceSpec, NodeSpec, load_link, load_node, node_of
+from workloads.table import KINDS, Array, OpTable
+
+ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, ALL_TO_ALL, SEND_RECV = range(1, 6)
+assert KINDS[ALL_REDUCE] == "all_reduce" and KINDS[SEND_RECV] == "send_recv"
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """What devices talk over. Rates are bytes per second that one device can send in one direction.
+
+    `local` is inside a node of `node_size` devices, `remote` between nodes. `switched` means that any device reaches
+    any other in one hop at full rate. Latencies and efficiencies are (value, lo, hi).
+    """
+
+    name: str
+    node_size: int
+    switched: bool
+    local_bytes_per_s: float
+    local_latency_s: tuple[float, float, float]
+    local_efficiency: tuple[float, float, float]
+    remote_bytes_per_s: float
+    remote_latency_s: tuple[float, float, float]
+    remote_efficiency: tuple[float, float, float]
+    energy_per_byte_j: tuple[float, float, float]
+    host_power_w: float = 0.0
+
+    def seconds(self, table: OpTable, part: int = 0) -> Array:
+        """Return the time of each collective row, shape (rows,); part 0 = value, 1 = lo, 2 = hi of the ranges."""
+        kind, ranks = table.full("kind"), np.maximum(table.full("ranks"), 1)
+        size = table.full("bytes")
+        inside = np.minimum(ranks, self.node_size)
+        nodes = np.ceil(ranks / self.node_size)
+        best = {0: 0, 1: 2, 2: 1}[part]  # a low time goes with a high efficiency
+        local = _Wire(self.local_latency_s[part], self.local_bytes_per_s * self.local_efficiency[best], self.switched)
+        remote = _Wire(self.remote_latency_s[part], self.remote_bytes_per_s * self.remote_efficiency[best], True)
+        time = _within(kind, inside, size, local)
+        wide = nodes > 1
+        if wide.any():
+            time = np.where(wide, _across(kind, inside, nodes, size, local, remote), time)
+        return np.asarray(np.where(ranks > 1, time, 0.0))
+
+
+@dataclass(frozen=True)
+class _Wire:
+    latency_s: float
+    bytes_per_s: float
+    switched: bool
+
+
+def _within(kind: Array, ranks: Array, size: Array, wire: _Wire) -> Array:
+    """Time inside one level of the fabric, shape of the inputs."""
+    alpha, beta = wire.latency_s, 1 / wire.bytes_per_s
+    part = (ranks - 1) / ranks
+    hops = np.ceil(np.log2(np.maximum(ranks, 1)))
+    ring_steps = ranks - 1
+    gather_ring = ring_steps * alpha + part * size * beta
+    gather_tree = hops * alpha + part * size * beta if wire.switched else gather_ring
+    gather = np.minimum(gather_ring, gather_tree)
+    reduce_ring = 2 * gather_ring
+    reduce_tree = 2 * hops * (alpha + size * beta) if not wire.switched else 2 * gather_tree
+    one_shot = alpha + ring_steps * size * beta  # everyone sends all it has to everyone: best for small buffers
+    reduce = np.minimum(np.minimum(reduce_ring, reduce_tree), one_shot)
+    exchange = (alpha if wire.switched else ring_steps * alpha) + part * size * beta * (1 if wire.switched else ranks / 4)
+    exchange = np.maximum(exchange, alpha + part * size * beta)
+    send = alpha + size * beta
+    table = np.stack(np.broadcast_arrays(0 * send, reduce, gather, gather, exchange, send))
+    return np.asarray(np.take_along_axis(table, kind[None].astype(np.intp), axis=0)[0])
+
+
+def _across(kind: Array, inside: Array, nodes: Array, size: Array, local: _Wire, remote: _Wire) -> Array:
+    """Hierarchical: reduce-scatter inside, all-reduce between nodes on 1/inside of it, all-gather inside."""
+    gathers = np.where(kind == ALL_REDUCE, ALL_GATHER, kind)
+    repeats = np.where(kind == ALL_REDUCE, 2.0, 1.0)
+    inner = repeats * _within(gathers, inside, size, local)
+    outer = _within(kind, nodes, size / inside, remote)
+    flat = remote.latency_s * np.log2(inside * nodes) + (nodes - 1) / nodes * size / remote.bytes_per_s
+    send = remote.latency_s + size / remote.bytes_per_s
+    time = np.where(kind == ALL_TO_ALL, np.maximum(inner, flat), inner + outer)
+    return np.asarray(np.where(kind == SEND_RECV, send, time))
+
+
+def fabric_of(spec: DeviceSpec, devices: int, cluster: ClusterSpec | None = None) -> Fabric | None:
+    """Return what `devices` of a kind talk over: the catalogue's node of that device, else the device's own links.
+
+    None where one device is asked for.
+
+    Raises:
+        MappingError: the device has no link to another.
+    """
+    if devices <= 1:
+        return None
+    node = load_node(cluster.node) if cluster else node_of(spec.id)
+    if node is None and not spec.links:
+        raise MappingError(f"{spec.id} has no link to other devices, so it cannot share a workload; use one device.")
+    network = load_link(cluster.inter_link if cluster else "infiniband-ndr")
+    ports = cluster.links_per_node / node.count / cluster.oversubscription.value if cluster and node else 1.0
+    remote_rate = network.bandwidth_bytes_per_s.value * ports
+    remote = (_triple(network.latency_s), _triple(network.efficiency))
+    if node is None:
+        return _bare(spec, devices, remote_rate, *remote)
+    link = load_link(node.intra_link)
+    return Fabric(
+        name=node.id, node_size=node.count, switched=node.topology == "switch",
+        local_bytes_per_s=node.intra_bandwidth_bytes_per_s.value, local_latency_s=_triple(link.latency_s),
+        local_efficiency=_triple(link.efficiency), remote_bytes_per_s=remote_rate, remote_latency_s=remote[0],
+        remote_efficiency=remote[1], energy_per_byte_j=_triple(link.energy_per_byte_j),
+        host_power_w=_host_power(node),
+    )  # fmt: skip
+
+
+def _bare(
+    spec: DeviceSpec, devices: int, remote_rate: float, latency: tuple[float, float, float], share: tuple[float, float, float]
+) -> Fabric:  # fmt: skip
+    """Devices in one box on their fastest link."""
+    ports = [(load_link(port.link), port.count) for port in spec.links]
+    link, count = max(ports, key=lambda pair: pair[0].bandwidth_bytes_per_s.value * pair[1])
+    return Fabric(
+        name=link.id, node_size=min(devices, 8), switched=False,
+        local_bytes_per_s=link.bandwidth_bytes_per_s.value * count, local_latency_s=_triple(link.latency_s),
+        local_efficiency=_triple(link.efficiency), remote_bytes_per_s=remote_rate, remote_latency_s=latency,
+        remote_efficiency=share, energy_per_byte_j=_triple(link.energy_per_byte_j),
+    )  # fmt: skip
+
+
+def _host_power(node: NodeSpec) -> float:
+    return node.host_power_w.value / node.count
+
+
+def _triple(figure: object) -> tuple[float, float, float]:
+    return (figure.value, figure.lo, figure.hi)  # type: ignore[attr-defined]

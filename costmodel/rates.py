@@ -1,0 +1,153 @@
+"""`Rates`: a device as the few numbers that the closed form needs, with their ranges, by number format.
+
+A `DeviceSpec` is for people; this is its compiled form. Each uncertain number is an array (value, lo, hi).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from foundation.errors import BadValueError, UnsupportedError
+from foundation.formats import FORMATS, MATH_FALLBACK
+from hardware_specs import ComputeUnit, DeviceSpec, Figure
+from workloads.table import Array
+
+Range = tuple[float, float, float]
+"""(value, lo, hi)."""
+
+DATAFLOWS: tuple[str, ...] = ("", "ws", "os", "is")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates of one device.
+
+    `peak_flop_per_s`, `vector_flop_per_s`, `matrix_energy_j`, `vector_energy_j` have one entry a number format (order
+    of `foundation.formats.FORMAT_NAMES`); the peak is NaN where the device cannot compute in a format even widened.
+    `widened` names the arithmetic used in place of a format's own. `cache_bytes` is the last on-chip level.
+    """
+
+    device: str
+    kind: str
+    units: int
+    tile: tuple[float, float, float]
+    array: tuple[int, int, int] | None
+    peak_flop_per_s: Array
+    vector_flop_per_s: Array
+    matrix_energy_j: Array
+    vector_energy_j: Array
+    widened: dict[str, str]
+    compute_efficiency: Range
+    memory_efficiency: Range
+    dram_bytes_per_s: float
+    cache_bytes: float
+    cache_bytes_per_s: float
+    dram_energy_j: Range
+    cache_energy_j: Range
+    launch_s: Range
+    idle_w: Range
+    limit_w: float
+    usable_bytes: float
+
+    def scaled(self, *, bandwidth: float = 1.0, peak: float = 1.0) -> Rates:
+        """Return the what-if device with its DRAM bandwidth and peak rates multiplied.
+
+        Raises:
+            BadValueError: a factor that is not above 0.
+        """
+        if not (bandwidth > 0 and peak > 0):
+            raise BadValueError(f"What-if factors must be above 0, not bandwidth={bandwidth}, peak={peak}.")
+        return replace(
+            self,
+            dram_bytes_per_s=self.dram_bytes_per_s * bandwidth,
+            peak_flop_per_s=self.peak_flop_per_s * peak,
+            vector_flop_per_s=self.vector_flop_per_s * peak,
+        )
+
+    def supports(self, dtype: str) -> bool:
+        """Say whether the device can compute in a format, at least widened."""
+        return bool(np.isfinite(self.peak_flop_per_s[list(FORMATS).index(dtype)]))
+
+    def digest(self) -> str:
+        """Return a hash of every number, so that an answer can be traced to the description it came from."""
+        import hashlib
+
+        parts: list[Any] = [v.tobytes() if isinstance(v, np.ndarray) else repr(v).encode() for v in vars(self).values()]
+        return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
+
+
+def _range(figure: Figure) -> Range:
+    return (figure.value, figure.lo, figure.hi)
+
+
+def compile_rates(spec: DeviceSpec) -> Rates:
+    """Return the rates of a device."""
+    matrix, vector = spec.unit("matrix"), spec.unit("vector")
+    widened: dict[str, str] = {}
+    peaks, vectors, matrix_j, vector_j = [], [], [], []
+    for name, fmt in FORMATS.items():
+        used = _math(matrix, fmt.math)
+        if used and used != fmt.math:
+            widened[name] = used
+        peaks.append(_peak(matrix, used) if used else np.nan)
+        matrix_j.append(_energy(matrix, used))
+        lane = _math(vector, "fp32" if fmt.math not in ("int8", "int4") else fmt.math) or _math(vector, fmt.math)
+        vectors.append(_peak(vector, lane) if lane else peaks[-1])
+        vector_j.append(_energy(vector, lane))
+    array, tile = matrix.array, matrix.tile
+    dram = spec.dram
+    inner = spec.memory[1] if len(spec.memory) > 1 else dram
+    return Rates(
+        device=spec.id, kind=spec.kind, units=matrix.count,
+        tile=(tile.m, tile.n, tile.k) if tile else (1, 1, 1),
+        array=(array.rows, array.cols, DATAFLOWS.index(array.dataflow)) if array else None,
+        peak_flop_per_s=np.array(peaks), vector_flop_per_s=np.array(vectors),
+        matrix_energy_j=np.array(matrix_j), vector_energy_j=np.array(vector_j), widened=widened,
+        compute_efficiency=_range(matrix.efficiency), memory_efficiency=_range(dram.efficiency),
+        dram_bytes_per_s=dram.bandwidth_bytes_per_s.value,
+        cache_bytes=max((m.usable_bytes for m in spec.memory[1:]), default=0.0),
+        cache_bytes_per_s=max(inner.bandwidth_bytes_per_s.value, dram.bandwidth_bytes_per_s.value),
+        dram_energy_j=_range(dram.energy_per_byte_j),
+        cache_energy_j=_range(inner.energy_per_byte_j) if inner is not dram else (0.0, 0.0, 0.0),
+        launch_s=_range(spec.launch_overhead_s), idle_w=_range(spec.power.idle_w), limit_w=spec.power.limit_w.value,
+        usable_bytes=dram.usable_bytes,
+    )  # fmt: skip
+
+
+def _math(unit: ComputeUnit, math: str) -> str:
+    """Return the arithmetic that a unit uses for a format's: its own, or the nearest wider one, or ''."""
+    peaks: dict[str, Figure] = {**unit.peak_flop_per_s}
+    return next((name for name in (math, *MATH_FALLBACK[math]) if name in peaks), "")
+
+
+def _peak(unit: ComputeUnit, math: str) -> float:
+    peaks: dict[str, Figure] = {**unit.peak_flop_per_s}
+    return peaks[math].value
+
+
+def _energy(unit: ComputeUnit, math: str) -> Range:
+    """Energy per FLOP; an arithmetic without a figure of its own scales with the peak from the dearest known one."""
+    known: dict[str, Figure] = {**unit.energy_per_flop_j}
+    if math in known:
+        return _range(known[math])
+    if not known or not math:
+        return (0.0, 0.0, 0.0)
+    peaks: dict[str, Figure] = {**unit.peak_flop_per_s}
+    near = min(known, key=lambda name: abs(np.log(peaks[name].value / peaks[math].value)))
+    factor = peaks[near].value / peaks[math].value
+    base = known[near]
+    return (base.value * factor, base.lo * factor / 2, base.hi * factor * 2)
+
+
+def require_format(rates: Rates, dtype: str) -> None:
+    """Refuse a format that the device cannot compute in, not even widened.
+
+    Raises:
+        UnsupportedError: names the formats that it can.
+    """
+    if not rates.supports(dtype):
+        able = [name for name in FORMATS if rates.supports(name)]
+        raise UnsupportedError(f"{rates.device} cannot compute in {dtype}, not even widened; it can in {', '.join(able)}.")

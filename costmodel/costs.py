@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -51,12 +52,13 @@ class OpCosts:
 
     def take(self, index: Array | slice) -> OpCosts:
         """Return the rows at `index`."""
-        return replace(self, **{name: getattr(self, name)[index] for name in COLUMNS})
+        columns: Any = {name: getattr(self, name)[index] for name in COLUMNS}
+        return replace(self, **columns)
 
     @staticmethod
     def empty(rows: int) -> OpCosts:
         """Return columns of NaN to be filled (bound and source 0)."""
-        numbers = {name: np.full(rows, np.nan) for name in NUMERIC}
+        numbers: Any = {name: np.full(rows, np.nan) for name in NUMERIC}
         return OpCosts(**numbers, bound=np.zeros(rows, dtype=np.int8), source=np.zeros(rows, dtype=np.int8))
 
     @staticmethod
@@ -64,7 +66,8 @@ class OpCosts:
         """Return the rows of all parts, one after the other (they must rest on the same kind of interval)."""
         all_parts = list(parts)
         first = all_parts[0]
-        return replace(first, **{name: np.concatenate([getattr(p, name) for p in all_parts]) for name in COLUMNS})
+        columns: Any = {name: np.concatenate([getattr(p, name) for p in all_parts]) for name in COLUMNS}
+        return replace(first, **columns)
 
 
 COLUMNS: tuple[str, ...] = (*NUMERIC, "bound", "source")

@@ -5,6 +5,7 @@ A `DeviceSpec` is for people; this is its compiled form. Each uncertain number i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -119,23 +120,27 @@ def compile_rates(spec: DeviceSpec) -> Rates:
 
 def _math(unit: ComputeUnit, math: str) -> str:
     """Return the arithmetic that a unit uses for a format's: its own, or the nearest wider one, or ''."""
-    peaks: dict[str, Figure] = {**unit.peak_flop_per_s}
+    peaks = _named(unit.peak_flop_per_s)
     return next((name for name in (math, *MATH_FALLBACK[math]) if name in peaks), "")
 
 
+def _named(figures: Mapping[Any, Figure]) -> dict[str, Figure]:
+    return {str(name): figure for name, figure in figures.items()}
+
+
 def _peak(unit: ComputeUnit, math: str) -> float:
-    peaks: dict[str, Figure] = {**unit.peak_flop_per_s}
+    peaks = _named(unit.peak_flop_per_s)
     return peaks[math].value
 
 
 def _energy(unit: ComputeUnit, math: str) -> Range:
     """Energy per FLOP; an arithmetic without a figure of its own scales with the peak from the dearest known one."""
-    known: dict[str, Figure] = {**unit.energy_per_flop_j}
+    known = _named(unit.energy_per_flop_j)
     if math in known:
         return _range(known[math])
     if not known or not math:
         return (0.0, 0.0, 0.0)
-    peaks: dict[str, Figure] = {**unit.peak_flop_per_s}
+    peaks = _named(unit.peak_flop_per_s)
     near = min(known, key=lambda name: abs(np.log(peaks[name].value / peaks[math].value)))
     factor = peaks[near].value / peaks[math].value
     base = known[near]

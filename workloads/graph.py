@@ -7,7 +7,7 @@ lowering yields operators x scenarios rows without a Python loop over scenarios.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,11 +21,14 @@ from workloads.table import OPS, Array, OpTable
 if TYPE_CHECKING:
     import networkx as nx
 
+    from workloads.mapping import Mapping as Mapping_
+
 Size = float | int | Array
-Shard = Literal["", "column", "row", "heads", "experts", "vocab", "logits", "hidden"]
+Shard = Literal["", "column", "row", "heads", "experts", "vocab", "logits", "hidden", "gradients", "ranks"]
 """How tensor parallelism divides an operator: "" replicated; `column` output features; `row` input features, then an
 all-reduce; `heads`; `experts`; `vocab` embedding rows, then an all-reduce; `logits` output features, then an
-all-gather; `hidden` the columns of a pointwise operator."""
+all-gather; `hidden` the columns of a pointwise operator. In training: `gradients` a collective over the data-parallel
+replicas (none where there is one), `ranks` optimizer work that they divide; both also over `state_shards` tp ranks."""
 
 BLOCK_INPUT = ""
 """The name under which an operator reads what flows into its block."""
@@ -193,10 +196,42 @@ class Workload:
     owners: Mapping[str, Array] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    training: TrainingState | None = None
+
     @property
     def graph(self) -> WorkloadGraph:
         """The graph that stands for the model (that of the first pass)."""
         return self.passes[0].graph
+
+    def distinct_blocks(self) -> list[Block]:
+        """Return the blocks whose parameters must be stored: of one name in several passes, the first."""
+        found: dict[str, Block] = {}
+        for run in self.passes:
+            if self.training is None or run.name in ("forward", ""):
+                for block in run.graph.blocks:
+                    found.setdefault(block.name, block)
+        return list(found.values())
+
+    @property
+    def parameters(self) -> float:
+        """Stored parameters over all passes (elements)."""
+        return sum(o.parameters * b.copies for b in self.distinct_blocks() for o in b.operators)
+
+    def optimizer_bytes(self, operator: Operator) -> float:
+        """Return what training keeps beside the weights of one operator: gradients, moments, master copy."""
+        return self.training.bytes_per_parameter * operator.parameters if self.training and operator.trainable else 0.0
+
+    def retained_bytes(self, mapping: Mapping_) -> Size:
+        """Return the activations that training keeps for the backward pass, on one device."""
+        return 0.0 if self.training is None else self.training.retained_bytes(self, mapping)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a training step keeps: bytes a trainable parameter beside its weight, and how to count kept activations."""
+
+    bytes_per_parameter: float
+    retained_bytes: Callable[[Workload, Mapping_], Size]
 
 
 def ordered(operators: Sequence[Operator], *, where: str = "the graph") -> tuple[Operator, ...]:

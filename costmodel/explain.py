@@ -1,0 +1,133 @@
+"""`explain()`: the waterfall from the peak to what is achieved, and the operators that take most of the time.
+
+The ladder has the form of Eyexam (Chen et al. 2019, section III): each step tightens the rate, and the losses add up
+to the difference exactly. Rates are FLOP per second averaged over the whole workload.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from costmodel.costs import BOUNDS, SOURCES
+from costmodel.estimate import Detail, Estimate
+from costmodel.physics import stages
+from foundation.errors import BadValueError
+from workloads.table import OPS, Array
+from workloads.work import count_work
+
+STEPS: tuple[tuple[str, str], ...] = (
+    ("peak", "every FLOP at the peak rate of its format"),
+    ("shape", "idle lanes in edge tiles, idle units in the last wave, folds that do not fill the array"),
+    ("fill and drain", "array fill and drain"),
+    ("efficiency", "share of the peak that kernels reach"),
+    ("on-chip memory", "waiting for the last-level cache or scratchpad"),
+    ("device memory", "waiting for device memory"),
+    ("network", "waiting for other devices"),
+    ("power", "slowed to keep to the power limit, or what a calibrated model adds"),
+    ("launch", "starting operators"),
+)
+"""Steps of the waterfall in order, and what each one loses."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: the time that it adds to the workload, and the FLOP rate that is left after it."""
+
+    name: str
+    meaning: str
+    added_s: float
+    rate_flop_per_s: float
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """One operator over the whole workload (all repeats, passes and steps of one name)."""
+
+    name: str
+    phase: str
+    op: str
+    calls: float
+    latency_s: float
+    share: float
+    energy_j: float
+    work_flop: float
+    dram_bytes: float
+    bound: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The waterfall (first step = peak, last = achieved) and the operators, longest first."""
+
+    steps: tuple[Step, ...]
+    operators: tuple[OperatorCost, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"waterfall": [vars(s) for s in self.steps], "operators": [vars(o) for o in self.operators]}
+
+
+def explain(estimate: Estimate) -> Explanation:
+    """Return why an estimate is what it is.
+
+    Raises:
+        BadValueError: it has no time, since the workload does not fit.
+    """
+    if estimate.detail is None or estimate.latency_s is None:
+        raise BadValueError(f"{estimate.workload} on {estimate.device} is {estimate.verdict}: there is no time to explain.")
+    return Explanation(waterfall(estimate.detail), operator_costs(estimate.detail))
+
+
+def waterfall(detail: Detail) -> tuple[Step, ...]:
+    """Return the ladder; `added_s` of all steps sums to the latency exactly."""
+    table, rates = detail.lowered.table, detail.rates
+    work, count = count_work(table), table.full("count")
+    parts = stages(table, work, rates)
+    link = detail.fabric.seconds(table) * (table.full("kind") > 0) if detail.fabric is not None else np.zeros(table.rows)
+    levels: list[Array] = [parts.ideal_s, parts.shaped_s, parts.filled_s, parts.filled_s / rates.compute_efficiency[0]]
+    levels.append(np.maximum(levels[-1], parts.cache_s))
+    levels.append(np.maximum(levels[-1], parts.dram_s / rates.memory_efficiency[0]))
+    levels.append(np.maximum(levels[-1], link))
+    busy = np.minimum(detail.costs.latency_s, rates.launch_s[0])
+    levels.append(detail.costs.latency_s - busy)
+    levels.append(detail.costs.latency_s)
+    times = [float((np.broadcast_to(level, count.shape) * count).sum()) for level in levels]
+    flop = float((work.flop * count).sum())
+    steps, before = [], 0.0
+    for (name, meaning), time in zip(STEPS, times, strict=True):
+        steps.append(Step(name, meaning, time - before, flop / time if time > 0 else 0.0))
+        before = time
+    return tuple(steps)
+
+
+def operator_costs(detail: Detail, limit: int = 1000) -> tuple[OperatorCost, ...]:
+    """Return operators by time, rows of one (pass, name) added up."""
+    table, costs = detail.lowered.table, detail.costs
+    work, count = count_work(table), table.full("count")
+    seconds = costs.latency_s * count
+    names, inverse = np.unique(
+        [f"{p}\x00{label}" for p, label in zip(detail.lowered.pass_index, table.labels, strict=True)], return_inverse=True
+    )
+    sums = {
+        key: np.bincount(inverse, weights=np.broadcast_to(values, (table.rows,)) * count)
+        for key, values in (("s", costs.latency_s), ("j", costs.energy_j), ("f", work.flop), ("b", costs.dram_bytes))
+    }
+    calls = np.bincount(inverse, weights=count)
+    total = float(seconds.sum())
+    found = []
+    for i in np.argsort(-sums["s"], kind="stable")[:limit]:
+        rows = np.flatnonzero(inverse == i)
+        top = rows[np.argmax(seconds[rows])]
+        found.append(
+            OperatorCost(
+                name=str(names[i]).split("\x00")[1], phase=detail.workload.passes[int(detail.lowered.pass_index[top])].name,
+                op=OPS[int(table.full("op")[top])], calls=float(calls[i]), latency_s=float(sums["s"][i]),
+                share=float(sums["s"][i]) / total if total > 0 else 0.0, energy_j=float(sums["j"][i]),
+                work_flop=float(sums["f"][i]), dram_bytes=float(sums["b"][i]), bound=BOUNDS[int(costs.bound[top])],
+                source=SOURCES[int(costs.source[top])],
+            )  # fmt: skip
+        )
+    return tuple(found)

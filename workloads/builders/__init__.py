@@ -1,0 +1,1 @@
+"""Builders: functions from an architecture's knobs to workload graphs. One family a file."""

@@ -1,0 +1,1 @@
+"""Importers: files that people already have, read as models. One format a file."""

@@ -57,7 +57,7 @@ def lower(passes: Iterable[Pass], mapping: Mapping = ONE_DEVICE) -> Lowered:
             for i, o in enumerate(local):
                 if not o.fused:
                     rows.append((o, dict(o.shape), np.asarray(block.count * np.asarray(run.times, float)), (p, b, i)))
-        if mapping.pp > 1:
+        if mapping.pp > 1 and np.any(run.graph.boundary_elements):
             send = _stage_send(run, mapping)
             blocks.append((send,))
             times = np.asarray((mapping.pp - 1) * np.asarray(run.times, float))
@@ -70,7 +70,10 @@ def _assemble(
     rows: list[_Row],
     operators: tuple[tuple[tuple[Operator, ...], ...], ...],
 ) -> Lowered:
-    """Stack operators x scenarios, operator-major, with one numpy call a column."""
+    """Stack operators x scenarios, operator-major, with one numpy call a column.
+
+    Every row of a pass has the scenarios of that pass, also where its own sizes are the same in all of them.
+    """
     numeric = sorted({key for _, shape, _, _ in rows for key in shape if key in DEFAULTS})
     widths = _pass_widths(rows)
     spread = np.repeat(np.arange(len(rows)), widths)
@@ -117,6 +120,8 @@ def shard(o: Operator, mapping: Mapping) -> list[Operator]:
     """Return what one rank runs in place of `o`, collectives included; the last one bears `o`'s name."""
     if o.shard == "experts":
         return _shard_experts(o, mapping)
+    if o.shard in ("gradients", "ranks"):
+        return _shard_training(o, mapping)
     tp = mapping.tp
     if tp == 1 or not o.shard:
         return [o]
@@ -136,6 +141,20 @@ def shard(o: Operator, mapping: Mapping) -> list[Operator]:
     return [replace(part, name=f"{o.name}.{o.shard}"), _collective(o, kind, tp, _output_bytes(o), f"{o.name}.{o.shard}")]
 
 
+def _shard_training(o: Operator, mapping: Mapping) -> list[Operator]:
+    """Work on parameters, gradients and optimizer state: divided over at most `state_shards` of the tp ranks.
+
+    `gradients`: a collective over the dp replicas, dropped where there is one. `ranks`: an operator that the replicas
+    divide among themselves as well (ZeRO), by `hidden` or, for a gemm, by `batch`.
+    """
+    parts = max(1.0, min(mapping.tp, o.state_shards))
+    if o.shard == "gradients":
+        shape = dict(o.shape) | {"bytes": o.shape["bytes"] / parts, "ranks": float(mapping.dp)}
+        return [replace(o, shape=shape)] if mapping.dp > 1 else []
+    key = "batch" if o.op == "gemm" else "hidden"
+    return [replace(o, shape=dict(o.shape) | {key: np.ceil(np.asarray(o.shape[key]) / (parts * mapping.dp))})]
+
+
 def _split(size: Size, parts: int) -> Size:
     return np.ceil(np.asarray(size) / parts) if np.ndim(size) else float(-(-int(size) // parts))
 
@@ -145,6 +164,8 @@ def _share(count: float | None, parts: float) -> float | None:
 
 
 def _split_heads(o: Operator, tp: int) -> dict[str, Size]:
+    if o.op == "gemm":  # one multiplication a head
+        return {"batch": _split_heads(replace(o, op="mla", shape={"heads": o.shape["batch"]}), tp)["heads"]}
     heads, kv_heads = float(o.shape["heads"]), float(o.shape.get("kv_heads", 0) or o.shape["heads"])
     if heads % tp:
         near = [d for d in range(1, int(heads) + 1) if heads % d == 0]

@@ -262,8 +262,8 @@ def _collective(t: OpTable) -> OpWork:
     factor = np.stack(np.broadcast_arrays(0 * part, 2 * part, part, part, part, np.minimum(ranks - 1, 1)))
     kind = np.broadcast_to(t["kind"], factor.shape[1:])
     sent = t["bytes"] * np.take_along_axis(factor, kind[None].astype(np.intp), axis=0)[0]
-    reduces = (kind == KINDS.index("all_reduce")) | (kind == KINDS.index("reduce_scatter"))
-    return _work(vector=np.where(reduces, sent / 4, 0.0), reads=sent, writes=sent, link=sent)
+    reduced = np.isin(kind, (KINDS.index("all_reduce"), KINDS.index("reduce_scatter"))) * part * t["bytes"]
+    return _work(vector=reduced / ACTIVATION_BYTES[t["dtype"]], reads=sent, writes=sent, link=sent)
 
 
 _FAMILIES: dict[str, Callable[[OpTable], OpWork]] = {

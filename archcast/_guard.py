@@ -50,6 +50,8 @@ def check_siblings(names: Iterable[str] = SIBLINGS, home: str = HOME) -> None:
 def _place_of(name: str) -> str | None:
     """Return the folder (or the file of a plain module) that `import name` would use, without running its code."""
     loaded = sys.modules.get(name)
+    file: str | None
+    folders: list[str]
     if loaded is not None:
         file = getattr(loaded, "__file__", None)
         folders = list(getattr(loaded, "__path__", ()))

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterable
+from itertools import pairwise
 
 SIBLINGS: tuple[str, ...] = ("foundation", "hardware_specs", "workloads", "costmodel", "simulator")
 """The packages that must lie in the folder that holds `archcast`."""
@@ -87,6 +88,5 @@ def _runs_as_command() -> bool:
     """Return whether this process is the `archcast` command (script or `python -m archcast`), not a library user."""
     script = os.path.basename(sys.argv[0]) if sys.argv else ""
     if script == "-m":  # what Python puts there while it imports the package of `python -m PACKAGE`
-        arguments = sys.orig_argv
-        return any(a == "-m" and b.split(".")[0] == "archcast" for a, b in zip(arguments, arguments[1:], strict=False))
+        return any(a == "-m" and b.split(".")[0] == "archcast" for a, b in pairwise(sys.orig_argv))
     return os.path.splitext(script)[0] in ("archcast", "archcast-script")

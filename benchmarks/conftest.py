@@ -1,4 +1,4 @@
-"""Every test in this folder carries the marker `benchmark`: run them with `python -m pytest benchmarks -m benchmark`."""
+"""Every test here carries the marker `benchmark`: run them with `python -m pytest benchmarks -m benchmark`."""
 
 from __future__ import annotations
 

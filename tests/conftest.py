@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,12 @@ def shared_data() -> Path:
     if named:
         pytest.fail(f"ARCHCAST_DATA names {named}, which is not a folder.")
     pytest.skip("no measured data: set ARCHCAST_DATA, or put the folder shared/data beside the checkout")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a headless-capable chromium; tests that ask for it carry the marker `browser`."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no chromium on the path (Debian: apt-get install chromium)")

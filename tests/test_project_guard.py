@@ -88,7 +88,7 @@ def test_a_link_to_the_checkout_is_not_taken_for_a_stranger(tmp_path: Path, repo
 
 
 def test_a_missing_package_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(_guard.ShadowedPackageError, match=r"its package 'no_such_sibling' is not in .*Install archcast"):
+    with pytest.raises(_guard.ShadowedPackageError, match=r"'no_such_sibling' is not in .*Install archcast"):
         _guard.check_siblings(["no_such_sibling"], home=str(tmp_path))
 
 

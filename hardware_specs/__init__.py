@@ -1,8 +1,8 @@
 """What hardware is: descriptions with units, ranges and sources, and a catalogue of them.
 
-    >>> from hardware_specs import load_device
-    >>> load_device("h100-sxm").dram.bandwidth_bytes_per_s.value
-    3350000000000.0
+>>> from hardware_specs import load_device
+>>> load_device("h100-sxm").dram.bandwidth_bytes_per_s.value
+3350000000000.0
 """
 
 from hardware_specs.catalogue import (

@@ -103,7 +103,8 @@ def _first_fault(document: YamlDocument, error: ValidationError) -> Exception:
         return document.fault((*place, *context["at"]), context["problem"])
     if first["type"] == "missing":
         return document.fault(place[:-1], f"the key '{place[-1]}' is missing.")
-    return document.fault(place, f"{_short(first['input'])} cannot be used: {first['msg'].lower()}.")
+    reason = first["msg"][:1].lower() + first["msg"][1:]
+    return document.fault(place, f"{_short(first['input'])} cannot be used: {reason}.")
 
 
 def _types_in(annotation: Any) -> list[type[BaseModel]]:

@@ -154,8 +154,9 @@ class DeviceSpec(Sourced):
     @model_validator(mode="after")
     def _names_stand_once(self) -> DeviceSpec:
         for field, names in (("units", [u.name for u in self.units]), ("memory", [m.name for m in self.memory])):
-            if len(set(names)) < len(names):
-                raise fault(f"a name stands twice among {', '.join(names)}.", (field,))
+            for index, name in enumerate(names):
+                if name in names[:index]:
+                    raise fault(f"the name '{name}' stands twice among {', '.join(names)}.", (field, index, "name"))
         return self
 
     @property

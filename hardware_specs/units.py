@@ -88,7 +88,7 @@ def parse_quantity(text: object, wanted: Quantity) -> float:
     if not unit and not wanted.unit:
         return number
     if not unit:
-        raise BadValueError(f"'{text}' has no unit; expected {wanted.meaning}, e.g. '{match[1]} {wanted.unit}'.")
+        raise BadValueError(f"'{text}' has no unit; expected {wanted.meaning}, such as '{match[1]} {wanted.unit}'.")
     return number * _factor(str(text).strip(), unit, wanted)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from foundation.errors import BadValueError
+from workloads.builders.knobs import KnobModel
 from workloads.graph import BLOCK_INPUT, Block, Operator, Shard, Size
 from workloads.model import Request
 from workloads.table import Array
@@ -21,6 +22,8 @@ SILU_FLOP, GELU_FLOP = 4.0, 8.0
 """Per element: SiLU is exp, add, divide, multiply; GELU by tanh is 5 multiply-adds and multiplies, tanh counted 3."""
 WIDE_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16")
 MAX_PERIOD = 32
+
+FormatsT = TypeVar("FormatsT", bound=KnobModel)
 
 
 def wide(dtype: str) -> str:
@@ -60,6 +63,28 @@ def request_sizes(request: Request, defaults: Mapping[str, Any]) -> Sizes:
     except ValueError:
         shapes = ", ".join(str(a.shape) for a in checked)
         raise BadValueError(f"batch, prompt and generate have shapes {shapes}, which do not go together.") from None
+
+
+def in_formats(model: FormatsT, request: Request) -> FormatsT:
+    """Return a model in the number formats that the request names. Raises UnknownNameError."""
+    asked = {"dtype": request.dtype, "kv_dtype": request.kv_dtype}
+    changes = {knob: value for knob, value in asked.items() if value and knob in model.knobs()}
+    return model.with_knobs(changes) if changes else model
+
+
+def context_notes(name: str, length: Any, longest: int, *, table: bool) -> tuple[str, ...]:
+    """Say that a request is longer than the model was made for.
+
+    Raises:
+        BadValueError: positions come from a table, which ends there.
+    """
+    asked = float(np.max(length))
+    if asked <= longest:
+        return ()
+    text = f"The request has {asked:,.0f} tokens; '{name}' was made for {longest:,}"
+    if table:
+        raise BadValueError(f"{text}, the size of its table of positions. Ask for fewer.")
+    return (f"{text}.",)
 
 
 def _size(name: str, value: Any, low: float) -> Array:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from foundation.errors import BadValueError
-from workloads.builders.chain import Chain, Sizes, Step, layer_blocks, request_sizes, wide
+from workloads.builders.chain import Chain, Sizes, Step, context_notes, in_formats, layer_blocks, request_sizes, wide
 from workloads.builders.feedforward import FEEDFORWARDS
 from workloads.builders.knobs import KnobModel, choice, names, number_format_knob, share, size, switch
 from workloads.builders.mixers import MIXERS
@@ -129,22 +129,15 @@ class Decoder(KnobModel):
 
         Prefill yields the first token, decode the other generate - 1.
         """
-        model = self.in_formats(request)
+        model = in_formats(self, request)
         sizes = request_sizes(request, self.defaults)
         if request.mode == "train":
             return model._training(sizes)
         return model._inference(sizes)
 
-    def in_formats(self, request: Request) -> Decoder:
-        """Return the model in the number formats that the request names."""
-        changes: dict[str, Any] = {
-            knob: value for knob, value in (("dtype", request.dtype), ("kv_dtype", request.kv_dtype)) if value
-        }
-        return replace(self, **changes) if changes else self
-
     def _inference(self, sizes: Sizes) -> Workload:
         final = sizes.prompt + sizes.generate
-        notes = self.notes + self._context_notes(final)
+        notes = self.notes + self._notes(final)
         whole = self.step(sizes.batch, sizes.prompt, sizes.prompt, final, "prefill")
         kv_len, times, owner = decode_steps(sizes.prompt, sizes.generate)
         each = sizes.at(owner)
@@ -159,7 +152,7 @@ class Decoder(KnobModel):
     def _training(self, sizes: Sizes) -> Workload:
         from workloads.training import training_workload
 
-        self._context_notes(sizes.prompt)
+        self._notes(sizes.prompt)
         step = self.step(sizes.batch, sizes.prompt, sizes.prompt, 0.0 * sizes.prompt, "prefill")
         forward = Pass("forward", self.graph(step, logits=step.tokens), np.ones(sizes.batch.shape))
         return training_workload(forward, name=self.name, batch=sizes.batch, tokens_in=sizes.prompt)
@@ -212,12 +205,5 @@ class Decoder(KnobModel):
         chain.pointwise("probabilities", self.vocab, 0.0, op="softmax", rows=logits, shard="")
         return Block("head", tuple(chain.operators))
 
-    def _context_notes(self, length: Any) -> tuple[str, ...]:
-        """Say that a request is longer than the model was made for. Raises BadValueError where it cannot run."""
-        longest = float(np.max(length))
-        if longest <= self.max_context:
-            return ()
-        text = f"prompt + generate is {longest:,.0f} tokens; '{self.name}' was made for {self.max_context:,}"
-        if self.position == "table":
-            raise BadValueError(f"{text}, which is the size of its table of positions.")
-        return (f"{text}.",)
+    def _notes(self, length: Any) -> tuple[str, ...]:
+        return context_notes(self.name, length, self.max_context, table=self.position == "table")

@@ -110,3 +110,17 @@ def test_a_node_finds_its_device_beside_its_own_file(tmp_path: Path) -> None:
     node = load_node(tmp_path / "node.yaml")
     assert load_device(node.device).power.limit_w.value == 650
     assert node.intra_link == "nvlink4"
+
+
+def test_the_worked_example_of_the_page_is_a_device_and_its_error_is_the_one_shown(tmp_path: Path) -> None:
+    page = (CATALOGUE.parent.parent / "docs" / "hardware.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
+    file = tmp_path / "my-npu.yaml"
+    file.write_text(example, encoding="utf-8")
+    device = load_device(file)
+    assert device.unit("matrix").peak_flop_per_s["int8"].value == pytest.approx(2 * 1024 * 2 * 0.8e9, rel=2e-3)
+    assert device.dram.energy_per_byte_j.value == pytest.approx(48e-12)
+    file.write_text(example.replace("12.8 GB/s", "12.8 GB"), encoding="utf-8")
+    with pytest.raises(BadFileError) as caught:
+        load_device(file)
+    assert str(caught.value).replace(f"{tmp_path}/", "") in page

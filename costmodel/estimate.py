@@ -191,10 +191,10 @@ class Detail:
 
 def shares(codes: Array, names: tuple[str, ...], weights: Array) -> dict[str, float]:
     """Return the share of `weights` that each code has, largest first, without zeros; they sum to 1."""
-    total = float(weights.sum())
-    if total <= 0:
+    sums = np.bincount(codes.astype(np.intp), weights=weights, minlength=len(names))
+    if not sums.sum() > 0:
         return {}
-    sums = np.bincount(codes.astype(np.intp), weights=weights, minlength=len(names)) / total
+    sums = sums / sums.sum()
     return {names[i]: float(sums[i]) for i in np.argsort(-sums, kind="stable") if sums[i] > 0}
 
 

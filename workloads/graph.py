@@ -7,7 +7,7 @@ lowering yields operators x scenarios rows without a Python loop over scenarios.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal
@@ -122,11 +122,7 @@ class WorkloadGraph:
     @property
     def active_parameters(self) -> float:
         """Parameters that work for one token (all but the experts not chosen)."""
-        return sum(
-            (o.parameters if o.active_parameters is None else o.active_parameters) * b.copies
-            for b in self.blocks
-            for o in b.operators
-        )
+        return _active(self.blocks)
 
     def macs(self) -> float:
         """Multiply-accumulates of one pass (first scenario)."""
@@ -197,6 +193,8 @@ class Workload:
     notes: tuple[str, ...] = ()
 
     training: TrainingState | None = None
+    stored: tuple[Block, ...] = ()
+    """The blocks whose parameters and state must be held, where they are not those of the passes."""
 
     @property
     def graph(self) -> WorkloadGraph:
@@ -205,6 +203,8 @@ class Workload:
 
     def distinct_blocks(self) -> list[Block]:
         """Return the blocks whose parameters must be stored: of one name in several passes, the first."""
+        if self.stored:
+            return list(self.stored)
         found: dict[str, Block] = {}
         for run in self.passes:
             if self.training is None or run.name in ("forward", ""):
@@ -216,6 +216,11 @@ class Workload:
     def parameters(self) -> float:
         """Stored parameters over all passes (elements)."""
         return sum(o.parameters * b.copies for b in self.distinct_blocks() for o in b.operators)
+
+    @property
+    def active_parameters(self) -> float:
+        """Parameters that work for one token, over all passes."""
+        return _active(self.distinct_blocks())
 
     def optimizer_bytes(self, operator: Operator) -> float:
         """Return what training keeps beside the weights of one operator: gradients, moments, master copy."""
@@ -232,6 +237,11 @@ class TrainingState:
 
     bytes_per_parameter: float
     retained_bytes: Callable[[Workload, Mapping_], Size]
+
+
+def _active(blocks: Iterable[Block]) -> float:
+    used = ((o.parameters if o.active_parameters is None else o.active_parameters) * b.copies for b in blocks for o in b.operators)
+    return sum(used)
 
 
 def ordered(operators: Sequence[Operator], *, where: str = "the graph") -> tuple[Operator, ...]:

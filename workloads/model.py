@@ -64,10 +64,11 @@ class Model(ABC):
 
     def summary(self) -> dict[str, Any]:
         """Return parameters, active parameters and MACs of one forward pass (batch 1)."""
-        graph = self.workload(Request()).graph
+        workload = self.workload(Request())
         return {
-            "name": self.name, "family": self.family, "parameters": int(round(graph.parameters)),
-            "active_parameters": int(round(graph.active_parameters)), "macs": graph.macs(), "knobs": dict(self.knobs()),
+            "name": self.name, "family": self.family, "parameters": int(round(workload.parameters)),
+            "active_parameters": int(round(workload.active_parameters)), "macs": workload.graph.macs(),
+            "knobs": dict(self.knobs()),
         }  # fmt: skip
 
 

@@ -1,0 +1,63 @@
+"""archcast: what a workload costs on hardware that you do not have, with an interval and a source for every number.
+
+    >>> import archcast as ac
+    >>> answer = ac.predict("llama-3.1-8b", on="h100-sxm", batch=8, prompt=1024, generate=256)
+    >>> answer.latency_s.lo <= answer.latency_s.value <= answer.latency_s.hi
+    True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from archcast._guard import check_siblings
+
+check_siblings()
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "predict": "archcast.prediction",
+    "predict_batch": "archcast.batches",
+    "predict_ops": "archcast.operators",
+    "simulate": "archcast.simulation",
+    "calibrate": "archcast.calibration",
+    "Estimate": "costmodel.estimate",
+    "Quantity": "costmodel.estimate",
+    "ArchcastError": "foundation.errors",
+    "load_device": "hardware_specs",
+    "load_model": "workloads.catalogue",
+    "Mapping": "workloads.mapping",
+}
+"""Public name -> module. Resolved on first use, so that importing archcast costs next to nothing."""
+
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'archcast' has no attribute '{name}'")
+    import sys
+    from importlib import import_module
+
+    value = getattr(import_module(_WHERE[name]), name)
+    setattr(sys.modules[__name__], name, value)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from archcast.batches import predict_batch as predict_batch
+    from archcast.calibration import calibrate as calibrate
+    from archcast.operators import predict_ops as predict_ops
+    from archcast.prediction import predict as predict
+    from archcast.simulation import simulate as simulate
+    from costmodel.estimate import Estimate as Estimate
+    from costmodel.estimate import Quantity as Quantity
+    from foundation.errors import ArchcastError as ArchcastError
+    from hardware_specs import load_device as load_device
+    from workloads.catalogue import load_model as load_model
+    from workloads.mapping import Mapping as Mapping

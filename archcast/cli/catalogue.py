@@ -1,0 +1,60 @@
+"""`archcast devices` and `archcast workloads`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from archcast.cli.app import app, one_sentence_errors, print_json
+
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry; without it, all are listed.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+
+
+@app.command()
+def devices(name: Name = None, as_json: Json = False) -> None:
+    """The devices that archcast knows; one with its figures and their sources."""
+    with one_sentence_errors():
+        from archcast import listing
+
+        if name is None:
+            rows = listing.device_rows()
+            if as_json:
+                print_json({"devices": rows})
+                return
+            from archcast.render.terminal import print_devices
+
+            print_devices(rows)
+            return
+        spec = listing.device(name)
+        if as_json:
+            print_json(spec.model_dump(mode="json"))
+            return
+        from archcast.render.terminal import print_device
+
+        print_device(spec)
+
+
+@app.command()
+def workloads(name: Name = None, as_json: Json = False) -> None:
+    """The networks that archcast knows; one with its parameters, MACs and knobs."""
+    with one_sentence_errors():
+        from archcast import listing
+
+        if name is None:
+            rows = listing.workload_rows()
+            if as_json:
+                print_json({"workloads": rows})
+                return
+            from archcast.render.terminal import print_workloads
+
+            print_workloads(rows)
+            return
+        summary = listing.workload(name)
+        if as_json:
+            print_json(summary)
+            return
+        from archcast.render.terminal import print_workload
+
+        print_workload(summary)

@@ -1,0 +1,213 @@
+"""`predict`: one question, one `Estimate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archcast.question import Question, Target, ask, mappings_of, parallel, with_software
+from costmodel.collectives import fabric_of
+from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
+from costmodel.memory import memory_of
+from costmodel.protocol import CostModel, PhysicsModel
+from foundation.errors import BadValueError, MappingError
+from hardware_specs import DeviceSpec
+from workloads.graph import Pass, Workload
+from workloads.lowering import lower
+from workloads.mapping import Mapping as Parallel
+from workloads.model import Model, Request
+
+SECONDS_PER_HOUR = 3600.0
+
+
+def predict(
+    workload: str | Path | Model, *, on: str | Path | DeviceSpec, batch: int = 1, prompt: int | None = None,
+    generate: int | None = None, concurrency: int | None = None, dtype: str = "", kv_dtype: str = "",
+    count: int | None = None, tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, software: str = "",
+    mode: str = "infer", knobs: Mapping[str, Any] | None = None, model: CostModel | None = None,
+) -> Estimate:  # fmt: skip
+    """Return what a workload costs on a device: time, energy, memory, money and traffic, each with an interval.
+
+    Args:
+        workload: built-in name, `config.json`, ONNX or YAML file, or a `Model`.
+        on: catalogue id, YAML file, or a `DeviceSpec`.
+        batch: requests that start together. `concurrency`: requests in service all the time, instead.
+        prompt, generate: tokens (None: the model's default).
+        count: devices; where only this is given, the fastest mapping that fits is chosen.
+        tp, pp, ep, dp: tensor, pipeline, expert and data parallel sizes.
+        knobs: changes to the model's knobs.
+        model: the cost model (None: the closed form).
+
+    Raises:
+        InputError: one sentence on what cannot be answered and what to change.
+
+    A workload that does not fit in memory is an answer: `verdict` is "infeasible", `shortfall_bytes` says by how much.
+    """
+    question = ask(
+        workload, on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
+        kv_dtype=kv_dtype, mode=mode, knobs=knobs,
+    )  # fmt: skip
+    cost_model: CostModel = model or PhysicsModel()
+    fixed = parallel(count, tp, pp, ep, dp, software)
+    if fixed is not None:
+        return answer(question, fixed, cost_model)
+    return _best(question, int(count or 1), software, cost_model)
+
+
+def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Estimate:
+    """Return the estimate of a checked question under one mapping."""
+    workload = build(question)
+    lowered = lower(workload.passes, mapping)
+    target = question.target
+    report = memory_of(workload, lowered, mapping, target.rates)
+    fabric = fabric_of(target.spec, mapping.devices)
+    shortfall = float(report.shortfall_bytes[0])
+    estimate = Estimate(
+        workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
+        request=_request(question, workload), verdict="infeasible" if shortfall > 0 else "feasible",
+        memory_bytes=memory_quantity(report), memory_parts_bytes={k: float(v[0]) for k, v in report.parts.items()},
+        capacity_bytes=report.capacity_bytes, shortfall_bytes=shortfall, notes=(*question.notes, *workload.notes),
+        versions=_versions(target, cost_model),
+    )  # fmt: skip
+    if shortfall > 0:
+        where = "the device" if mapping.devices == 1 else "the fullest device"
+        reason = f"{where} is {shortfall / 1e9:.2f} GB short of the {report.total_bytes[0] / 1e9:.2f} GB that it must hold"
+        return replace(estimate, reason=reason)
+    costs = cost_model.predict(lowered.table, target.rates, fabric, software=mapping.software)
+    detail = Detail(workload, lowered, costs, target.rates, fabric)
+    return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
+
+
+def build(question: Question) -> Workload:
+    """Return the workload of a question; under concurrency, the steady state of its slots."""
+    if not question.concurrency:
+        return question.model.workload(question.request)
+    return steady_state(question.model, question.request, question.concurrency)
+
+
+def steady_state(model: Model, request: Request, concurrency: int) -> Workload:
+    """Return what `concurrency` slots do while each serves one request: C prefills of one, and decode at batch C.
+
+    Continuous batching in closed form: a request that ends is replaced at once, so in the time that one request takes
+    every slot starts once. Memory holds C caches, but activations of one prompt at a time.
+
+    Raises:
+        BadValueError: the model does not generate, so it has no slots.
+    """
+    one = model.workload(replace(request, batch=1))
+    full = model.workload(replace(request, batch=concurrency))
+    runs = {run.name: run for run in full.passes}
+    if "decode" not in runs:
+        raise BadValueError(f"'{model.name}' generates no tokens, so concurrency has no meaning; use --batch.")
+    prefills = tuple(Pass(r.name, r.graph, np.asarray(r.times) * concurrency) for r in one.passes if r.name != "decode")
+    return replace(full, passes=(*prefills, runs["decode"]), stored=tuple(full.distinct_blocks()))
+
+
+def _request(question: Question, workload: Workload) -> dict[str, Any]:
+    request = question.request
+    doc: dict[str, Any] = {"batch": int(request.batch), "mode": request.mode}
+    if np.any(workload.tokens_in):
+        doc["prompt"] = int(np.ravel(workload.tokens_in)[0])
+    if np.any(workload.tokens_out):
+        doc["generate"] = int(np.ravel(workload.tokens_out)[0])
+    if question.concurrency:
+        doc["concurrency"] = question.concurrency
+    doc["dtype"] = request.dtype or str(question.model.defaults["dtype"])
+    if request.kv_dtype:
+        doc["kv_dtype"] = request.kv_dtype
+    return doc
+
+
+def _with_times(
+    estimate: Estimate, detail: Detail, totals: Totals, question: Question, mapping: Parallel
+) -> Estimate:  # fmt: skip
+    """Fill in time, energy, money and traffic of the one request."""
+    latency, energy = _quantity(totals.latency_s), _quantity(totals.energy_j).scaled(mapping.tp * mapping.dp)
+    energy = _with_idle_stages(energy, latency, detail, mapping)
+    ttft, tpot = _token_times(totals, detail.workload, question.concurrency)
+    source, bound = time_shares(detail)
+    done = max(question.concurrency, 1) * int(question.request.batch)
+    price = question.target.spec.price
+    cost = latency.scaled(mapping.devices * price.usd_per_hour.value / SECONDS_PER_HOUR) if price else None
+    if cost and price:
+        cost = Quantity(cost.value, cost.lo * _ratio(price.usd_per_hour.lo, price), cost.hi * _ratio(price.usd_per_hour.hi, price))
+    watts = energy.value / latency.value
+    return replace(
+        estimate, latency_s=latency, ttft_s=ttft, tpot_s=tpot,
+        rate_hz=Quantity(done / latency.value, done / latency.hi, done / latency.lo),
+        energy_j=energy, power_w=Quantity(watts, min(watts, energy.lo / latency.lo), max(watts, energy.hi / latency.hi)),
+        cost_usd=cost, price_date=price.date if price else "", dram_bytes=float(totals.dram_bytes[0]),
+        link_bytes=float(totals.link_bytes[0]), work_flop=float(totals.flop[0]), source=source, bound=bound,
+        interval_kind=detail.costs.interval_kind, detail=detail,
+    )  # fmt: skip
+
+
+def _ratio(bound: float, price: Any) -> float:
+    return float(bound / price.usd_per_hour.value)
+
+
+def _with_idle_stages(energy: Quantity, latency: Quantity, detail: Detail, mapping: Parallel) -> Quantity:
+    """Add what pipeline stages draw while another one works: each is busy for 1/pp of the time."""
+    idle_s = (mapping.pp - 1) * mapping.tp * mapping.dp
+    value, lo, hi = detail.rates.idle_w
+    return Quantity(
+        energy.value + idle_s * latency.value * value, energy.lo + idle_s * latency.lo * lo, energy.hi + idle_s * latency.hi * hi
+    )
+
+
+def _token_times(totals: Totals, workload: Workload, concurrency: int) -> tuple[Quantity | None, Quantity | None]:
+    """Return TTFT and TPOT of a generator, None for anything else.
+
+    In the steady state of C slots a request waits, between its first and last token, for the prefills of the others.
+    """
+    generated = float(np.ravel(workload.tokens_out)[0]) if np.any(workload.tokens_out) else 0.0
+    if generated < 1:
+        return None, None
+    slots = max(concurrency, 1)
+    first = _quantity(totals.first_s).scaled(1 / slots)
+    if generated < 2:
+        return first, None
+    steps, others = _quantity(totals.step_s), first.scaled(slots - 1)
+    between = Quantity(steps.value + others.value, steps.lo + others.lo, steps.hi + others.hi)
+    return first, between.scaled(1 / (generated - 1))
+
+
+def _quantity(columns: Any) -> Quantity:
+    value, lo, hi = (float(x) for x in columns[0])
+    return Quantity(value, lo, hi)
+
+
+def _versions(target: Target, cost_model: CostModel) -> dict[str, str]:
+    from archcast import __version__
+
+    return {
+        "archcast": __version__, "cost_model": f"{cost_model.name} {cost_model.version}", "device": target.rates.digest(),
+        "numpy": np.__version__,
+    }  # fmt: skip
+
+
+def _best(question: Question, count: int, software: str, cost_model: CostModel) -> Estimate:
+    """Return the fastest mapping that fits on `count` devices, else the one that is least short.
+
+    Raises:
+        MappingError: the model cannot be divided over that many devices at all.
+    """
+    found: list[Estimate] = []
+    refusal: MappingError | None = None
+    for mapping in mappings_of(count, question.model):
+        try:
+            found.append(answer(question, with_software(mapping, software), cost_model))
+        except MappingError as error:
+            refusal = error
+    if not found:
+        raise refusal or MappingError(f"'{question.model.name}' cannot be divided over {count} devices.")
+    fits = [e for e in found if e.latency_s is not None]
+    if fits:
+        return min(fits, key=lambda e: e.latency_s.value if e.latency_s else 0.0)
+    return min(found, key=lambda e: e.shortfall_bytes)
+
+

@@ -1,0 +1,151 @@
+"""From what a user types to what the cost model needs: the model, the device, the request, and possible mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from costmodel.rates import Rates, compile_rates, require_format
+from foundation.checks import whole_number
+from foundation.errors import MappingError, UnsupportedError
+from foundation.formats import number_format
+from hardware_specs import DeviceSpec, load_device
+from workloads.catalogue import load_model
+from workloads.mapping import Mapping as Parallel
+from workloads.model import Model, Request
+
+MAX_TOKENS = 10**9
+MAX_BATCH = 10**7
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device ready to be asked: its description and its compiled rates."""
+
+    spec: DeviceSpec
+    rates: Rates
+
+
+@dataclass(frozen=True)
+class Question:
+    """One checked question. `notes` are sentences that belong with the answer."""
+
+    model: Model
+    target: Target
+    request: Request
+    concurrency: int
+    notes: tuple[str, ...] = ()
+
+
+def find_target(name: str | Path | DeviceSpec) -> Target:
+    """Return the device of a catalogue id, an alias, or a YAML file. Raises UnknownNameError, BadFileError."""
+    if isinstance(name, DeviceSpec):
+        return Target(name, compile_rates(name))
+    return _catalogue_target(str(name)) if not str(name).lower().endswith((".yaml", ".yml")) else _target(name)
+
+
+@lru_cache(maxsize=256)
+def _catalogue_target(name: str) -> Target:
+    return _target(name)
+
+
+def _target(name: str | Path) -> Target:
+    spec = load_device(name)
+    return Target(spec, compile_rates(spec))
+
+
+def find_model(workload: str | Path | Model, knobs: Mapping[str, Any] | None = None) -> Model:
+    """Return the model that a name, a file or an object stands for, with knobs changed."""
+    if isinstance(workload, Model):
+        return workload.with_knobs(knobs) if knobs else workload
+    return load_model(workload, knobs)
+
+
+def ask(
+    workload: str | Path | Model, on: str | Path | DeviceSpec, *, batch: int = 1, prompt: int | None = None,
+    generate: int | None = None, concurrency: int | None = None, dtype: str = "", kv_dtype: str = "", mode: str = "infer",
+    knobs: Mapping[str, Any] | None = None,
+) -> Question:  # fmt: skip
+    """Check a question and find what it names.
+
+    Raises:
+        UnknownNameError, BadValueError, BadFileError, UnsupportedError: one sentence on what to change.
+    """
+    batch = whole_number("batch", batch, high=MAX_BATCH)
+    prompt = None if prompt is None else whole_number("prompt", prompt, high=MAX_TOKENS)
+    generate = None if generate is None else whole_number("generate", generate, high=MAX_TOKENS)
+    if concurrency is not None:
+        concurrency = whole_number("concurrency", concurrency, high=MAX_BATCH)
+        if batch != 1:
+            raise UnsupportedError("Give --batch (requests that start together) or --concurrency (requests in service), not both.")
+    if mode not in ("infer", "train"):
+        raise UnsupportedError(f"Unknown mode '{mode}'; it is infer or train.")
+    dtype = number_format(dtype).name if dtype else ""
+    kv_dtype = number_format(kv_dtype).name if kv_dtype else ""
+    target = find_target(on)
+    model = find_model(workload, knobs)
+    dtype, notes = choose_format(model, target, dtype)
+    request = Request(batch, prompt, generate, dtype, kv_dtype, "train" if mode == "train" else "infer")
+    return Question(model, target, request, concurrency or 0, notes)
+
+
+def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[str, ...]]:
+    """Return the format to compute in ("" = as the model says) and notes on the choice.
+
+    A format that the user names is kept or refused. Else the model's own; NPUs and microcontrollers run what they are
+    deployed with, int8, where they have it and the model is not quantised already.
+    """
+    rates = target.rates
+    if dtype:
+        require_format(rates, dtype)
+        return dtype, _widening(rates, dtype)
+    own = str(model.defaults["dtype"])
+    wide = number_format(own).weight_bits > 8
+    if rates.kind in ("npu", "mcu") and wide and rates.supports("int8"):
+        return "int8", (f"Computed in int8, as {rates.device} is deployed; --dtype {own} asks for the model's own format.",)
+    if not rates.supports(own):
+        require_format(rates, own)
+    return "", _widening(rates, own)
+
+
+def _widening(rates: Rates, dtype: str) -> tuple[str, ...]:
+    if dtype not in rates.widened:
+        return ()
+    return (f"{rates.device} has no {number_format(dtype).math} arithmetic: {dtype} is computed in {rates.widened[dtype]}.",)
+
+
+def mappings_of(count: int, model: Model) -> Iterator[Parallel]:
+    """Yield the mappings of `count` devices worth trying: tensor x pipeline sizes, experts together or spread."""
+    knobs = model.knobs()
+    experts = int(knobs.get("experts", 0) or 0)
+    for tp in (d for d in range(count, 0, -1) if count % d == 0):
+        yield Parallel(tp=tp, pp=count // tp)
+        if experts and tp > 1 and experts % tp == 0:
+            yield Parallel(tp=tp, pp=count // tp, ep=tp)
+
+
+def parallel(count: int | None, tp: int, pp: int, ep: int, dp: int, software: str) -> Parallel | None:
+    """Return the mapping that a user fixed, or None where only the number of devices is given.
+
+    Raises:
+        MappingError: the sizes do not multiply up to the count.
+    """
+    for name, size in (("tp", tp), ("pp", pp), ("ep", ep), ("dp", dp)):
+        whole_number(name, size, high=1_000_000)
+    fixed = Parallel(tp=tp, pp=pp, dp=dp, ep=ep, software=software)
+    if count is None:
+        return fixed
+    whole_number("count", count, high=1_000_000)
+    if fixed.devices == 1:
+        return None if count > 1 else fixed
+    if fixed.devices != count:
+        raise MappingError(f"tp={tp} x pp={pp} x dp={dp} uses {fixed.devices} devices, but count={count}; make them equal or leave one out.")
+    return fixed
+
+
+def with_software(mapping: Parallel, software: str) -> Parallel:
+    """Return the mapping with a software stack named."""
+    return replace(mapping, software=software)

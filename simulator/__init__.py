@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from simulator.builder import TaskGraphBuilder
 from simulator.engine import EventEngine, InvariantError
-from simulator.graph_file import load_graph_file, simulate_file
+from simulator.graph_file import example_files, load_graph_file, simulate_file
 from simulator.pipeline import pipeline_graph
 from simulator.schedule import simulate_graph
 from simulator.streams import RandomStreams
@@ -22,6 +22,7 @@ __all__ = [
     "TaskGraph",
     "TaskGraphBuilder",
     "Timeline",
+    "example_files",
     "load_graph_file",
     "pipeline_graph",
     "simulate_file",

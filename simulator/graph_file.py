@@ -35,6 +35,12 @@ _ENGINE_KEYS = ("name", "kind", "device", "capacity", "discipline", "bandwidth_b
 _TASK_KEYS = ("name", "engine", "duration_s", "bytes", "after", "category", "repeat")
 
 
+def example_files() -> dict[str, Path]:
+    """Return the simulation files that come with the package, by name."""
+    folder = Path(__file__).parent / "examples"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
 def load_graph_file(path: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[TaskGraph, Policy]:
     """Return the graph of a `kind: graph` file and its policy (`in-order` where it names none).
 
@@ -173,7 +179,7 @@ class _Reader:
         if not isinstance(after, list):
             raise self._fault((*at, "after"), "'after' must be a task name or a list of task names.")
         for name in after:
-            if name not in names:
+            if not isinstance(name, str) or name not in names:
                 raise self._fault(
                     (*at, "after"), f"task '{item['name']}' waits for unknown task '{name}'.", _near(name, names)
                 )

@@ -154,7 +154,7 @@ class TaskGraph:
         """
         once = to_ticks(duration_s, ticks_per_second).reshape(-1)
         count = len(once)
-        times = np.broadcast_to(np.asarray(repeat, dtype=np.int64), (count,))
+        times = _whole_column("repeat", repeat, count)
         if count and float((once.astype(np.float64) * times).max()) > 0.999 * MAX_TICKS:
             raise BadValueError("A repeated task exceeds 64 bits of ticks. Declare a coarser tick (ticks_per_second).")
         return cls(
@@ -166,7 +166,7 @@ class TaskGraph:
             after=np.asarray(after, dtype=np.int64),
             category=tuple(category) if category is not None else ("",) * count,
             repeat=times,
-            size_bytes=np.broadcast_to(np.asarray(size_bytes, dtype=np.int64), (count,)),
+            size_bytes=_whole_column("size_bytes", size_bytes, count),
             ticks_per_second=ticks_per_second,
         )
 
@@ -222,3 +222,14 @@ class TaskGraph:
             "lower_bound_s": low / self.ticks_per_second,
             "serial_s": high / self.ticks_per_second,
         }
+
+
+def _whole_column(what: str, values: npt.ArrayLike, count: int) -> Indices:
+    """Return one value, or a column, as `count` whole numbers. Raises BadValueError (also for NaN)."""
+    column = np.asarray(values)
+    whole = column.dtype.kind in "iu" or (column.dtype.kind == "f" and bool(np.all(column == np.rint(column))))
+    if not whole or column.shape not in ((), (count,)):
+        raise BadValueError(f"{what} must be one whole number, or one for each of the {count} tasks.")
+    if column.size and float(np.abs(column).max()) > 2.0**62:
+        raise BadValueError(f"{what} has a value above 2**62.")
+    return np.broadcast_to(column.astype(np.int64), (count,))

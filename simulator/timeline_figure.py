@@ -25,8 +25,8 @@ def timeline_figure(timeline: Timeline, path: Path, *, title: str = "Timeline") 
         from matplotlib.patches import Patch
     except ImportError:
         raise UnsupportedError(
-            "Figures need matplotlib, which is not installed. Install it (pip install matplotlib), or use to_svg(), "
-            "which needs nothing."
+            "Figures need matplotlib, which is not installed. Install the extra (pip install 'archcast[plot]'), or use "
+            "to_svg(), which needs nothing."
         ) from None
     unit, seconds = axis_unit(timeline.makespan_s)
     scale = 1 / timeline.graph.ticks_per_second / seconds

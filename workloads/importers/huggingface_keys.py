@@ -1,0 +1,39 @@
+"""What the keys of a Hugging Face `config.json` mean to a cost: nothing (`_FILES_AND_TOKENS = """
+_name_or_path _attn_implementation _attn_implementation_autoset auto_map architectures model_type transformers_version
+torch_dtype dtype bos_token_id eos_token_id pad_token_id sep_token_id cls_token_id decoder_start_token_id unk_token_id
+mask_token_id use_cache use_mambapy max_length min_length do_sample early_stopping num_beams task_specific_params prefix
+output_past language finetuning_task id2label label2id num_labels problem_type is_decoder is_encoder_decoder
+add_cross_attention tokenizer_class output_attentions output_hidden_states return_dict torchscript
+gradient_checkpointing directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
+pooler_size_per_head pooler_type pad_vocab_size_multiple n_special predict_special_tokens
+"""
+
+_INITIAL_VALUES_AND_TRAINING = """
+initializer_range initializer_factor initializer_cfg attention_dropout attention_probs_dropout_prob hidden_dropout_prob
+hidden_dropout dropout dropout_rate attn_pdrop embd_pdrop resid_pdrop classifier_dropout embedding_dropout layerdrop
+router_aux_loss_coef aux_loss_alpha router_jitter_noise output_router_logits seq_aux pretraining_tp ep_size
+rescale_prenorm_residual residual_in_fp32 time_step_floor time_step_init_scheme time_step_max time_step_min
+time_step_scale initial_context_length
+"""
+
+_SAME_WORK = """
+hidden_act hidden_activation activation_function dense_act_fn act is_gated_act rms_norm_eps layer_norm_eps
+layer_norm_epsilon norm_epsilon rope_theta rope_scaling rope_parameters rope_local_base_freq rope_interleave
+partial_rotary_factor original_max_position_embeddings attn_logit_softcapping final_logit_softcapping
+query_pre_attn_scalar cache_implementation swiglu_limit scale_attn_weights scale_attn_by_inverse_layer_idx
+reorder_and_upcast_attn summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
+position_embedding_type relative_attention_max_distance norm_topk_prob scoring_func topk_group topk_method n_group
+routed_scaling_factor qk_head_dim max_window_layers sliding_window_size use_mrope parallel_attn
+apply_residual_connection_post_layernorm use_bidirectional_attention fused_norm fused_add_norm rms_norm use_conv_bias
+ssm_cfg
+"""
+
+_SAID_BY_OTHER_KEYS = """
+d_inner d_model intermediate_size n_ctx n_positions n_layer num_key_value_heads head_dim max_position_embeddings
+sliding_window use_sliding_window layer_types tie_word_embeddings experts_per_token num_attention_heads n_head
+"""
+
+HARMLESS: frozenset[str] = frozenset(
+    (_FILES_AND_TOKENS + _INITIAL_VALUES_AND_TRAINING + _SAME_WORK + _SAID_BY_OTHER_KEYS).split()
+)
+"""Keys without bearing on work, bytes or memory, or that repeat others; readers take what they need before these."""

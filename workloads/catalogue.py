@@ -21,6 +21,9 @@ FAMILIES: dict[str, str] = {
     "decoder": "workloads.builders.decoder:Decoder",
     "encoder": "workloads.builders.encoder:Encoder",
     "encoder-decoder": "workloads.builders.encoder_decoder:EncoderDecoder",
+    "vit": "workloads.builders.vision_vit:VisionTransformer",
+    "resnet": "workloads.builders.vision_resnet:ResNet",
+    "mobilenet": "workloads.builders.vision_mobilenet:MobileNet",
 }
 """Builder of each family, imported when it is needed. A builder has `from_knobs(name, knobs, notes)`."""
 

@@ -1,4 +1,23 @@
-"""What the keys of a Hugging Face `config.json` mean to a cost: nothing (`_FILES_AND_TOKENS = """
+"""What the keys of a Hugging Face `config.json` mean to a cost: nothing (`HARMLESS`), or a name for a type."""
+
+from __future__ import annotations
+
+TORCH_DTYPES: dict[str, str] = {
+    "bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16",
+    "torch.float32": "fp32", "float8_e4m3fn": "fp8",
+}  # fmt: skip
+
+MODEL_TYPES: dict[str, str] = {
+    "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "mixtral": "MixtralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM", "qwen2_moe": "Qwen2MoeForCausalLM", "qwen3": "Qwen3ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM", "deepseek_v2": "DeepseekV2ForCausalLM", "deepseek_v3": "DeepseekV3ForCausalLM",
+    "gemma": "GemmaForCausalLM", "gemma2": "Gemma2ForCausalLM", "gemma3_text": "Gemma3ForCausalLM",
+    "phi3": "Phi3ForCausalLM", "gpt_oss": "GptOssForCausalLM", "gpt2": "GPT2LMHeadModel", "falcon": "FalconForCausalLM",
+    "mamba": "MambaForCausalLM", "bert": "BertModel", "t5": "T5ForConditionalGeneration",
+}  # fmt: skip
+"""Architecture of a file that names only its `model_type`."""
+
+_FILES_AND_TOKENS = """
 _name_or_path _attn_implementation _attn_implementation_autoset auto_map architectures model_type transformers_version
 torch_dtype dtype bos_token_id eos_token_id pad_token_id sep_token_id cls_token_id decoder_start_token_id unk_token_id
 mask_token_id use_cache use_mambapy max_length min_length do_sample early_stopping num_beams task_specific_params prefix

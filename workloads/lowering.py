@@ -2,7 +2,8 @@
 
 Tensor parallelism follows Megatron-LM (Shoeybi et al. 2019, section 3): column-parallel, then row-parallel with one
 all-reduce; attention by heads. Experts are spread over `ep` ranks with an all-to-all before and after. Pipeline
-stages run one after the other for one batch, with a send between them.
+stages run one after the other for one batch, with a send between them. Data parallelism: the sizes are those of one
+replica; only experts, which are spread over the replicas, see the tokens of all.
 """
 
 from __future__ import annotations
@@ -183,13 +184,14 @@ def _shard_experts(o: Operator, mapping: Mapping) -> list[Operator]:
     ranks = mapping.tp * mapping.dp
     if ranks == 1:
         return [o]
-    shape = dict(o.shape) | {"tp": float(mapping.expert_tp), "ep": float(mapping.ep)}
+    tokens = np.asarray(o.shape["tokens"], float) * mapping.dp
+    shape = dict(o.shape) | {"tokens": tokens, "tp": float(mapping.expert_tp), "ep": float(mapping.ep)}
     part = replace(o, shape=shape, parameters=o.parameters / ranks, active_parameters=_share(o.active_parameters, ranks))
     hidden_bytes = np.asarray(o.shape["hidden"], float) * _element_bytes(o)
     if mapping.ep == 1:
         part = replace(part, name=f"{o.name}.row")
-        return [part, _collective(o, "all_reduce", mapping.expert_tp, o.shape["tokens"] * hidden_bytes, part.name)]
-    routed = o.shape["tokens"] / mapping.ep * np.minimum(o.shape["topk"], mapping.ep) * hidden_bytes
+        return [part, _collective(o, "all_reduce", mapping.expert_tp, tokens * hidden_bytes, part.name)]
+    routed = tokens / mapping.ep * np.minimum(o.shape["topk"], mapping.ep) * hidden_bytes
     dispatch = replace(_collective(o, "all_to_all", mapping.ep, routed, ""), name=f"{o.name}.dispatch", inputs=o.inputs)
     compute = replace(part, name=f"{o.name}.experts", inputs=(dispatch.name,))
     parts = [dispatch, compute]

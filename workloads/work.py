@@ -72,7 +72,7 @@ def count_work(table: OpTable) -> OpWork:
     ops = table["op"]
     if ops.ndim == 0:
         return _FAMILIES[OPS[int(ops)]](table)
-    present = np.unique(ops)
+    present = np.flatnonzero(np.bincount(ops, minlength=len(OPS)))
     if len(present) == 1:
         return _FAMILIES[OPS[int(present[0])]](table)
     columns = {name: np.zeros(table.rows) for name in FIELDS}
@@ -117,7 +117,7 @@ def attention_span(t: OpTable) -> tuple[Array, Array]:
     growing = np.clip(window - first + 1, 0, q)
     causal = growing * (2 * first + growing - 1) / 2 + (q - growing) * window
     pairs = np.where(t["causal"] > 0, causal, q * window)
-    touched = np.where(t["causal"] > 0, np.minimum(kv, window + q - 1), kv)
+    touched = np.minimum(kv, window + q - 1)
     return pairs * t["density"], np.where(q > 1, touched, touched * t["density"])
 
 
@@ -263,7 +263,7 @@ def _collective(t: OpTable) -> OpWork:
     kind = np.broadcast_to(t["kind"], factor.shape[1:])
     sent = t["bytes"] * np.take_along_axis(factor, kind[None].astype(np.intp), axis=0)[0]
     reduced = np.isin(kind, (KINDS.index("all_reduce"), KINDS.index("reduce_scatter"))) * part * t["bytes"]
-    return _work(vector=reduced / ACTIVATION_BYTES[t["dtype"]], reads=sent, writes=sent, link=sent)
+    return _work(vector=reduced / OUTPUT_BYTES[t["dtype"]], reads=sent, writes=sent, link=sent)
 
 
 _FAMILIES: dict[str, Callable[[OpTable], OpWork]] = {

@@ -19,6 +19,8 @@ SOFTMAX_BACKWARD_FLOP = 4.0
 """Per element: dx = p (dy - sum(p dy)): multiply, add, subtract, multiply."""
 BACKWARD_FLOP_RATIO = 2.0
 """FLOP of a pointwise backward over its forward: estimated (1 to 3); its traffic is exact."""
+LINEAR_NAMES = ("dropout", "rope", "rotary", "cast", "quantise", "quantize", "mask", "scale")
+"""An elementwise operator of one input with such a word in its name is linear: its backward is itself on gradients."""
 DGRAD_SHARD: dict[str, Shard] = {"column": "row", "logits": "row", "row": "column"}
 CONJUGATE_KINDS = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather", "all_reduce": ""}
 """The collective that the gradient needs; `""`: none (the result of an all-reduce is the same on every rank)."""
@@ -39,6 +41,13 @@ def is_sum(o: Operator) -> bool:
     """Say whether an operator only adds: several inputs, the 1 FLOP an element of the family itself."""
     several = len(o.inputs) > 1 and o.shape.get("operands", 1) > 1
     return o.op == "elementwise" and several and o.shape.get("flop_per_element", 0) in (0, 1)
+
+
+def is_linear(o: Operator) -> bool:
+    """Say whether an elementwise operator needs no activation for its backward."""
+    if o.op != "elementwise" or o.shape.get("operands", 1) > 1 or o.parameters:
+        return False
+    return o.shape.get("flop_per_element", 0) in (0, 1) or any(word in o.name for word in LINEAR_NAMES)
 
 
 def passes_gradient_on(o: Operator) -> bool:
@@ -161,7 +170,9 @@ def _softmax_inputs(o: Operator) -> list[Operator]:
 
 
 def _elementwise_inputs(o: Operator) -> list[Operator]:
-    """Reads the output gradient and every operand, writes one gradient an operand."""
+    """Reads the output gradient and every operand, writes one gradient an operand. A linear one reads no operand."""
+    if is_linear(o):
+        return _same(o)
     operands = o.shape.get("operands", 1)
     flop = BACKWARD_FLOP_RATIO * (o.shape.get("flop_per_element", 0) or 1.0)
     sizes = {

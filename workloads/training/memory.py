@@ -20,15 +20,13 @@ from workloads.training.backward import (
     recomputed_names,
     with_entering_gradient,
 )
-from workloads.training.gradients import adds_to_residual, is_learnable, is_sum, is_two_activations
+from workloads.training.gradients import adds_to_residual, is_learnable, is_linear, is_sum, is_two_activations
 from workloads.training.optimizers import optimizer_named, parallel_class, weight_bytes
 from workloads.training.tensors import output_elements, read_from, sizes_of
 from workloads.work import OUTPUT_BYTES
 
 MASK_BYTES = 1.0
 """A dropout mask, one byte an element (Korthikanti et al. 2022, section 4)."""
-LINEAR_NAMES = ("dropout", "rope", "rotary", "cast", "quantise", "quantize", "mask", "scale")
-"""An elementwise operator so named is linear in its input: its backward needs no activation."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +154,7 @@ def _reads_inputs(o: Operator) -> bool:
     if o.op in ("gemm", "conv2d", "moe"):
         return is_two_activations(o) or is_learnable(o) or o.op == "moe"
     if o.op == "elementwise":
-        linear = any(word in o.name for word in LINEAR_NAMES)
-        plain = o.shape.get("operands", 1) == 1 and o.shape.get("flop_per_element", 0) in (0, 1) and not o.parameters
-        return not (linear or plain or is_sum(o))
+        return not (is_linear(o) or is_sum(o))
     return o.op in ("attention", "mla", "scan") or (o.op == "norm" and not adds_to_residual(o))
 
 

@@ -36,8 +36,9 @@ def run_workload(workload: Workload, lowered: Lowered, costs: OpCosts, stages: i
 def workload_tasks(workload: Workload, lowered: Lowered, costs: OpCosts, stages: int = 1) -> TaskGraph:
     """Return the task graph: `pass/block.repeat/operator` on the engines of `stages` pipeline stages."""
     writer = _Writer(workload, lowered, costs, stages)
-    for p in range(len(workload.passes)):
-        writer.write_pass(p)
+    for p, run in enumerate(workload.passes):
+        if np.any(run.times):
+            writer.write_pass(p)
     return writer.builder.build()
 
 

@@ -31,7 +31,7 @@ LADDERS: dict[str, Ladder] = {
     "flop_per_s": _si("FLOP/s", 1.0),
     "flop_per_byte": ((1.0, "FLOP/B"),),
     "hz": _si("Hz"),
-    "per_s": ((1.0, "/s"), (1e3, "k/s"), (1e6, "M/s"), (1e9, "G/s")),
+    "per_s": ((1.0, "/s"), (1e6, "M/s"), (1e9, "G/s")),
     "usd": ((1.0, "$"),),
     "usd_per_hour": ((1.0, "$/h"),),
     "nm": ((1.0, "nm"),),

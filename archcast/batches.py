@@ -1,0 +1,165 @@
+"""`predict_batch`: many questions at once, columns in and columns out.
+
+Questions that share model, device, formats and mapping are one vectorised evaluation; their sizes are arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from archcast.prediction import SECONDS_PER_HOUR
+from archcast.question import MAX_BATCH, MAX_TOKENS, ask, parallel
+from costmodel.collectives import fabric_of
+from costmodel.estimate import Totals, compose
+from costmodel.memory import MemoryReport, memory_of
+from costmodel.protocol import CostModel, PhysicsModel
+from foundation.checks import whole_number
+from foundation.errors import BadValueError, InputError, UnknownNameError
+from workloads.graph import Workload
+from workloads.lowering import lower
+from workloads.mapping import Mapping as Parallel
+from workloads.table import Array
+
+SIZES = ("batch", "prompt", "generate")
+GROUPED = ("workload", "on", "dtype", "kv_dtype", "mode", "count", "tp", "pp", "ep", "dp", "software")
+DEFAULTS: Mapping[str, Any] = {
+    "batch": 1, "prompt": 0, "generate": 0, "dtype": "", "kv_dtype": "", "mode": "infer", "count": 0, "tp": 1, "pp": 1,
+    "ep": 1, "dp": 1, "software": "",
+}  # fmt: skip
+"""Value of a column that is not given; 0 tokens stand for the model's default, count 0 for tp x pp x dp."""
+
+QUANTITIES = ("latency_s", "ttft_s", "tpot_s", "energy_j", "memory_bytes", "cost_usd")
+
+
+def predict_batch(*, model: CostModel | None = None, **columns: Any) -> dict[str, Any]:
+    """Return columns of answers, one row a question, in the order given.
+
+    Args:
+        columns: `workload` and `on`, and any of `batch`, `prompt`, `generate`, `dtype`, `kv_dtype`, `mode`, `count`,
+            `tp`, `pp`, `ep`, `dp`, `software`; each a list or one value for all rows.
+
+    Returns:
+        For each of latency_s, ttft_s, tpot_s, energy_j, memory_bytes, cost_usd arrays NAME, NAME_lo and NAME_hi of
+        shape (rows,), NaN where there is no answer; `dram_bytes`, `shortfall_bytes`, `verdict` and `reason`.
+
+    A row that cannot be answered is `infeasible` with a `reason`; the others are answered.
+
+    Raises:
+        UnknownNameError: a column that does not exist. BadValueError: columns of different lengths.
+    """
+    rows, table = _columns(columns)
+    out = _empty(rows)
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    keys = zip(*(table[name] for name in GROUPED), strict=True)
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
+    for key, members in groups.items():
+        where = np.array(members)
+        try:
+            _answer(dict(zip(GROUPED, key, strict=True)), where, table, out, model or PhysicsModel())
+        except InputError as error:
+            out["reason"][where] = str(error)
+    return out
+
+
+def _columns(columns: Mapping[str, Any]) -> tuple[int, dict[str, Sequence[Any]]]:
+    known = ("workload", "on", *DEFAULTS)
+    for name in columns:
+        if name not in known:
+            raise UnknownNameError("column of predict_batch", name, known)
+    for name in ("workload", "on"):
+        if name not in columns:
+            raise BadValueError(f"predict_batch needs the column '{name}'.")
+    lists = {k: list(v) for k, v in columns.items() if not isinstance(v, (str, bytes)) and hasattr(v, "__len__")}
+    lengths = {len(v) for v in lists.values()}
+    if len(lengths) > 1:
+        detail = ", ".join(f"{k} {len(v)}" for k, v in lists.items())
+        raise BadValueError(f"The columns of predict_batch have different lengths: {detail}.")
+    rows = lengths.pop() if lengths else 1
+    single = {k: columns.get(k, DEFAULTS.get(k)) for k in known}
+    return rows, {k: lists[k] if k in lists else [single[k]] * rows for k in known}
+
+
+def _empty(rows: int) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name in QUANTITIES:
+        for suffix in ("", "_lo", "_hi"):
+            out[name + suffix] = np.full(rows, np.nan)
+    for name in ("dram_bytes", "shortfall_bytes"):
+        out[name] = np.full(rows, np.nan)
+    out["verdict"] = np.full(rows, "infeasible", dtype="U10")
+    out["reason"] = np.full(rows, "", dtype=object)
+    return out
+
+
+def _answer(key: dict[str, Any], where: Array, table: Mapping[str, Any], out: dict[str, Any], cost_model: CostModel) -> None:
+    """Answer the rows `where`, which differ in their sizes only."""
+    mapping = parallel(key["count"] or None, key["tp"], key["pp"], key["ep"], key["dp"], key["software"])
+    if mapping is None:
+        raise BadValueError(f"count={key['count']} alone does not say how to divide the model; give tp, pp or dp too.")
+    question = ask(key["workload"], key["on"], dtype=key["dtype"], kv_dtype=key["kv_dtype"], mode=key["mode"])
+    sizes, good = _sizes(where, table, out)
+    if not good.any():
+        return
+    where, sizes = where[good], {name: values[good] for name, values in sizes.items()}
+    defaults = question.model.defaults
+    tokens = {n: np.where(sizes[n] > 0, sizes[n], float(defaults[n])) if defaults[n] else None for n in ("prompt", "generate")}
+    request = replace(question.request, batch=sizes["batch"], prompt=tokens["prompt"], generate=tokens["generate"])
+    workload = question.model.workload(request)
+    lowered = lower(workload.passes, mapping)
+    target = question.target
+    report = memory_of(workload, lowered, mapping, target.rates)
+    costs = cost_model.predict(lowered.table, target.rates, fabric_of(target.spec, mapping.devices), software=mapping.software)
+    totals = compose(workload, lowered, costs)
+    price = target.spec.price.usd_per_hour if target.spec.price else None
+    hourly = (price.value, price.lo, price.hi) if price else (np.nan,) * 3
+    _fill(out, where, workload, totals, report, mapping, hourly, target.rates.idle_w)
+
+
+def _sizes(where: Array, table: Mapping[str, Any], out: dict[str, Any]) -> tuple[dict[str, Array], Array]:
+    """Return the sizes of the rows and which rows are usable; the others get their reason."""
+    good = np.ones(len(where), dtype=bool)
+    sizes = {name: np.zeros(len(where)) for name in SIZES}
+    for at, row in enumerate(where):
+        try:
+            for name in SIZES:
+                high = MAX_BATCH if name == "batch" else MAX_TOKENS
+                value = table[name][row]
+                sizes[name][at] = whole_number(name, value if value is not None else 0, low=int(name == "batch"), high=high)
+        except InputError as error:
+            out["reason"][row] = str(error)
+            good[at] = False
+    return sizes, good
+
+
+def _fill(
+    out: dict[str, Any], where: Array, workload: Workload, totals: Totals, report: MemoryReport, mapping: Parallel,
+    hourly: tuple[float, ...], idle_w: tuple[float, float, float],
+) -> None:  # fmt: skip
+    fits = report.shortfall_bytes <= 0
+    latency = totals.latency_s
+    ranks = mapping.tp * mapping.dp
+    energy = totals.energy_j * ranks + (mapping.pp - 1) * ranks * latency * np.array(idle_w)
+    steps = np.maximum(np.broadcast_to(np.asarray(workload.tokens_out, float), (len(where),)) - 1, 0)
+    generated = np.any(workload.tokens_out)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tpot = np.where(steps[:, None] > 0, totals.step_s / steps[:, None], np.nan)
+    values = {
+        "latency_s": latency, "ttft_s": totals.first_s if generated else np.full_like(latency, np.nan),
+        "tpot_s": tpot if generated else np.full_like(latency, np.nan), "energy_j": energy,
+        "cost_usd": latency * mapping.devices * np.array(hourly) / SECONDS_PER_HOUR,
+    }  # fmt: skip
+    for name, columns in values.items():
+        for j, suffix in enumerate(("", "_lo", "_hi")):
+            out[name + suffix][where] = np.where(fits, columns[:, j], np.nan)
+    for suffix, column in (("", report.total_bytes), ("_lo", report.lo_bytes), ("_hi", report.hi_bytes)):
+        out["memory_bytes" + suffix][where] = column
+    out["dram_bytes"][where] = np.where(fits, totals.dram_bytes, np.nan)
+    out["shortfall_bytes"][where] = report.shortfall_bytes
+    out["verdict"][where] = np.where(fits, "feasible", "infeasible")
+    short = report.shortfall_bytes / 1e9
+    out["reason"][where] = [f"{x:.2f} GB short of memory" if x > 0 else "" for x in short]

@@ -1,0 +1,190 @@
+"""Where time, energy and memory go: an estimate divided into parts, for the terminal and the page alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archcast.render.human import percent, text
+from costmodel.estimate import Detail, Estimate, Quantity
+from workloads.table import OPS, Array
+
+INTERVAL_MEANING: dict[str, str] = {
+    "conformal": "calibrated on measurements of this device that the model had not seen",
+    "pseudo_target": "calibrated on other devices, each taken as if it were unknown",
+    "propagated": "from the ranges of the device's figures; no measurement has tested it",
+    "uncalibrated": "no interval is known; value, lo and hi are the same",
+}
+SOURCE_MEANING: dict[str, str] = {
+    "measured": "this very case was measured",
+    "interpolated": "between measured cases",
+    "learned": "physics corrected by a model trained on measurements",
+    "physics": "closed form from the device's figures",
+    "extrapolated": "outside what was measured: physics, with a wider interval",
+}
+BOUND_MEANING: dict[str, str] = {
+    "compute": "the arithmetic units",
+    "memory": "moving data",
+    "network": "waiting for other devices",
+    "overhead": "starting operators",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a whole; `value` is in the whole's unit."""
+
+    name: str
+    value: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One answer: its label, the field of `Estimate`, how to print it, what it means, and that in few words."""
+
+    label: str
+    field: str
+    kind: str
+    meaning: str
+    short: str
+
+
+AXES: tuple[Axis, ...] = (
+    Axis("Latency", "latency_s", "s", "one whole batch, from start to last output", "whole batch"),
+    Axis("First token", "ttft_s", "s", "TTFT: from start to the first output token", "TTFT"),
+    Axis("Each further token", "tpot_s", "s", "TPOT: mean time between output tokens", "TPOT"),
+    Axis("Rate", "rate_hz", "per_s", "requests finished a second", "requests"),
+    Axis("Energy", "energy_j", "j", "of all devices used, idle power included", "all devices"),
+    Axis("Power", "power_w", "w", "mean over the run, of all devices used", "mean, all devices"),
+    Axis("Memory", "memory_bytes", "bytes", "peak on the fullest device", "fullest device"),
+    Axis("Cost", "cost_usd", "usd", "price an hour x devices x time", "price x devices x time"),
+)
+
+
+def answers(estimate: Estimate) -> list[tuple[Axis, Quantity]]:
+    """Return the axes that this estimate has a quantity for."""
+    found = ((axis, getattr(estimate, axis.field)) for axis in AXES)
+    return [(axis, quantity) for axis, quantity in found if quantity is not None]
+
+
+def parts_of(values: dict[str, float], total: float | None = None) -> tuple[Part, ...]:
+    """Return the positive values as parts of their sum (or of `total`), largest first."""
+    kept = {name: value for name, value in values.items() if value > 0 and math.isfinite(value)}
+    whole = sum(kept.values()) if total is None else total
+    ranked = sorted(kept.items(), key=lambda item: -item[1])
+    return tuple(Part(name, value, value / whole if whole > 0 else 0.0) for name, value in ranked)
+
+
+def grouped(parts: Sequence[Part], keep: int, *, rest: str = "other") -> tuple[Part, ...]:
+    """Return at most `keep` parts; the smallest are added up under the name `rest`."""
+    if len(parts) <= keep:
+        return tuple(parts)
+    tail = parts[keep - 1 :]
+    name = f"{rest} ({len(tail)})"
+    return (*parts[: keep - 1], Part(name, sum(p.value for p in tail), sum(p.share for p in tail)))
+
+
+def time_by_family(detail: Detail) -> tuple[Part, ...]:
+    """Return seconds by operator family (gemm, attention, ...)."""
+    return parts_of(_sums(detail.lowered.table.full("op"), OPS, _seconds(detail)))
+
+
+def time_by_phase(detail: Detail) -> tuple[Part, ...]:
+    """Return seconds by pass (prefill, decode, forward, ...), in the order in which they run."""
+    names = tuple(run.name for run in detail.workload.passes)
+    totals = np.bincount(detail.lowered.pass_index, weights=_seconds(detail), minlength=len(names))
+    return _in_order(names, totals)
+
+
+def energy_by_family(estimate: Estimate) -> tuple[Part, ...]:
+    """Return joules by operator family, and what idle power takes, over all devices; they add up to `energy_j`."""
+    detail, total = estimate.detail, estimate.energy_j
+    if detail is None or total is None:
+        return ()
+    table, costs = detail.lowered.table, detail.costs
+    count = table.full("count")
+    idle_w = float(detail.rates.idle_w[0])
+    idle = np.minimum(idle_w * costs.latency_s, costs.energy_j) * count
+    parts = _sums(table.full("op"), OPS, costs.energy_j * count - idle)
+    parts["idle power"] = float(idle.sum())
+    scaled = {name: value * estimate.devices for name, value in parts.items()}
+    waiting = total.value - sum(scaled.values())
+    if waiting > 0.002 * total.value:  # devices of a pipeline that wait for their turn
+        scaled["waiting devices"] = waiting
+    return parts_of(scaled)
+
+
+def memory_parts(estimate: Estimate) -> tuple[Part, ...]:
+    """Return bytes by use on the fullest device, in the order of the report, as shares of the capacity."""
+    capacity = estimate.capacity_bytes
+    return tuple(
+        Part(name, value, value / capacity if capacity > 0 else 0.0)
+        for name, value in estimate.memory_parts_bytes.items()
+        if value > 0
+    )
+
+
+def _seconds(detail: Detail) -> Array:
+    return np.asarray(detail.costs.latency_s * detail.lowered.table.full("count"))
+
+
+def _sums(codes: Array, names: tuple[str, ...], weights: Array) -> dict[str, float]:
+    totals = np.bincount(codes.astype(np.intp), weights=weights, minlength=len(names))
+    return {name: float(totals[i]) for i, name in enumerate(names)}
+
+
+def _in_order(names: tuple[str, ...], totals: Array) -> tuple[Part, ...]:
+    merged: dict[str, float] = {}
+    for name, value in zip(names, totals.tolist(), strict=True):
+        merged[name] = merged.get(name, 0.0) + value
+    whole = sum(merged.values())
+    return tuple(Part(n, v, v / whole if whole > 0 else 0.0) for n, v in merged.items() if v > 0)
+
+
+def per_token(estimate: Estimate) -> tuple[tuple[str, str], ...]:
+    """Return (label, value) of what follows from the answer for a generator: tokens a second, joules and dollars."""
+    detail = estimate.detail
+    if detail is None or estimate.latency_s is None:
+        return ()
+    tokens = _first(detail.workload.batch) * _first(detail.workload.tokens_out)
+    if tokens <= 0 or estimate.latency_s.value <= 0:
+        return ()
+    found = [("Output tokens", text(tokens / estimate.latency_s.value, "per_s"))]
+    if estimate.energy_j is not None:
+        found.append(("Energy a token", text(estimate.energy_j.value / tokens, "j")))
+    if estimate.cost_usd is not None:
+        found.append(("Cost, million tokens", text(estimate.cost_usd.value / tokens * 1e6, "usd")))
+    return tuple(found)
+
+
+def _first(size: Any) -> float:
+    return float(np.atleast_1d(np.asarray(size, dtype=float))[0])
+
+
+def what_would_help(estimate: Estimate) -> tuple[str, ...]:
+    """Return what would make an infeasible estimate fit, from the parts of its memory; empty where it fits."""
+    total, capacity = estimate.memory_bytes.value, estimate.capacity_bytes
+    if estimate.shortfall_bytes <= 0 or capacity <= 0:
+        return ()
+    parts = estimate.memory_parts_bytes
+    weights = parts.get("weights", 0.0) + parts.get("optimizer", 0.0)
+    loose = parts.get("state", 0.0) + parts.get("activations", 0.0) + parts.get("margin", 0.0)
+    found = []
+    room = capacity - (total - loose)
+    if loose > 0 and room > 0:
+        found.append(
+            f"a smaller batch or a shorter context: state and activations take {text(loose, 'bytes')}, "
+            f"and {text(room, 'bytes')} is left for them ({percent(room / loose)} of it)"
+        )
+    if weights > 0 and weights / 2 + (total - weights) <= capacity:
+        found.append(f"a format of half the width for the weights ({text(weights, 'bytes')} now)")
+    elif weights > 0.9 * capacity:
+        found.append(f"weights in a narrower format, or divided: they alone take {text(weights, 'bytes')} a device")
+    factor = math.ceil(total / capacity)
+    found.append(f"at least {factor} times as many devices to divide the model over (`--tp`, `--pp`, `--count`)")
+    return tuple(found)

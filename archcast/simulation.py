@@ -1,0 +1,100 @@
+"""`simulate`: task graphs from files, and the timeline of a prediction."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from costmodel.estimate import Estimate
+from foundation.checks import whole_number
+from foundation.errors import InputError
+from simulator import Timeline, simulate_file
+from simulator.streams import DEFAULT_SEED
+from simulator.workload_run import run_workload
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """The outcome of `simulate`: one timeline, and how often it was run."""
+
+    file: str
+    timeline: Timeline
+    seed: int
+    replications: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as plain JSON values."""
+        summary = self.timeline.summary()
+        return {"file": self.file, "seed": self.seed, "replications": self.replications, **summary}
+
+    def text(self) -> str:
+        """Return the answer for a terminal."""
+        doc = self.timeline.summary()
+        lines = [
+            f"makespan      {doc['makespan_s']:.6g} s   ({doc['tasks']} tasks, policy {doc['policy']})",
+            f"lower bound   {doc['lower_bound_s']:.6g} s   serial {doc['serial_s']:.6g} s",
+            "engine                     busy        idle   utilisation",
+        ]
+        lines += [
+            f"{e['name'][:22]:22} {e['busy_s']:10.4g} s {e['idle_s']:9.4g} s   {e['utilisation']:8.1%}" for e in doc["engines"]
+        ]
+        return "\n".join(lines)
+
+
+def simulate(
+    file: str | Path, *, settings: Mapping[str, Any] | None = None, seed: int = DEFAULT_SEED, replications: int = 1
+) -> Simulation:  # fmt: skip
+    """Run a simulation file (`kind: graph`).
+
+    A task graph draws no random number: every replication is the same run, so it is run once.
+
+    Raises:
+        BadFileError: with file, line and key.
+    """
+    whole_number("seed", seed, low=0, high=2**63)
+    whole_number("replications", replications, high=1_000_000)
+    return Simulation(str(file), simulate_file(file, seed=seed, overrides=dict(settings or {})), seed, replications)
+
+
+def timeline_of(estimate: Estimate, policy: str = "in-order") -> Timeline | None:
+    """Return the timeline of a prediction: each pass once on the device's engines. None where it does not fit."""
+    if estimate.detail is None:
+        return None
+    detail = estimate.detail
+    sizes = dict(part.split("=") for part in estimate.mapping.split() if "=" in part)
+    return run_workload(detail.workload, detail.lowered, detail.costs, int(sizes.get("pp", 1)), policy)
+
+
+def write_trace(timeline: Timeline, path: str | Path) -> None:
+    """Write a Chrome trace that Perfetto loads. Raises InputError where the folder is absent."""
+    write_text(path, json.dumps(timeline.to_chrome_trace()))
+
+
+def write_timeline_html(simulation: Simulation, path: str | Path) -> None:
+    """Write the timeline as one self-contained page. Raises InputError where the folder is absent."""
+    from html import escape
+
+    title = escape(Path(simulation.file).name)
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<style>body{margin:2rem auto;max-width:1160px;font:15px/1.5 system-ui,sans-serif}pre{overflow:auto}</style></head>"
+        f"<body><h1>{title}</h1>{simulation.timeline.to_svg()}<pre>{escape(simulation.text())}</pre></body></html>"
+    )
+    write_text(path, page)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file whole or not at all. Raises InputError where it cannot be written."""
+    target = Path(path)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, target)
+    except OSError as error:
+        part.unlink(missing_ok=True) if part.parent.is_dir() else None
+        raise InputError(f"{path} cannot be written ({error.strerror}); check that its folder exists.") from None

@@ -33,7 +33,7 @@ class FigureRow:
 
 def figure_rows(spec: DeviceSpec) -> Iterator[FigureRow]:
     """Yield every figure of a device in the order of its description."""
-    names = {"units": [u.name for u in spec.units], "memory": [m.name for m in spec.memory]}
+    names: dict[str, list[str]] = {"units": [u.name for u in spec.units], "memory": [m.name for m in spec.memory]}
     for place, figure in spec.figures():
         kind = _kind([str(part) for part in place])
         factor, _ = unit_of(figure.value, kind)
@@ -41,11 +41,11 @@ def figure_rows(spec: DeviceSpec) -> Iterator[FigureRow]:
         span = "" if exact else f"[{digits(figure.lo / factor)} .. {digits(figure.hi / factor)}]"
         origin = "estimated" if figure.estimated else spec.sources.get(figure.source, figure.source)
         words = []
-        for at, part in enumerate(place):
+        for before, part in zip(("", *place), place, strict=False):
             if isinstance(part, int):
-                words.append(names.get(str(place[at - 1]), [])[part] if str(place[at - 1]) in names else str(part))
-            elif str(part) not in names:
-                words.append(_plain(str(part)))
+                words.append(names[str(before)][part] if str(before) in names else str(part))
+            elif part not in names:
+                words.append(_plain(part))
         key = "estimated" if figure.estimated else printable(figure.source)
         where = printable(" ".join(words))
         yield FigureRow(where, text(figure.value, kind), span, printable(origin), key, figure.estimated)

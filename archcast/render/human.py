@@ -1,4 +1,4 @@
-"""Numbers as people read them: three significant digits in the unit that fits, one unit for a value and its interval."""
+"""Numbers as people read them: three significant digits in the unit that fits, the same one for an interval."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _rounded(value: float) -> float:
 
 
 def digits(number: float) -> str:
-    """Return a number with three significant digits (whole above 100, with thousands commas), e.g. `0.0123`, `1,250`."""
+    """Return a number with three significant digits (whole above 100, with commas), e.g. `0.0123`, `1,250`."""
     if not math.isfinite(number):
         return str(number)
     if number == 0:

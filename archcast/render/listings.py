@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
+from archcast.render.console import make_console, name_and_value, plain_table, styled
 from archcast.render.figures import figure_rows
 from archcast.render.human import printable, text
-from archcast.render.terminal import make_console, name_and_value, plain_table, styled
 
 if TYPE_CHECKING:
     from hardware_specs import DeviceSpec
 
-_PREFERRED = ("bf16", "fp16", "int8", "fp32", "fp64")
 
-
-def print_devices(rows: Iterable[DeviceSpec], *, file: IO[str] | None = None) -> None:
-    """Print one line a device: id, kind, memory, bandwidth, a peak rate, power limit and price."""
+def print_devices(rows: Iterable[Mapping[str, Any]], *, file: IO[str] | None = None) -> None:
+    """Print one line a device; a row is one of `archcast.listing.device_rows()`."""
     console = make_console(file)
     table = plain_table(
         ("device", "left"), ("kind", "left"), ("memory", "right"), ("bandwidth", "right"), ("peak", "right"),
         ("power", "right"), ("$/h", "right"),
     )  # fmt: skip
-    for spec in rows:
-        peaks = {str(name): figure.value for name, figure in spec.unit("matrix").peak_flop_per_s.items()}
-        best = next((name for name in _PREFERRED if name in peaks), next(iter(peaks)))
-        price = f"{spec.price.usd_per_hour.value:.3g}" if spec.price else "-"
+    for row in rows:
+        price = row.get("price_usd_per_hour")
         table.add_row(
-            styled(spec.id, "bold"), styled(spec.kind, "dim"), text(spec.dram.capacity_bytes.value, "bytes"),
-            text(spec.dram.bandwidth_bytes_per_s.value, "bytes_per_s"),
-            f"{text(peaks[best], 'flop_per_s')} {best}", text(spec.power.limit_w.value, "w"), price,
+            styled(row["id"], "bold"), styled(row["kind"], "dim"), text(row["memory_bytes"], "bytes"),
+            text(row["bandwidth_bytes_per_s"], "bytes_per_s"),
+            f"{text(row['peak_flop_per_s'], 'flop_per_s')} {printable(row.get('peak_format', ''))}",
+            text(row["limit_w"], "w"), "-" if price is None else f"{price:.2f}",
         )  # fmt: skip
     console.print(table)
 
@@ -57,15 +54,14 @@ def print_device(spec: DeviceSpec, *, file: IO[str] | None = None) -> None:
 
 
 def print_workloads(rows: Iterable[Mapping[str, Any]], *, file: IO[str] | None = None) -> None:
-    """Print one line a workload; a row is what `Model.summary()` returns."""
+    """Print one line a workload; a row is one of `archcast.listing.workload_rows()`."""
     console = make_console(file)
-    table = plain_table(
-        ("workload", "left"), ("family", "left"), ("parameters", "right"), ("active", "right"), ("MACs a pass", "right")
-    )
+    table = plain_table(("workload", "left"), ("family", "left"), ("parameters", "right"), ("source", "left"))
+    table.columns[-1].no_wrap, table.columns[-1].overflow = True, "ellipsis"
     for row in rows:
         table.add_row(
             styled(row["name"], "bold"), styled(row.get("family", ""), "dim"), _count(row, "parameters"),
-            _count(row, "active_parameters"), _count(row, "macs"),
+            styled(row.get("source", ""), "dim"),
         )  # fmt: skip
     console.print(table)
 
@@ -90,4 +86,4 @@ def print_workload(summary: Mapping[str, Any], *, file: IO[str] | None = None) -
 
 def _count(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
-    return "-" if value is None else printable(text(float(value), "count"))
+    return "-" if value is None else text(float(value), "count")

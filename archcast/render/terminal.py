@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from archcast.render.breakdown import BOUND_MEANING, INTERVAL_MEANING, answers, per_token, what_would_help
+from archcast.render.console import make_console, plain_table, styled
 from archcast.render.human import listed, percent, printable, shown, text
+from archcast.render.listings import print_device, print_devices, print_workload, print_workloads
 from costmodel.estimate import Estimate
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.table import Table
 
     from costmodel.explain import Explanation, OperatorCost, Step
 
 BOUND_STYLE: dict[str, str] = {"compute": "blue", "memory": "yellow", "network": "green", "overhead": "magenta"}
-WIDEST = 100
 BAR = 20
+
+__all__ = ["print_device", "print_devices", "print_estimate", "print_workload", "print_workloads"]
 
 
 def print_estimate(estimate: Estimate, *, explain: bool = False, file: IO[str] | None = None) -> None:
@@ -42,36 +45,6 @@ def print_estimate(estimate: Estimate, *, explain: bool = False, file: IO[str] |
         console.print(styled(f"note: {printable(note, 1000)}", "dim"))
 
 
-def make_console(file: IO[str] | None = None) -> Console:
-    """Return a console that neither reads markup nor colours words, at most `WIDEST` columns wide."""
-    from rich.console import Console
-
-    console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=False)
-    if console.width > WIDEST:
-        console.width = WIDEST
-    return console
-
-
-def styled(words: object, style: str = "") -> RenderableType:
-    """Return text as it stands: brackets in it are no markup."""
-    from rich.text import Text
-
-    return Text(printable(words, 2000), style=style)
-
-
-def plain_table(*columns: tuple[str, str], title: str = "") -> Table:
-    """Return a table without frame; a column is (heading, "left" or "right")."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
-    if title:
-        table.title, table.title_justify, table.title_style = title, "left", "bold"
-    for heading, justify in columns:
-        table.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
-    return table
-
-
 def _head(console: Console, estimate: Estimate) -> None:
     from rich.text import Text
 
@@ -83,9 +56,9 @@ def _head(console: Console, estimate: Estimate) -> None:
     layout = "" if estimate.mapping in ("", "one device") else f", {printable(estimate.mapping)}"
     line.append(f"  {count}{layout}", style="dim")
     console.print(line)
-    asked = "  ".join(f"{printable(k, 40)}={printable(v, 60)}" for k, v in estimate.request.items() if v not in (None, ""))
+    asked = [f"{printable(k, 40)}={printable(v, 60)}" for k, v in estimate.request.items() if v not in (None, "")]
     if asked:
-        console.print(styled(asked, "dim"))
+        console.print(styled("  ".join(asked), "dim"))
 
 
 def _verdict(console: Console, estimate: Estimate) -> None:
@@ -94,10 +67,9 @@ def _verdict(console: Console, estimate: Estimate) -> None:
         words = f"feasible: {percent(used)} of {text(estimate.capacity_bytes, 'bytes')} on the fullest device"
         console.print(styled(words, "green"))
         return
-    missing = f": {text(estimate.shortfall_bytes, 'bytes')} ({estimate.shortfall_bytes:,.0f} bytes) missing on the fullest device"
-    console.print(styled(estimate.verdict + (missing if estimate.shortfall_bytes > 0 else ""), "bold red"))
-    if estimate.reason:
-        console.print(styled(estimate.reason))
+    missing = estimate.shortfall_bytes
+    words = f"{estimate.verdict}: {text(missing, 'bytes')} ({missing:,.0f} bytes) missing on the fullest device"
+    console.print(styled(words if missing > 0 else f"{estimate.verdict}: {estimate.reason}", "bold red"))
     for advice in what_would_help(estimate):
         console.print(styled(f"  what would help: {advice}"))
 
@@ -126,7 +98,8 @@ def _answers(estimate: Estimate) -> Table:
 def _context(console: Console, estimate: Estimate) -> None:
     """Say what limits the time, where it comes from, and what the intervals rest on."""
     if estimate.bound:
-        shares = [f"{percent(share)} {name} ({BOUND_MEANING.get(name, name)})" for name, share in estimate.bound.items()]
+        bounds = estimate.bound.items()
+        shares = [f"{percent(share)} {name} ({BOUND_MEANING.get(name, name)})" for name, share in bounds]
         console.print(styled(f"bound: {listed(shares)}"))
     if estimate.source:
         console.print(styled(f"source: {listed([f'{percent(s)} {name}' for name, s in estimate.source.items()])}"))
@@ -140,13 +113,14 @@ def _context(console: Console, estimate: Estimate) -> None:
 
 def _operators(operators: Sequence[OperatorCost], limit: int) -> Table:
     table = plain_table(
-        ("operator", "left"), ("phase", "left"), ("time", "right"), ("share", "right"), ("bound", "left"), ("source", "left"),
+        ("operator", "left"), ("phase", "left"), ("time", "right"), ("share", "right"), ("bound", "left"),
+        ("source", "left"),
         title=f"Top {min(limit, len(operators))} of {len(operators):,} operators",
     )  # fmt: skip
     for o in operators[:limit]:
         table.add_row(
-            styled(printable(o.name, 40)), styled(printable(o.phase, 12), "dim"), text(o.latency_s, "s"), percent(o.share),
-            styled(o.bound, BOUND_STYLE.get(o.bound, "")), styled(o.source, "dim"),
+            styled(printable(o.name, 40)), styled(printable(o.phase, 12), "dim"), text(o.latency_s, "s"),
+            percent(o.share), styled(o.bound, BOUND_STYLE.get(o.bound, "")), styled(o.source, "dim"),
         )  # fmt: skip
     return table
 
@@ -179,12 +153,3 @@ def _bar(before: float, added: float, whole: float, mark: str) -> str:
         return ""
     ends = sorted(max(0, min(BAR, round(BAR * x / whole))) for x in (before, before + added))
     return " " * ends[0] + mark * (ends[1] - ends[0])
-
-
-def name_and_value(rows: Sequence[tuple[str, Any]]) -> Table:
-    """Return a two-column table without headings."""
-    table = plain_table(("", "left"), ("", "left"))
-    table.show_header = False
-    for name, value in rows:
-        table.add_row(styled(name, "dim"), styled(value))
-    return table

@@ -13,6 +13,7 @@ from costmodel.estimate import Estimate
 from foundation.checks import whole_number
 from foundation.errors import InputError
 from simulator import Timeline, simulate_file
+from simulator.graph_file import example_files
 from simulator.streams import DEFAULT_SEED
 from simulator.workload_run import run_workload
 
@@ -48,7 +49,7 @@ class Simulation:
 def simulate(
     file: str | Path, *, settings: Mapping[str, Any] | None = None, seed: int = DEFAULT_SEED, replications: int = 1
 ) -> Simulation:  # fmt: skip
-    """Run a simulation file (`kind: graph`).
+    """Run a simulation file (`kind: graph`), or a built-in example by its name.
 
     A task graph draws no random number: every replication is the same run, so it is run once.
 
@@ -57,7 +58,8 @@ def simulate(
     """
     whole_number("seed", seed, low=0, high=2**63)
     whole_number("replications", replications, high=1_000_000)
-    return Simulation(str(file), simulate_file(file, seed=seed, overrides=dict(settings or {})), seed, replications)
+    path = example_files().get(str(file), Path(file))
+    return Simulation(str(file), simulate_file(path, seed=seed, overrides=dict(settings or {})), seed, replications)
 
 
 def timeline_of(estimate: Estimate, policy: str = "in-order") -> Timeline | None:

@@ -98,12 +98,10 @@ class EncoderDecoder(KnobModel):
         def layer(_: Any, chain: Chain) -> None:
             self._decoder_layer(chain, source, cached=cached, encode=encoder is not None)
 
-        blocks: list[Block] = []
+        blocks = [self._embedding(encoder, step)]
         if encoder is not None:
-            blocks.append(self._embedding(encoder, "source", stored=True, causal=False))
             blocks += layer_blocks([()] * self.encoder_layers, self._encoder_layer, encoder, "encoder")
             blocks.append(self._final_norm(encoder))
-        blocks.append(self._embedding(step, "target", stored=False, causal=True))
         blocks += layer_blocks([()] * self.decoder_layers, layer, step, "decoder")
         blocks.append(self._head(step))
         across = (encoder or step).tokens * self.hidden
@@ -112,20 +110,19 @@ class EncoderDecoder(KnobModel):
     def _sizes(self) -> tuple[int, int, int]:
         return self.heads, self.kv_heads or self.heads, self.head_dim or self.hidden // self.heads
 
-    def _embedding(self, step: Step, name: str, *, stored: bool, causal: bool) -> Block:
-        """Encoder and decoder share one table of embeddings; `stored` says whose it is."""
-        chain = Chain(step)
-        shape = {"rows": step.tokens, "hidden": self.hidden}
-        parameters = float(self.vocab * self.hidden) if stored else 0.0
-        chain.add(f"{name}_embed", "embedding", shape, shard="vocab", parameters=parameters)
-        if self.position == "relative":
-            rows = step.q_len * step.kv_len
-            chain.add(
-                f"{name}_bias", "embedding", {"rows": rows, "hidden": self.heads}, inputs=(BLOCK_INPUT,),
-                parameters=float(self.relative_buckets * self.heads),
-            )  # fmt: skip
-            chain.operators.reverse()  # the embedding is what leaves the block
-        return Block(name, tuple(chain.operators))
+    def _embedding(self, encoder: Step | None, decoder: Step) -> Block:
+        """Encoder and decoder share one table of embeddings; the encoder's, which runs first, leaves the block."""
+        chain = Chain(decoder)
+        stacks = [("target", decoder)] + ([("source", encoder)] if encoder is not None else [])
+        for name, step in stacks:
+            if self.position == "relative":
+                shape = {"rows": step.q_len * step.kv_len, "hidden": self.heads}
+                parameters = float(self.relative_buckets * self.heads)
+                chain.add(f"{name}_bias", "embedding", shape, inputs=(BLOCK_INPUT,), parameters=parameters)
+            shape = {"rows": step.tokens, "hidden": self.hidden}
+            parameters = float(self.vocab * self.hidden) if name == "source" else 0.0
+            chain.add(f"{name}_embed", "embedding", shape, inputs=(BLOCK_INPUT,), shard="vocab", parameters=parameters)
+        return Block("embed", tuple(chain.operators))
 
     def _self_attention(self, chain: Chain, *, causal: bool, cached: bool) -> None:
         heads, kv_heads, size = self._sizes()

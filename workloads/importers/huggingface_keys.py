@@ -44,7 +44,7 @@ reorder_and_upcast_attn summary_activation summary_first_dropout summary_proj_to
 position_embedding_type relative_attention_max_distance norm_topk_prob scoring_func topk_group topk_method n_group
 routed_scaling_factor qk_head_dim max_window_layers sliding_window_size use_mrope parallel_attn
 apply_residual_connection_post_layernorm use_bidirectional_attention fused_norm fused_add_norm rms_norm use_conv_bias
-ssm_cfg
+ssm_cfg use_bias
 """
 
 _SAID_BY_OTHER_KEYS = """

@@ -11,7 +11,8 @@ from typing import Any
 
 from costmodel.estimate import Estimate
 from foundation.checks import whole_number
-from foundation.errors import InputError
+from foundation.errors import BadFileError, InputError
+from foundation.yaml_file import YamlDocument, load_yaml
 from simulator import Timeline, simulate_file
 from simulator.graph_file import example_files
 from simulator.streams import DEFAULT_SEED
@@ -49,9 +50,9 @@ class Simulation:
 def simulate(
     file: str | Path, *, settings: Mapping[str, Any] | None = None, seed: int = DEFAULT_SEED, replications: int = 1
 ) -> Simulation:  # fmt: skip
-    """Run a simulation file (`kind: graph`), or a built-in example by its name.
+    """Run a simulation file (`kind: graph` or `kind: run`), or a built-in example by its name.
 
-    A task graph draws no random number: every replication is the same run, so it is run once.
+    Neither kind draws a random number: every replication is the same run, so it is run once.
 
     Raises:
         BadFileError: with file, line and key.
@@ -59,7 +60,23 @@ def simulate(
     whole_number("seed", seed, low=0, high=2**63)
     whole_number("replications", replications, high=1_000_000)
     path = example_files().get(str(file), Path(file))
-    return Simulation(str(file), simulate_file(path, seed=seed, overrides=dict(settings or {})), seed, replications)
+    document = load_yaml(path)
+    if isinstance(document.data, dict) and document.data.get("kind") == "run":
+        timeline = _run(document, settings)
+    else:
+        timeline = simulate_file(path, seed=seed, overrides=dict(settings or {}))
+    return Simulation(str(file), timeline, seed, replications)
+
+
+def _run(document: YamlDocument, settings: Mapping[str, Any] | None) -> Timeline:
+    """Simulate a file of kind `run`. Raises BadFileError, also where the workload does not fit."""
+    from archcast.run_file import predict_file
+
+    estimate, policy = predict_file(document, settings)
+    timeline = timeline_of(estimate, policy)
+    if timeline is None:
+        raise BadFileError(document.path, f"{estimate.workload} does not fit on {estimate.device}: {estimate.reason}.")
+    return timeline
 
 
 def timeline_of(estimate: Estimate, policy: str = "in-order") -> Timeline | None:

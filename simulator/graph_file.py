@@ -27,7 +27,7 @@ from simulator.tasks import TaskGraph
 from simulator.timeline import Timeline
 
 KINDS = ("graph",)
-"""The kinds of simulation files that this version runs."""
+"""The kinds of simulation files that are read here; `archcast.run_file` reads `run`."""
 PLANNED_KINDS = ("serving", "training", "cluster", "daq", "edge")
 
 _TOP_KEYS = ("kind", "name", "policy", "ticks_per_second", "engines", "tasks")
@@ -147,7 +147,7 @@ class _Reader:
         kind = self.data.get("kind")
         if kind in KINDS:
             return
-        known = f"This version runs files of kind: {', '.join(KINDS)}."
+        known = f"This version runs files of kind: {', '.join((*KINDS, 'run'))}."
         if kind is None:
             raise self.document.fault((), "the key 'kind' is missing.", known)
         if kind in PLANNED_KINDS:

@@ -32,10 +32,13 @@ def predict_file(document: YamlDocument, settings: Mapping[str, Any] | None = No
     """
     from archcast.prediction import predict
 
-    keys = {**document.data, **dict(settings or {})}
-    for key in keys:
+    for key in settings or {}:
+        if key not in KEYS:
+            raise UnknownNameError("key to --set", str(key), KEYS)
+    for key in document.data:
         if key not in KEYS:
             raise document.fault((key,), str(UnknownNameError("key", str(key), KEYS)))
+    keys = {**document.data, **dict(settings or {})}
     for key in ("workload", "on"):
         if key not in keys:
             raise document.fault((), f"a file of kind 'run' needs the key '{key}'.")

@@ -24,7 +24,7 @@ class Mapping:
 
     def __post_init__(self) -> None:
         for name in ("tp", "pp", "dp", "ep"):
-            whole_number(name, getattr(self, name), high=1_000_000)
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), high=1_000_000))
         if (self.tp * self.dp) % self.ep:
             raise MappingError(
                 f"ep={self.ep} does not divide the {self.tp * self.dp} ranks of tp={self.tp} x dp={self.dp}; "

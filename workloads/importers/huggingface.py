@@ -56,15 +56,16 @@ def _build(config: JsonObject, family: str, knobs: Knobs, notes: list[str]) -> M
 def _architecture(config: JsonObject) -> str:
     listed = config.get("architectures", [])
     model_type = config.word("model_type")
-    name = listed[0] if isinstance(listed, list) and listed else MODEL_TYPES.get(model_type, model_type)
+    first = str(listed[0])[:80] if isinstance(listed, list) and listed else ""
+    name = first or MODEL_TYPES.get(model_type, model_type)
     if not name:
         raise BadFileError(
             config.path, "neither 'architectures' nor 'model_type' says what this is.", key="architectures"
         )
     if name not in ARCHITECTURES:
         hint = f"Known: {', '.join(ARCHITECTURES)}."
-        config.fault("architectures", str(UnknownNameError("architecture", str(name)[:80], ARCHITECTURES, hint)))
-    return str(name)
+        config.fault("architectures", str(UnknownNameError("architecture", name, ARCHITECTURES, hint)))
+    return name
 
 
 def _formats(config: JsonObject, knobs: Knobs) -> list[str]:

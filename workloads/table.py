@@ -89,11 +89,13 @@ class OpTable:
             raise BadValueError(f"{len(self.labels)} labels for {self.rows} rows.")
 
     def __getitem__(self, name: str) -> Array:
-        """Return a column, shape (rows,) or (); an absent one has its default."""
+        """Return a column, shape (rows,) or (); an absent one has its default (`kv_dtype`: that of `dtype`, bf16)."""
         column = self.columns.get(name)
         if column is not None:
             return column
-        return np.asarray(DEFAULTS[name] if name in DEFAULTS else 0)
+        if name == "kv_dtype":
+            return self["dtype"]
+        return np.asarray(FORMAT_CODES["bf16"] if name == "dtype" else DEFAULTS.get(name, 0))
 
     def full(self, name: str) -> Array:
         """Return a column broadcast to shape (rows,)."""
@@ -112,7 +114,9 @@ class OpTable:
         return OpTable(len(where), columns, labels)
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, Any], labels: Sequence[str] = (), *, rows: int | None = None) -> OpTable:
+    def from_columns(
+        cls, columns: Mapping[str, Any], labels: Sequence[str] = (), *, rows: int | None = None
+    ) -> OpTable:
         """Build a table from lists, arrays or single values; category columns may hold names.
 
         Raises:
@@ -133,7 +137,7 @@ class OpTable:
         total = sum(t.rows for t in parts)
         names = sorted({name for t in parts for name in t.columns})
         columns = {name: np.concatenate([t.full(name) for t in parts]) for name in names}
-        labelled = all(t.labels for t in parts)
+        labelled = all(t.labels or not t.rows for t in parts)
         return OpTable(total, columns, tuple(x for t in parts for x in t.labels) if labelled else ())
 
     def faults(self) -> list[tuple[int, str]]:

@@ -114,7 +114,7 @@ def _sides(o: Operator, rank: int) -> tuple[float, float]:
         n, k = float(shape["c_out"]), float(shape["c_in"]) * float(shape["kh"]) * float(shape["kw"])
         single = float(shape.get("groups", 1)) == 1
     if not single or not o.parameters:
-        raise BadValueError(f"'{o.name}' has no single weight matrix to factor: batched, grouped, tied, or none at all.")
+        raise BadValueError(f"'{o.name}' has no single weight matrix to factor: it is batched, grouped, tied or none.")
     if rank >= min(n, k):
         raise BadValueError(f"rank {rank} is not below the sides {n:g} and {k:g} of '{o.name}'; choose a smaller one.")
     return n, k

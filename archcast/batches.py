@@ -108,7 +108,8 @@ def _answer(key: dict[str, Any], where: Array, table: Mapping[str, Any], out: di
     where, sizes = where[good], {name: values[good] for name, values in sizes.items()}
     defaults = question.model.defaults
     tokens = {n: np.where(sizes[n] > 0, sizes[n], float(defaults[n])) if defaults[n] else None for n in ("prompt", "generate")}
-    request = replace(question.request, batch=sizes["batch"], prompt=tokens["prompt"], generate=tokens["generate"])
+    batch = np.ceil(sizes["batch"] / mapping.dp)
+    request = replace(question.request, batch=batch, prompt=tokens["prompt"], generate=tokens["generate"])
     workload = question.model.workload(request)
     lowered = lower(workload.passes, mapping)
     target = question.target
@@ -129,7 +130,8 @@ def _sizes(where: Array, table: Mapping[str, Any], out: dict[str, Any]) -> tuple
             for name in SIZES:
                 high = MAX_BATCH if name == "batch" else MAX_TOKENS
                 value = table[name][row]
-                sizes[name][at] = whole_number(name, value if value is not None else 0, low=int(name == "batch"), high=high)
+                low = table["dp"][row] if name == "batch" else 0
+                sizes[name][at] = whole_number(name, value if value is not None else 0, low=low, high=high)
         except InputError as error:
             out["reason"][row] = str(error)
             good[at] = False

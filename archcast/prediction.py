@@ -60,7 +60,7 @@ def predict(
 
 def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Estimate:
     """Return the estimate of a checked question under one mapping."""
-    workload = build(question)
+    workload = build(question, mapping.dp)
     lowered = lower(workload.passes, mapping)
     target = question.target
     report = memory_of(workload, lowered, mapping, target.rates)
@@ -82,11 +82,22 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
 
 
-def build(question: Question) -> Workload:
-    """Return the workload of a question; under concurrency, the steady state of its slots."""
-    if not question.concurrency:
-        return question.model.workload(question.request)
-    return steady_state(question.model, question.request, question.concurrency)
+def build(question: Question, replicas: int = 1) -> Workload:
+    """Return what one of `replicas` data-parallel copies does (the fullest); under concurrency, its steady state.
+
+    Raises:
+        MappingError: there are more replicas than requests.
+    """
+    request, slots = question.request, question.concurrency
+    if replicas > 1:
+        together = slots or int(request.batch)
+        if together < replicas:
+            raise MappingError(f"dp={replicas} replicas need at least {replicas} requests, not {together}; raise --batch.")
+        share = -(-together // replicas)
+        request, slots = (request, share) if slots else (replace(request, batch=share), 0)
+    if not slots:
+        return question.model.workload(request)
+    return steady_state(question.model, request, slots)
 
 
 def steady_state(model: Model, request: Request, concurrency: int) -> Workload:
@@ -128,7 +139,7 @@ def _with_times(
     """Fill in time, energy, money and traffic of the one request."""
     latency, energy = _quantity(totals.latency_s), _quantity(totals.energy_j).scaled(mapping.tp * mapping.dp)
     energy = _with_idle_stages(energy, latency, detail, mapping)
-    ttft, tpot = _token_times(totals, detail.workload, question.concurrency)
+    ttft, tpot = _token_times(totals, detail.workload, -(-question.concurrency // mapping.dp))
     source, bound = time_shares(detail)
     done = max(question.concurrency, 1) * int(question.request.batch)
     price = question.target.spec.price

@@ -12,17 +12,20 @@ Times never fall when work grows, nor rise when a rate grows (tests/test_physics
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from costmodel import physics_numba
 from costmodel.collectives import Fabric
-from costmodel.costs import BOUNDS, SOURCES, OpCosts
+from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
 from costmodel.rates import Rates
 from workloads.table import OP_CODES, Array, OpTable
 from workloads.work import ACTIVATION_BYTES, OpWork, count_work
 
-CHUNK = 8192
+CHUNK = 16384
 """Rows evaluated at a time: the temporaries of one chunk stay in the L2 cache."""
 GRANULE = 8.0
 """Smallest sub-tile edge that tensor and SIMD instructions come in (mma.m16n8k16, AVX-512 fp64 lanes)."""
@@ -37,6 +40,7 @@ class Stages:
     """Seconds of each row at full efficiency; each compute stage includes the one before it.
 
     ideal_s: FLOP at the peak; shaped_s: with whole tiles, waves and folds; filled_s: with array fill and drain.
+    moved_bytes: what passes the last on-chip level.
     """
 
     ideal_s: Array
@@ -44,24 +48,44 @@ class Stages:
     filled_s: Array
     dram_bytes: Array
     dram_s: Array
+    moved_bytes: Array
     cache_s: Array
 
 
 def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
     """Return where the time of each row goes, before efficiencies and launch."""
     fmt = table["dtype"]
-    vector_s = work.vector_flop / rates.vector_flop_per_s[fmt]
-    peak = rates.peak_flop_per_s[fmt]
-    ideal = work.matrix_flop / peak + vector_s
+    vector_s = work.vector_flop * (1.0 / rates.vector_flop_per_s[fmt])
+    per_flop_s = 1.0 / rates.peak_flop_per_s[fmt]
+    ideal = _plus(work.matrix_flop * per_flop_s, vector_s)
     if rates.array is not None:
         streamed, filled = _folds(work, rates.array, rates.units)
         rows, cols, _ = rates.array
-        cycle_s = 2.0 * rows * cols * rates.units / peak
-        shaped, filled = streamed * cycle_s + vector_s, filled * cycle_s + vector_s
+        cycle_s = 2.0 * rows * cols * rates.units * per_flop_s
+        shaped, filled = _plus(streamed * cycle_s, vector_s), _plus(filled * cycle_s, vector_s)
     else:
-        shaped = filled = _tiles(work, rates) / peak + vector_s
-    dram = _dram_bytes(table, work, rates)
-    return Stages(ideal, shaped, filled, dram, dram / rates.dram_bytes_per_s, work.bytes_moved / rates.cache_bytes_per_s)
+        shaped = filled = _plus(_tiles(work, rates) * per_flop_s, vector_s)
+    operands = work.weight_bytes + work.input_bytes
+    moved = operands + work.output_bytes
+    dram = _dram_bytes(table, work, rates, operands)
+    dram_s = dram * (1.0 / rates.dram_bytes_per_s)
+    return Stages(ideal, shaped, filled, dram, dram_s, moved, moved * (1.0 / rates.cache_bytes_per_s))
+
+
+def _plus(a: Array, b: Array) -> Array:
+    """Return a + b; a b of one zero for all rows costs nothing."""
+    return a if np.ndim(b) == 0 and b == 0 else a + b
+
+
+def _times(a: Array, b: Array) -> Array:
+    """Return a * b; a b of one 1 for all rows costs nothing."""
+    return a if np.ndim(b) == 0 and b == 1 else a * b
+
+
+def _pieces(size: Array, edge: float) -> Array:
+    """Return ceil(size / edge). A power of two is multiplied by its (exact) inverse: a quarter of the time."""
+    exact = math.frexp(edge)[0] == 0.5
+    return np.asarray(np.ceil(size * (1.0 / edge) if exact else size / edge))
 
 
 def _tiles(work: OpWork, rates: Rates) -> Array:
@@ -69,10 +93,10 @@ def _tiles(work: OpWork, rates: Rates) -> Array:
     tile_m, tile_n, tile_k = rates.tile
     depth = tile_k * SPLIT
     edge_m, edge_n = min(GRANULE, tile_m), min(GRANULE, tile_n)
-    items = np.ceil(work.m / tile_m) * np.ceil(work.n / tile_n) * work.gemms * np.ceil(work.k / depth)
-    waves = np.ceil(items / rates.units)
-    used_m = np.minimum(np.ceil(work.m / edge_m) * edge_m, tile_m)
-    used_n = np.minimum(np.ceil(work.n / edge_n) * edge_n, tile_n)
+    items = _times(_pieces(work.m, tile_m) * _pieces(work.n, tile_n), work.gemms) * _pieces(work.k, depth)
+    waves = _pieces(items, rates.units)
+    used_m = np.minimum(_pieces(work.m, edge_m) * edge_m, tile_m)
+    used_n = np.minimum(_pieces(work.n, edge_n) * edge_n, tile_n)
     return np.asarray(waves * used_m * used_n * np.minimum(work.k, depth) * (2.0 * rates.units))
 
 
@@ -91,14 +115,16 @@ def _folds(work: OpWork, array: tuple[int, int, int], units: int) -> tuple[Array
     return np.asarray(folds * along), np.asarray(folds * (along + fill))
 
 
-def _dram_bytes(table: OpTable, work: OpWork, rates: Rates) -> Array:
+def _dram_bytes(table: OpTable, work: OpWork, rates: Rates, operands: Array) -> Array:
     """Traffic to device memory: compulsory, or that of the best blocking on chip where that is more."""
-    operands = work.weight_bytes + work.input_bytes
     if rates.cache_bytes > 0:
-        element = ACTIVATION_BYTES[table["dtype"]]
-        # 2 m n k / sqrt(S) elements, S elements on chip; matrix_flop = 2 m n k
-        operands = np.maximum(operands, work.matrix_flop * (element**1.5 / rates.cache_bytes**0.5))
+        operands = np.maximum(operands, work.matrix_flop * _blocked_bytes(rates)[table["dtype"]])
     return np.asarray(operands + work.output_bytes)
+
+
+def _blocked_bytes(rates: Rates) -> Array:
+    """Traffic of the best blocking in bytes a FLOP, by format: 2 m n k / sqrt(S) elements, S elements on chip."""
+    return np.asarray(ACTIVATION_BYTES**1.5 / max(rates.cache_bytes, 1.0) ** 0.5)
 
 
 def predict_physics(table: OpTable, rates: Rates, fabric: Fabric | None = None) -> OpCosts:
@@ -106,19 +132,23 @@ def predict_physics(table: OpTable, rates: Rates, fabric: Fabric | None = None) 
 
     Rows in a format that the device cannot compute in come out as NaN; `rates.require_format` refuses them by name.
     """
-    if table.rows <= CHUNK:
-        return _chunk(table, rates, fabric)
-    out = OpCosts.empty(table.rows)
+    out = _allocate(table.rows)
+    fused = rates.array is None and fabric is None and physics_numba.worth_it(table.rows, rates.tile)
     for start in range(0, table.rows, CHUNK):
         part = slice(start, min(start + CHUNK, table.rows))
-        costs = _chunk(_view(table, part), rates, fabric)
-        for name in _FILLED:
-            getattr(out, name)[part] = getattr(costs, name)
-    out.source[:] = PHYSICS
+        rows = table if table.rows <= CHUNK else _view(table, part)
+        if fused:
+            blocked = _blocked_bytes(rates)
+            physics_numba.fill(rows, count_work(rows), rates, blocked, (rates.tile[2] * SPLIT, GRANULE), out, part)
+        else:
+            _chunk(rows, rates, fabric, out, part)
     return out
 
 
-_FILLED = ("latency_s", "latency_lo_s", "latency_hi_s", "energy_j", "energy_lo_j", "energy_hi_j", "dram_bytes", "bound")
+def _allocate(rows: int) -> OpCosts:
+    numbers: Any = {name: np.empty(rows) for name in NUMERIC}
+    source = np.full(rows, PHYSICS, dtype=np.int8)
+    return OpCosts(**numbers, bound=np.empty(rows, dtype=np.int8), source=source)
 
 
 def _view(table: OpTable, part: slice) -> OpTable:
@@ -126,45 +156,55 @@ def _view(table: OpTable, part: slice) -> OpTable:
     return OpTable(part.stop - part.start, columns)
 
 
-def _chunk(table: OpTable, rates: Rates, fabric: Fabric | None) -> OpCosts:
+def _chunk(table: OpTable, rates: Rates, fabric: Fabric | None, out: OpCosts, part: slice) -> None:
+    """Fill the rows `part` of `out`."""
     work = count_work(table)
     parts = stages(table, work, rates)
-    _, eff_lo, eff_hi = eff = rates.compute_efficiency
-    _, mem_lo, mem_hi = mem = rates.memory_efficiency
-    compute, memory = parts.filled_s / eff[0], np.maximum(parts.dram_s / mem[0], parts.cache_s)
     link, link_lo, link_hi = _links(table, fabric)
-    active = np.maximum(np.maximum(compute, memory), link)
+    memory = np.maximum(parts.dram_s * (1.0 / rates.memory_efficiency[0]), parts.cache_s)
+    compute = parts.filled_s * (1.0 / rates.compute_efficiency[0])
+    active = _largest(compute, memory, link)
     launch, launch_lo, launch_hi = rates.launch_s
     dynamic = _dynamic_energy(table, work, parts, rates, fabric, 0)
     floor = dynamic * (1.0 / (rates.limit_w - rates.idle_w[0]))  # slowed until the power limit holds
-    throttled = np.maximum(active, floor)
-    latency = throttled + launch
-    # the least time: best efficiencies, and a set that fits on chip may stay there between repeats
-    resident = parts.dram_bytes <= rates.cache_bytes
-    memory_lo = np.where(resident, np.minimum(parts.cache_s, parts.dram_s), parts.dram_s) / mem_hi
-    least = np.maximum(np.maximum(parts.filled_s / eff_hi, memory_lo), link_lo) + launch_lo
-    most = np.maximum(np.maximum(parts.filled_s / eff_lo, np.maximum(parts.dram_s / mem_lo, parts.cache_s)), link_hi)
-    most = np.maximum(most, floor) + launch_hi
+    latency = np.maximum(active, floor)
+    latency += launch
+    least = _least(parts, rates, link_lo)
+    least += launch_lo
+    most = np.maximum(_most(parts, rates, link_hi), floor)
+    most += launch_hi
     energy = dynamic + rates.idle_w[0] * latency
     energy_lo = _dynamic_energy(table, work, parts, rates, fabric, 1) + rates.idle_w[1] * least
-    energy_hi = np.minimum(
-        _dynamic_energy(table, work, parts, rates, fabric, 2) + rates.idle_w[2] * most, rates.limit_w * most
-    )
-    bound = np.where(memory > compute, MEMORY, COMPUTE)
-    bound = np.where(link > np.maximum(compute, memory), NETWORK, bound)
-    bound = np.where(launch > active, OVERHEAD, bound).astype(np.int8)
-    rows = table.rows
-    return OpCosts(
-        latency_s=_rows(latency, rows), latency_lo_s=_rows(np.minimum(least, latency), rows),
-        latency_hi_s=_rows(np.maximum(most, latency), rows), energy_j=_rows(energy, rows),
-        energy_lo_j=_rows(np.minimum(energy_lo, energy), rows), energy_hi_j=_rows(np.maximum(energy_hi, energy), rows),
-        dram_bytes=_rows(parts.dram_bytes, rows), bound=_rows(bound, rows), source=np.full(rows, PHYSICS, dtype=np.int8),
-    )  # fmt: skip
+    energy_hi = _dynamic_energy(table, work, parts, rates, fabric, 2) + rates.idle_w[2] * most
+    energy_hi = np.minimum(energy_hi, rates.limit_w * most)
+    out.latency_s[part], out.energy_j[part], out.dram_bytes[part] = latency, energy, parts.dram_bytes
+    np.minimum(least, latency, out=out.latency_lo_s[part])
+    np.maximum(most, latency, out=out.latency_hi_s[part])
+    np.minimum(energy_lo, energy, out=out.energy_lo_j[part])
+    np.maximum(energy_hi, energy, out=out.energy_hi_j[part])
+    bound = out.bound[part]
+    np.greater(memory, compute, out=bound.view(np.bool_))  # COMPUTE = False, MEMORY = True
+    if np.ndim(link):
+        bound[link > np.maximum(compute, memory)] = NETWORK
+    np.copyto(bound, OVERHEAD, where=active < launch)
 
 
-def _rows(column: Array, rows: int) -> Array:
-    """Give a column of one value for all rows its full shape."""
-    return column if np.shape(column) == (rows,) else np.broadcast_to(column, (rows,))
+def _largest(compute: Array, memory: Array, link: Array) -> Array:
+    active = np.maximum(compute, memory)
+    return np.maximum(active, link) if np.ndim(link) else active
+
+
+def _least(parts: Stages, rates: Rates, link: Array) -> Array:
+    """The least time before launch: best efficiencies, and a set that fits on chip may stay there between repeats."""
+    memory = np.where(parts.dram_bytes <= rates.cache_bytes, np.minimum(parts.cache_s, parts.dram_s), parts.dram_s)
+    memory *= 1.0 / rates.memory_efficiency[2]
+    return _largest(parts.filled_s * (1.0 / rates.compute_efficiency[2]), memory, link)
+
+
+def _most(parts: Stages, rates: Rates, link: Array) -> Array:
+    """The longest time before launch and power: worst efficiencies."""
+    memory = np.maximum(parts.dram_s * (1.0 / rates.memory_efficiency[1]), parts.cache_s)
+    return _largest(parts.filled_s * (1.0 / rates.compute_efficiency[1]), memory, link)
 
 
 def _dynamic_energy(
@@ -172,8 +212,10 @@ def _dynamic_energy(
 ) -> Array:  # fmt: skip
     """Energy above idle in joules: part 0 = value, 1 = lo, 2 = hi of the ranges."""
     fmt = table["dtype"]
-    energy = work.matrix_flop * rates.matrix_energy_j[fmt, part] + work.vector_flop * rates.vector_energy_j[fmt, part]
-    energy = energy + parts.dram_bytes * rates.dram_energy_j[part] + work.bytes_moved * rates.cache_energy_j[part]
+    energy = work.matrix_flop * rates.matrix_energy_j[fmt, part]
+    energy = _plus(energy, work.vector_flop * rates.vector_energy_j[fmt, part])
+    energy = energy + parts.dram_bytes * rates.dram_energy_j[part]
+    energy += parts.moved_bytes * rates.cache_energy_j[part]
     if fabric is not None:
         energy = energy + work.link_bytes * fabric.energy_per_byte_j[part]
     return np.asarray(energy)

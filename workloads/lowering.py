@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from foundation.errors import MappingError
+from foundation.errors import BadValueError, MappingError
 from workloads.graph import Operator, Pass, Size
 from workloads.mapping import ONE_DEVICE, Mapping
 from workloads.table import CATEGORIES, DEFAULTS, Array, OpTable, category_code
@@ -93,12 +93,20 @@ def _assemble(
 
 
 def _pass_widths(rows: list[_Row]) -> Array:
-    """Return the number of scenarios of each row: all rows of a pass have as many as its widest size."""
+    """Return the number of scenarios of each row: all rows of a pass have as many as its widest size.
+
+    Raises:
+        BadValueError: sizes of a pass are arrays of different lengths.
+    """
     widest: dict[int, int] = {}
-    for _, shape, times, (p, _, _) in rows:
+    for o, shape, times, (p, _, _) in rows:
         sizes = [np.size(v) for v in shape.values() if np.ndim(v)] + ([times.size] if times.ndim else [])
-        widest[p] = max(widest.get(p, 1), *sizes, 1)
-    return np.array([widest[p] for *_, (p, _, _) in rows], dtype=np.intp)
+        for size in sizes:
+            known = widest.get(p, 1)
+            if size != known and 1 not in (size, known):
+                raise BadValueError(f"Operator '{o.name}' has sizes for {size} scenarios where its pass has {known}.")
+            widest[p] = max(known, size)
+    return np.array([widest.get(p, 1) for *_, (p, _, _) in rows], dtype=np.intp)
 
 
 def _stack(values: list[Any], widths: Array) -> Array:

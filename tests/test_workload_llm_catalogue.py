@@ -206,3 +206,20 @@ def test_a_training_step_goes_forward_and_back(name: str) -> None:
     workload = load_model(name).workload(Request(batch=1, prompt=128, mode="train"))
     assert [p.name for p in workload.passes][:2] == ["forward", "backward"]
     assert workload.parameters == load_model(name).workload(Request()).parameters
+
+
+def test_the_architecture_on_the_documentation_page_has_the_parameters_it_states(
+    repository: Path, tmp_path: Path
+) -> None:
+    page = (repository / "docs" / "workloads.md").read_text()
+    text = page.split("```yaml\n", 1)[1].split("```", 1)[0]
+    file = tmp_path / "tiny-hybrid.yaml"
+    file.write_text(text)
+    workload = load_model(file).workload(Request())
+    assert workload.parameters == int(text.split("published_parameters: ")[1].split()[0])
+    assert [(b.name, b.count) for b in workload.graph.blocks] == [("embed", 1), ("layers", 4), ("head", 1)]
+
+
+def test_every_knob_of_the_decoder_is_on_the_documentation_page(repository: Path) -> None:
+    page = (repository / "docs" / "workloads.md").read_text().replace("`", " ").split()
+    assert set(Decoder.from_knobs("m", {}).knobs()) - set(page) == set()

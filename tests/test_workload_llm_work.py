@@ -248,3 +248,12 @@ def test_work_and_state_do_not_fall_when_a_request_grows(batch: int, prompt: int
     kept = np.array([np.asarray(o.state_elements) + np.zeros(3) for b in workload.graph.blocks for o in b.operators])
     assert np.all(kept.sum(axis=0)[1:] >= kept.sum(axis=0)[0])
     assert not lower(workload.passes).table.faults()
+
+
+def test_recursions_repeat_the_work_and_the_cache_but_not_the_parameters() -> None:
+    request = Request(prompt=20, generate=2)
+    once, thrice = (tiny(recursions=r).workload(request) for r in (1, 3))
+    assert thrice.parameters == once.parameters
+    assert state_elements(thrice) == 3 * state_elements(once)
+    head = sum(rows(once, name)["lm_head"]["matrix_flop"] for name in ("prefill", "decode"))
+    assert matrix_flop(thrice)[0] - head == 3 * (matrix_flop(once)[0] - head)

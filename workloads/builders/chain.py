@@ -188,20 +188,23 @@ class Chain:
         return self.add(name, op, shape, dtype=dtype, inputs=inputs, shard=shard, parameters=parameters, fused=fused)
 
 
-def layer_blocks(layers: Sequence[Any], make: Callable[[Any, Chain], None], step: Step, name: str) -> tuple[Block, ...]:
+def layer_blocks(
+    layers: Sequence[Any], make: Callable[[Any, Chain], None], step: Step, name: str, *, recursions: int = 1
+) -> tuple[Block, ...]:
     """Return blocks for a list of layer descriptions, equal neighbours and repeating patterns as one block.
 
     `make(description, chain)` appends one layer's operators. Operators of a pattern of several layers are prefixed
-    with the layer's place in it.
+    with the layer's place in it. With `recursions`, the whole list runs so often with one set of parameters.
     """
-    groups = grouped(layers)
+    groups = grouped(layers) if recursions == 1 else [(len(layers), 1)]
     blocks, start = [], 0
     for period, count in groups:
         chain = Chain(step)
         for place, description in enumerate(layers[start : start + period]):
             chain.prefix = f"{place}." if period > 1 else ""
             make(description, chain)
-        blocks.append(Block(name if len(groups) == 1 else f"{name}.{start}", tuple(chain.operators), count))
+        title = name if len(groups) == 1 else f"{name}.{start}"
+        blocks.append(Block(title, tuple(chain.operators), count * recursions, shared=recursions > 1))
         start += period * count
     return tuple(blocks)
 

@@ -25,12 +25,15 @@ class Decoder(KnobModel):
 
     `mixers` and `ffns` name what each layer does; a list shorter than `layers` repeats. Zero means "derived":
     `kv_heads` = heads, `head_dim` = hidden / heads, `moe_inter` = inter. Formats left "" follow `dtype`: attention,
-    cache, embeddings and logits stay 16-bit (or wider) under quantised weights.
+    cache, embeddings and logits stay 16-bit (or wider) under quantised weights. With `recursions`, the whole stack
+    runs several times over with one set of parameters, each time with a cache of its own (Mixture-of-Recursions,
+    arXiv 2507.10524).
     """
 
     family: ClassVar[str] = "decoder"
 
     layers: int = size(32, high=10_000)
+    recursions: int = size(1, high=1000)
     hidden: int = size(4096)
     heads: int = size(32, high=100_000)
     kv_heads: int = size(0, low=0, high=100_000)
@@ -167,7 +170,7 @@ class Decoder(KnobModel):
         """Return the graph of one pass whose head sees `logits` tokens."""
         blocks = (
             self._embedding(step),
-            *layer_blocks(self.layer_list(), self._layer, step, "layers"),
+            *layer_blocks(self.layer_list(), self._layer, step, "layers", recursions=self.recursions),
             self._head(step, logits),
         )
         return WorkloadGraph(self.name, blocks, boundary_elements=step.tokens * self.hidden)

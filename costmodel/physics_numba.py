@@ -84,7 +84,8 @@ def fill(table: OpTable, work: OpWork, rates: Rates, blocked: Array, limits: tup
 def _rows(
     matrix: Any, vector: Any, weights: Any, inputs: Any, outputs: Any, ms: Any, ns: Any, ks: Any, gemms: Any,
     fmt: Any, steps: Any, per_flop_s: Any, per_vector_s: Any, matrix_j: Any, vector_j: Any, blocked: Any, tile: Any,
-    limits: Any, units: float, compute_eff: Any, memory_eff: Any, launch: Any, idle: Any, dram_j: Any, cache_j: Any, device: Any,
+    limits: Any, units: float, compute_eff: Any, memory_eff: Any, launch: Any, idle: Any, dram_j: Any, cache_j: Any,
+    device: Any,
     latency_s: Any, lo_s: Any, hi_s: Any, energy_j: Any, lo_j: Any, hi_j: Any, dram_bytes: Any, bound: Any,
 ) -> None:  # fmt: skip
     """One row at a time; comparisons are written so that NaN (a format that the device lacks) passes through."""

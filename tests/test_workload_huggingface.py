@@ -53,6 +53,8 @@ def test_every_fixture_is_checked_against_a_published_count() -> None:
     [
         ("llama-3.1-8b", "llama-3.1-8b"), ("qwen3-30b-a3b", "qwen3-30b-a3b"), ("qwen3-8b", "qwen3-8b"),
         ("mixtral-8x7b-v0.1", "mixtral-8x7b"), ("mistral-7b-v0.1", "mistral-7b"), ("deepseek-v3", "deepseek-v3"),
+        ("qwen2.5-7b", "qwen2.5-7b"), ("deepseek-v2-lite", "deepseek-v2-lite"), ("phi-3-mini-4k", "phi-3-mini-4k"),
+        ("falcon-7b", "falcon-7b"), ("gpt-oss-20b", "gpt-oss-20b"), ("t5-large", "t5-large"),
     ],
 )  # fmt: skip
 def test_a_file_gives_the_same_operators_as_the_catalogue(file: str, name: str) -> None:

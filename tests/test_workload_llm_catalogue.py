@@ -156,6 +156,26 @@ def test_a_file_that_no_importer_reads_is_refused(tmp_path: Path) -> None:
         load_model(file)
 
 
+def test_another_package_can_read_a_file_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    from workloads.importers.base import ENTRY_POINTS, Importer
+
+    class Entry:
+        def load(self) -> Importer:
+            return Importer("text", (".txt",), "workloads.importers.huggingface:load_huggingface")
+
+    def entry_points(group: str) -> list[Entry]:
+        assert group == ENTRY_POINTS
+        return [Entry()]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    file = tmp_path / "model.txt"
+    fixture = Path(__file__).parent / "fixtures" / "huggingface" / "gpt2.json"
+    file.write_text(fixture.read_text())
+    assert load_model(file).workload(Request()).parameters == 124_439_808
+
+
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40))
 def test_groups_of_layers_spell_out_the_list_again(layers: list[str]) -> None:
     spelled, start = [], 0

@@ -2,7 +2,8 @@
 
 Costs are those of Thakur, Rabenseifner and Gropp 2005 (Optimization of Collective Communication Operations in MPICH,
 sections 4.1 to 4.5) without the reduction arithmetic: alpha is the latency of one message, beta the time per byte.
-The library picks the fastest algorithm that the topology offers, so the least is taken.
+The value takes what NCCL runs (a ring inside a node, the better of ring and double binary tree between nodes); the
+low end takes the fastest algorithm that the topology allows (recursive doubling, one-shot all-reduce).
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from workloads.table import KINDS, Array, OpTable
 
 ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, ALL_TO_ALL, SEND_RECV = range(1, 6)
 assert KINDS[ALL_REDUCE] == "all_reduce" and KINDS[SEND_RECV] == "send_recv"
+
+
+START_S = (2.8e-6, 0.5e-6, 7e-6)
+"""What starting a collective takes beyond an operator's launch (value, lo, hi): estimated. With a launch of 2 us the
+value is what NCCL all-gathers and reduce-scatters of 512 B to 8 KB need beside their steps on H100; A100 needs 8 us."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,12 @@ class Fabric:
         nodes = np.ceil(ranks / self.node_size)
         best = {0: 0, 1: 2, 2: 1}[part]  # a low time goes with a high efficiency
         local = _Wire(self.local_latency_s[part], self.local_bytes_per_s * self.local_efficiency[best], self.switched)
-        remote = _Wire(self.remote_latency_s[part], self.remote_bytes_per_s * self.remote_efficiency[best], True)
-        time = _within(kind, inside, size, local)
+        remote = _Wire(self.remote_latency_s[part], self.remote_bytes_per_s * self.remote_efficiency[best], True, tree=True)
+        time = _within(kind, inside, size, local, part == 1)
         wide = nodes > 1
         if wide.any():
-            time = np.where(wide, _across(kind, inside, nodes, size, local, remote), time)
-        return np.asarray(np.where(ranks > 1, time, 0.0))
+            time = np.where(wide, _across(kind, inside, nodes, size, local, remote, part == 1), time)
+        return np.asarray(np.where(ranks > 1, START_S[part] + time, 0.0))
 
 
 @dataclass(frozen=True)
@@ -60,34 +66,36 @@ class _Wire:
     latency_s: float
     bytes_per_s: float
     switched: bool
+    tree: bool = False
 
 
-def _within(kind: Array, ranks: Array, size: Array, wire: _Wire) -> Array:
-    """Time inside one level of the fabric, shape of the inputs."""
+def _within(kind: Array, ranks: Array, size: Array, wire: _Wire, fastest: bool) -> Array:
+    """Time inside one level of the fabric, shape of the inputs; `fastest` allows any algorithm, not only NCCL's."""
     alpha, beta = wire.latency_s, 1 / wire.bytes_per_s
-    part = (ranks - 1) / ranks
-    hops = np.ceil(np.log2(np.maximum(ranks, 1)))
-    ring_steps = ranks - 1
-    gather_ring = ring_steps * alpha + part * size * beta
-    gather_tree = hops * alpha + part * size * beta if wire.switched else gather_ring
-    gather = np.minimum(gather_ring, gather_tree)
-    reduce_ring = 2 * gather_ring
-    reduce_tree = 2 * hops * (alpha + size * beta) if not wire.switched else 2 * gather_tree
-    one_shot = alpha + ring_steps * size * beta  # everyone sends all it has to everyone: best for small buffers
-    reduce = np.minimum(np.minimum(reduce_ring, reduce_tree), one_shot)
-    exchange = (alpha if wire.switched else ring_steps * alpha) + part * size * beta * (1 if wire.switched else ranks / 4)
-    exchange = np.maximum(exchange, alpha + part * size * beta)
+    sent = (ranks - 1) / ranks * size * beta
+    steps, hops = ranks - 1, np.ceil(np.log2(np.maximum(ranks, 1)))
+    gather = steps * alpha + sent
+    reduce = 2 * gather
+    if wire.switched and fastest:
+        gather = hops * alpha + sent  # recursive doubling
+        reduce = np.minimum(2 * gather, alpha + steps * size * beta)  # or one-shot: everyone sends all to everyone
+    elif wire.tree:
+        reduce = np.minimum(reduce, 2 * (hops * alpha + sent))  # double binary tree (Sanders, Speck and Traeff 2009)
+    # without a switch every byte crosses ranks / 4 links of the ring on average
+    exchange = hops * alpha + sent if wire.switched else steps * alpha + sent * np.maximum(ranks / 4, 1)
     send = alpha + size * beta
     table = np.stack(np.broadcast_arrays(0 * send, reduce, gather, gather, exchange, send))
     return np.asarray(np.take_along_axis(table, kind[None].astype(np.intp), axis=0)[0])
 
 
-def _across(kind: Array, inside: Array, nodes: Array, size: Array, local: _Wire, remote: _Wire) -> Array:
+def _across(
+    kind: Array, inside: Array, nodes: Array, size: Array, local: _Wire, remote: _Wire, fastest: bool
+) -> Array:  # fmt: skip
     """Hierarchical: reduce-scatter inside, all-reduce between nodes on 1/inside of it, all-gather inside."""
     gathers = np.where(kind == ALL_REDUCE, ALL_GATHER, kind)
     repeats = np.where(kind == ALL_REDUCE, 2.0, 1.0)
-    inner = repeats * _within(gathers, inside, size, local)
-    outer = _within(kind, nodes, size / inside, remote)
+    inner = repeats * _within(gathers, inside, size, local, fastest)
+    outer = _within(kind, nodes, size / inside, remote, fastest)
     flat = remote.latency_s * np.log2(inside * nodes) + (nodes - 1) / nodes * size / remote.bytes_per_s
     send = remote.latency_s + size / remote.bytes_per_s
     time = np.where(kind == ALL_TO_ALL, np.maximum(inner, flat), inner + outer)

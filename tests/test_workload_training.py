@@ -342,10 +342,6 @@ def test_zero_scatters_gradients_and_gathers_weights() -> None:
     assert collectives(three, Mapping(dp=4), 2) == [("reduce_scatter", size)]
     assert sum(each for _, each in collectives(three, Mapping(dp=4), 0)) == size
     assert sum(each for _, each in collectives(three, Mapping(dp=4), 1)) == size
-    assert (
-        total(lower(one.passes, Mapping(dp=4)), 2, "output_bytes")
-        < total(lower(one.passes), 2, "output_bytes") + 2 * size
-    )
 
 
 def test_zero_divides_the_update_over_the_replicas() -> None:

@@ -30,7 +30,7 @@ CHUNK = 16384
 GRANULE = 8.0
 """Smallest sub-tile edge that tensor and SIMD instructions come in (mma.m16n8k16, AVX-512 fp64 lanes)."""
 SPLIT = 32.0
-"""A product is split along k into pieces of this many k-tiles when tiles alone do not fill the units (stream-K)."""
+"""A product is split along k into pieces of this many k-tiles where that fills the units better (stream-K)."""
 PHYSICS = SOURCES.index("physics")
 COMPUTE, MEMORY, NETWORK, OVERHEAD = range(len(BOUNDS))
 
@@ -63,6 +63,9 @@ def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
         rows, cols, _ = rates.array
         cycle_s = 2.0 * rows * cols * rates.units * per_flop_s
         shaped, filled = _plus(streamed * cycle_s, vector_s), _plus(filled * cycle_s, vector_s)
+        if not rates.matrix_formats.all():  # the vector unit has no folds
+            on_array = rates.matrix_formats[fmt]
+            shaped, filled = np.where(on_array, shaped, ideal), np.where(on_array, filled, ideal)
     else:
         shaped = filled = _plus(_tiles(work, rates) * per_flop_s, vector_s)
     operands = work.weight_bytes + work.input_bytes
@@ -93,11 +96,13 @@ def _tiles(work: OpWork, rates: Rates) -> Array:
     tile_m, tile_n, tile_k = rates.tile
     depth = tile_k * SPLIT
     edge_m, edge_n = min(GRANULE, tile_m), min(GRANULE, tile_n)
-    items = _times(_pieces(work.m, tile_m) * _pieces(work.n, tile_n), work.gemms) * _pieces(work.k, depth)
-    waves = _pieces(items, rates.units)
+    items = _times(_pieces(work.m, tile_m) * _pieces(work.n, tile_n), work.gemms)
+    # a split that would only pad the last piece is not made; each of the two ways is monotone, so the lesser is too
+    split = _pieces(items * _pieces(work.k, depth), rates.units) * np.minimum(work.k, depth)
+    deep = np.minimum(_pieces(items, rates.units) * work.k, split)
     used_m = np.minimum(_pieces(work.m, edge_m) * edge_m, tile_m)
     used_n = np.minimum(_pieces(work.n, edge_n) * edge_n, tile_n)
-    return np.asarray(waves * used_m * used_n * np.minimum(work.k, depth) * (2.0 * rates.units))
+    return np.asarray(deep * used_m * used_n * (2.0 * rates.units))
 
 
 def _folds(work: OpWork, array: tuple[int, int, int], units: int) -> tuple[Array, Array]:

@@ -102,9 +102,10 @@ def _rows(
         i = np.uint64(row)
         f, m, n, k = fmt[i * s9], ms[i * s5], ns[i * s6], ks[i * s7]
         flop, lanes, write = matrix[i * s0], vector[i * s1], outputs[i * s4]
-        items = np.ceil(m * inv_m) * np.ceil(n * inv_n) * gemms[i * s8] * np.ceil(k * inv_k)
+        items = np.ceil(m * inv_m) * np.ceil(n * inv_n) * gemms[i * s8]
+        deep = min(np.ceil(items / units) * k, np.ceil(items * np.ceil(k * inv_k) / units) * min(k, depth))
         used_m, used_n = min(np.ceil(m * inv_em) * edge_m, tile_m), min(np.ceil(n * inv_en) * edge_n, tile_n)
-        tiles = np.ceil(items / units) * used_m * used_n * min(k, depth) * (2.0 * units)
+        tiles = deep * used_m * used_n * (2.0 * units)
         filled = tiles * per_flop_s[f] + lanes * per_vector_s[f]
         operands = weights[i * s2] + inputs[i * s3]
         moved = operands + write

@@ -27,7 +27,8 @@ class Rates:
     """Rates of one device.
 
     `peak_flop_per_s`, `vector_flop_per_s`, `matrix_energy_j`, `vector_energy_j` have one entry a number format (order
-    of `foundation.formats.FORMAT_NAMES`); the peak is NaN where the device cannot compute in a format even widened.
+    of `foundation.formats.FORMAT_NAMES`). `matrix_formats` says where the matrix unit can compute, at least widened;
+    elsewhere the peak is the vector unit's (the 16-bit attention of a network that a NPU runs in int8), NaN without one.
     `widened` names the arithmetic used in place of a format's own. `cache_bytes` is the last on-chip level.
     """
 
@@ -40,6 +41,7 @@ class Rates:
     vector_flop_per_s: Array
     matrix_energy_j: Array
     vector_energy_j: Array
+    matrix_formats: Array
     widened: dict[str, str]
     compute_efficiency: Range
     memory_efficiency: Range
@@ -69,8 +71,8 @@ class Rates:
         )
 
     def supports(self, dtype: str) -> bool:
-        """Say whether the device can compute in a format, at least widened."""
-        return bool(np.isfinite(self.peak_flop_per_s[list(FORMATS).index(dtype)]))
+        """Say whether the matrix unit can compute in a format, at least widened."""
+        return bool(self.matrix_formats[list(FORMATS).index(dtype)])
 
     def digest(self) -> str:
         """Return a hash of every number, so that an answer can be traced to the description it came from."""
@@ -88,14 +90,15 @@ def compile_rates(spec: DeviceSpec) -> Rates:
     """Return the rates of a device."""
     matrix, vector = spec.unit("matrix"), spec.unit("vector")
     widened: dict[str, str] = {}
-    peaks, vectors, matrix_j, vector_j = [], [], [], []
+    peaks, vectors, matrix_j, vector_j, able = [], [], [], [], []
     for name, fmt in FORMATS.items():
         used = _math(matrix, fmt.math)
         if used and used != fmt.math:
             widened[name] = used
-        peaks.append(_peak(matrix, used) if used else np.nan)
-        matrix_j.append(_energy(matrix, used))
         lane = _math(vector, "fp32" if fmt.math not in ("int8", "int4") else fmt.math) or _math(vector, fmt.math)
+        able.append(bool(used))
+        peaks.append(_peak(matrix, used) if used else _peak(vector, lane) if lane else np.nan)
+        matrix_j.append(_energy(matrix, used) if used else _energy(vector, lane))
         vectors.append(_peak(vector, lane) if lane else peaks[-1])
         vector_j.append(_energy(vector, lane))
     array, tile = matrix.array, matrix.tile
@@ -106,7 +109,8 @@ def compile_rates(spec: DeviceSpec) -> Rates:
         tile=(tile.m, tile.n, tile.k) if tile else (1, 1, 1),
         array=(array.rows, array.cols, DATAFLOWS.index(array.dataflow)) if array else None,
         peak_flop_per_s=np.array(peaks), vector_flop_per_s=np.array(vectors),
-        matrix_energy_j=np.array(matrix_j), vector_energy_j=np.array(vector_j), widened=widened,
+        matrix_energy_j=np.array(matrix_j), vector_energy_j=np.array(vector_j),
+        matrix_formats=np.array(able), widened=widened,
         compute_efficiency=_range(matrix.efficiency), memory_efficiency=_range(dram.efficiency),
         dram_bytes_per_s=dram.bandwidth_bytes_per_s.value,
         cache_bytes=max((m.usable_bytes for m in spec.memory[1:]), default=0.0),

@@ -121,6 +121,14 @@ def attention_span(t: OpTable) -> tuple[Array, Array]:
     return pairs * t["density"], np.where(q > 1, touched, touched * t["density"])
 
 
+def _pair_view(group: Array, pairs: Array, touched: Array, depth: Array, gemms: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the matrix view of attention: all keys across, and as many queries as fill the pairs.
+
+    Both edges grow with queries and with keys; queries x mean keys would not (more queries see fewer keys each).
+    """
+    return group * pairs / touched, touched, depth, gemms
+
+
 def _attention(t: OpTable) -> OpWork:
     batch, q, heads, d = t["batch"], t["q_len"], t["heads"], t["head_dim"]
     kv_heads = np.where(t["kv_heads"] > 0, t["kv_heads"], heads)
@@ -134,7 +142,7 @@ def _attention(t: OpTable) -> OpWork:
         weights=batch * touched * kv_heads * both * WEIGHT_BYTES[kv_format],
         reads=batch * q * heads * d * ACTIVATION_BYTES[t["dtype"]],
         writes=batch * q * heads * v_dim * OUTPUT_BYTES[t["dtype"]],
-        view=(q * heads / kv_heads, pairs / q, both, batch * kv_heads),
+        view=_pair_view(heads / kv_heads, pairs, touched, both, batch * kv_heads),
     )
 
 
@@ -157,7 +165,7 @@ def _mla(t: OpTable) -> OpWork:
         weights=batch * touched * (rank + rope) * WEIGHT_BYTES[kv_format],
         reads=batch * q * heads * np.where(decode, rank + rope, head + rope) * ACTIVATION_BYTES[t["dtype"]],
         writes=batch * q * heads * np.where(decode, rank, head) * OUTPUT_BYTES[t["dtype"]],
-        view=(q * heads / shared, pairs / q, both, batch * shared),
+        view=_pair_view(heads / shared, pairs, touched, both, batch * shared),
     )
 
 
@@ -202,9 +210,9 @@ def _moe(t: OpTable) -> OpWork:
 
 
 def conv_output(t: OpTable) -> tuple[Array, Array]:
-    """Return output height and width: floor((size + 2 padding - kernel) / stride) + 1, unless given."""
-    out_h = np.floor((t["h"] + 2 * t["padding"] - t["kh"]) / t["stride"]) + 1
-    out_w = np.floor((t["w"] + 2 * t["padding"] - t["kw"]) / t["stride"]) + 1
+    """Return output height and width: floor((size + 2 padding - kernel) / stride) + 1 or 0, unless given."""
+    out_h = np.maximum(np.floor((t["h"] + 2 * t["padding"] - t["kh"]) / t["stride"]) + 1, 0)
+    out_w = np.maximum(np.floor((t["w"] + 2 * t["padding"] - t["kw"]) / t["stride"]) + 1, 0)
     return np.where(t["out_h"] > 0, t["out_h"], out_h), np.where(t["out_w"] > 0, t["out_w"], out_w)
 
 

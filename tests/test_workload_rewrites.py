@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -437,3 +439,7 @@ def test_shared_layers_run_as_often_and_store_one_set() -> None:
 def test_an_unknown_block_is_refused_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown block 'layers'. Nearest: layer"):
         share(net(), "layers")
+
+
+def test_the_examples_of_the_page_on_rewrites_are_true(repository: Path) -> None:
+    assert doctest.testfile(str(repository / "docs" / "rewrites.md"), module_relative=False) == (0, 15)

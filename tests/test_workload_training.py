@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -522,3 +524,7 @@ def test_every_row_of_a_step_is_an_operator_that_can_run() -> None:
         step = training(graph, optimizer="muon", recompute=recompute, zero_stage=3)
         lowered = lower(step.passes, Mapping(dp=2, pp=2, ep=2))
         assert lowered.table.faults() == []
+
+
+def test_the_examples_of_the_page_on_training_are_true(repository: Path) -> None:
+    assert doctest.testfile(str(repository / "docs" / "training.md"), module_relative=False) == (0, 14)

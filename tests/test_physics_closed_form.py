@@ -17,7 +17,7 @@ from workloads.work import count_work
 
 
 def tiny(**changes: object) -> Rates:
-    """4 units of 16 x 16 x 8 tiles, 1 GFLOP/s in all, 0.1 GFLOP/s vector, 1 GB/s memory, 64 KiB on chip, 1 us launch."""
+    """4 units of 16 x 16 x 8 tiles, 1 GFLOP/s in all, 0.1 GFLOP/s vector, 1 GB/s memory, 64 KiB on chip."""
     base = Rates(
         device="tiny", kind="gpu", units=4, tile=(16, 16, 8), array=None,
         peak_flop_per_s=np.full(len(FORMATS), 1e9), vector_flop_per_s=np.full(len(FORMATS), 1e8),
@@ -79,7 +79,8 @@ def test_latency_is_the_largest_part_over_its_efficiency_plus_launch() -> None:
     assert cost.latency_lo_s[0] == pytest.approx(131.072e-6 + 0.5e-6, rel=1e-12)
     assert cost.latency_hi_s[0] == pytest.approx(524.288e-6 + 2e-6, rel=1e-12)
     assert cost.dram_bytes[0] == 10240
-    assert cost.bounds() == ["compute"] and cost.sources() == ["physics"]
+    assert cost.bounds() == ["compute"]
+    assert cost.sources() == ["physics"]
 
 
 def test_vector_work_adds_to_matrix_work() -> None:
@@ -96,12 +97,18 @@ def test_vector_work_adds_to_matrix_work() -> None:
     ("columns", "changes", "bound"),
     [
         ({"op": "gemm", "m": 512, "n": 512, "k": 512}, {}, "compute"),
-        ({"op": "elementwise", "rows": 4096, "hidden": 512}, {"vector_flop_per_s": np.full(len(FORMATS), 1e12)}, "memory"),
+        (
+            {"op": "elementwise", "rows": 4096, "hidden": 512},
+            {"vector_flop_per_s": np.full(len(FORMATS), 1e12)},
+            "memory",
+        ),
         ({"op": "gemm", "m": 1, "n": 1, "k": 1}, {"launch_s": (1e-5, 1e-5, 1e-5)}, "overhead"),
     ],
 )
 def test_the_bound_names_the_largest_part(columns: dict[str, object], changes: dict[str, object], bound: str) -> None:
-    assert BOUNDS[predict_physics(OpTable.from_columns({"dtype": "bf16", **columns}), tiny(**changes)).bound[0]] == bound
+    assert (
+        BOUNDS[predict_physics(OpTable.from_columns({"dtype": "bf16", **columns}), tiny(**changes)).bound[0]] == bound
+    )
 
 
 def test_a_product_that_does_not_stay_on_chip_moves_more_than_its_operands() -> None:
@@ -182,3 +189,24 @@ def test_what_if_factors_multiply_rates_and_refuse_nonsense() -> None:
     for bad in (0.0, -1.0, float("nan")):
         with pytest.raises(BadValueError, match="above 0"):
             tiny().scaled(peak=bad)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"op": "conv2d", "batch": 1, "c_in": 3, "h": 3, "w": 3, "c_out": 8, "kh": 7, "kw": 7}, "kernel is larger"),
+        (
+            {"op": "conv2d", "batch": 1, "c_in": 3, "h": 9, "w": 9, "c_out": 8, "kh": 3, "kw": 3, "stride": 0},
+            "stride above 0",
+        ),
+        ({"op": "moe", "tokens": 4, "hidden": 8, "inter": 8, "experts": 4, "topk": 2, "ep": 0}, "ep above 0"),
+        ({"op": "collective", "bytes": 1024, "ranks": 2}, "needs a kind"),
+    ],
+)
+def test_an_operator_that_would_divide_by_zero_or_compute_backwards_is_refused(
+    columns: dict[str, object], reason: str
+) -> None:
+    from archcast.operators import predict_ops
+
+    with pytest.raises(BadValueError, match=reason):
+        predict_ops({"dtype": "fp16", **columns}, on="h100-sxm")

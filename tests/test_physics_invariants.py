@@ -1,4 +1,4 @@
-"""What must hold for any operator on any device: costs are finite, ordered, monotone, and the same however rows are put."""
+"""What must hold for any operator on any device: costs are finite, ordered, monotone, and no matter of row order."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ FAMILIES: dict[str, dict[str, st.SearchStrategy[int]]] = {
     "attention": ATTENTION | {"window": st.integers(0, 2000), "causal": st.integers(0, 1)},
     "mla": {"batch": size(64), "q_len": size(512), "kv_len": size(8192), "heads": size(128), "kv_rank": size(512),
             "rope_dim": size(64)},
-    "moe": {"tokens": size(8192), "hidden": size(4096), "inter": size(4096), "experts": st.just(64), "topk": st.integers(1, 8)},
-    "conv2d": {"batch": size(32), "c_in": size(512), "h": st.integers(8, 224), "w": st.integers(8, 224), "c_out": size(512),
-               "kh": st.just(3), "kw": st.just(3), "padding": st.just(1), "stride": st.integers(1, 2)},
+    "moe": {"tokens": size(8192), "hidden": size(4096), "inter": size(4096), "experts": st.just(64),
+            "topk": st.integers(1, 8)},
+    "conv2d": {"batch": size(32), "c_in": size(512), "h": st.integers(8, 224), "w": st.integers(8, 224),
+               "c_out": size(512), "kh": st.just(3), "kw": st.just(3), "padding": st.just(1), "stride": st.integers(1, 2)},
     "norm": {"rows": size(10**5), "hidden": size(8192)},
     "elementwise": {"rows": size(10**5), "hidden": size(8192), "operands": st.integers(1, 3)},
     "softmax": {"rows": size(10**5), "hidden": size(8192)},
@@ -133,13 +134,17 @@ def test_no_step_of_any_size_makes_an_operator_cheaper(op: str, rates: Rates) ->
             for column in ("latency_s", "latency_lo_s", "latency_hi_s", "energy_j", "dram_bytes"):
                 ratio = getattr(cost, column)[1:] / getattr(cost, column)[:-1]
                 fall = int(np.argmin(ratio))
-                assert ratio[fall] >= 1 - 1e-12, f"{column} at {name} {values[fall]:g} -> {values[fall] + 1:g}: x{ratio[fall]}"
+                assert ratio[fall] >= 1 - 1e-12, (
+                    f"{column} at {name} {values[fall]:g} -> {values[fall] + 1:g}: x{ratio[fall]}"
+                )
 
 
 @pytest.mark.parametrize("rates", TABLES, ids=DEVICES)
 def test_a_growing_square_product_never_gets_cheaper(rates: Rates) -> None:
     edges = np.arange(1, 3000, 7.0)
-    cost = predict_physics(OpTable.from_columns({"op": "gemm", "dtype": "fp16", "m": edges, "n": edges, "k": edges}), rates)
+    cost = predict_physics(
+        OpTable.from_columns({"op": "gemm", "dtype": "fp16", "m": edges, "n": edges, "k": edges}), rates
+    )
     for column in (cost.latency_s, cost.energy_j, cost.dram_bytes):
         assert (np.diff(column) >= 0).all()
 
@@ -190,7 +195,9 @@ def test_chunks_do_not_change_any_number(rates: Rates, monkeypatch: pytest.Monke
 def test_one_value_for_all_rows_equals_the_value_written_out() -> None:
     for rates in TABLES:
         short = OpTable.from_columns({"op": "gemm", "dtype": "fp16", "m": 64, "n": 128, "k": 256}, rows=3)
-        long = OpTable.from_columns({"op": ["gemm"] * 3, "dtype": ["fp16"] * 3, "m": [64] * 3, "n": [128] * 3, "k": [256] * 3})
+        long = OpTable.from_columns(
+            {"op": ["gemm"] * 3, "dtype": ["fp16"] * 3, "m": [64] * 3, "n": [128] * 3, "k": [256] * 3}
+        )
         same(predict_physics(short, rates), predict_physics(long, rates), tolerance=0)
 
 
@@ -202,9 +209,13 @@ def test_no_rows_cost_nothing() -> None:
 def test_more_memory_bandwidth_saves_time_only_where_memory_bounds() -> None:
     rates = TABLES[0]
     decode = {"op": "gemm", "dtype": "fp16", "m": 1, "n": 8192, "k": 8192}
-    faster = replace(rates, dram_bytes_per_s=rates.dram_bytes_per_s * 1.5, cache_bytes_per_s=rates.cache_bytes_per_s * 1.5)
+    faster = replace(
+        rates, dram_bytes_per_s=rates.dram_bytes_per_s * 1.5, cache_bytes_per_s=rates.cache_bytes_per_s * 1.5
+    )
     slow, fast = price(rates, decode), price(faster, decode)
     assert slow.bounds() == ["memory"]
-    assert (slow.latency_s[0] - rates.launch_s[0]) / (fast.latency_s[0] - rates.launch_s[0]) == pytest.approx(1.5, rel=1e-9)
+    assert (slow.latency_s[0] - rates.launch_s[0]) / (fast.latency_s[0] - rates.launch_s[0]) == pytest.approx(
+        1.5, rel=1e-9
+    )
     prefill = decode | {"m": 8192}
     assert price(rates, prefill).latency_s[0] == price(faster, prefill).latency_s[0]

@@ -51,12 +51,12 @@ Beyond the measurement table: `v_dim` (value head size, 0 = head_dim), `causal` 
 """
 
 NEEDED: dict[str, tuple[str, ...]] = {
-    "gemm": ("m", "n", "k"),
+    "gemm": ("m", "n", "k", "batch"),
     "attention": ("batch", "q_len", "heads", "head_dim"),
     "mla": ("batch", "q_len", "heads", "kv_rank"),
-    "moe": ("tokens", "hidden", "inter", "experts", "topk"),
+    "moe": ("tokens", "hidden", "inter", "experts", "topk", "tp", "ep"),
     "collective": ("bytes", "ranks"),
-    "conv2d": ("batch", "c_in", "h", "w", "c_out", "kh", "kw"),
+    "conv2d": ("batch", "c_in", "h", "w", "c_out", "kh", "kw", "stride", "groups"),
     "norm": ("rows", "hidden"),
     "elementwise": ("rows", "hidden"),
     "softmax": ("rows", "hidden"),
@@ -141,7 +141,7 @@ class OpTable:
         return OpTable(total, columns, tuple(x for t in parts for x in t.labels) if labelled else ())
 
     def faults(self) -> list[tuple[int, str]]:
-        """Return (row, reason) for every row that does not describe an operator: a needed size is not positive."""
+        """Return (row, reason) for every row that does not describe an operator, e.g. a needed size is not positive."""
         found: list[tuple[int, str]] = []
         ops = self.full("op")
         for code in np.unique(ops):
@@ -150,6 +150,13 @@ class OpTable:
             for needed in NEEDED[name]:
                 bad = where[~(self.full(needed)[where] > 0)]
                 found += [(int(i), f"{name} needs {needed} above 0, found {self.full(needed)[i]:g}") for i in bad]
+            if name == "collective":
+                found += [(int(i), "a collective needs a kind") for i in where[self.full("kind")[where] == 0]]
+            if name == "conv2d" and not found:
+                from workloads.work import conv_output
+
+                edges = np.broadcast_to(np.minimum(*conv_output(self)), (self.rows,))
+                found += [(int(i), "the kernel is larger than the padded input") for i in where[edges[where] < 1]]
         return sorted(found)
 
 

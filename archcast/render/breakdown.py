@@ -146,20 +146,23 @@ def _in_order(names: tuple[str, ...], totals: Array) -> tuple[Part, ...]:
     return tuple(Part(n, v, v / whole if whole > 0 else 0.0) for n, v in merged.items() if v > 0)
 
 
-def per_token(estimate: Estimate) -> tuple[tuple[str, str], ...]:
-    """Return (label, value) of what follows from the answer for a generator: tokens a second, joules and dollars."""
-    detail = estimate.detail
-    if detail is None or estimate.latency_s is None:
-        return ()
+def per_token(estimate: Estimate) -> list[tuple[Axis, Quantity]]:
+    """Return what follows from the answer for a generator: output tokens a second, joules and dollars a token."""
+    detail, time = estimate.detail, estimate.latency_s
+    if detail is None or time is None:
+        return []
     tokens = _first(detail.workload.batch) * _first(detail.workload.tokens_out)
-    if tokens <= 0 or estimate.latency_s.value <= 0:
-        return ()
-    found = [("Output tokens", text(tokens / estimate.latency_s.value, "per_s"))]
+    if tokens <= 0 or time.lo <= 0:
+        return []
+    rate = Quantity(tokens / time.value, tokens / time.hi, tokens / time.lo)
+    found = [(Axis("Output tokens", "", "per_s", "generated a second, all requests together", "all requests"), rate)]
     if estimate.energy_j is not None:
-        found.append(("Energy a token", text(estimate.energy_j.value / tokens, "j")))
+        axis = Axis("Energy a token", "", "j", "energy over generated tokens", "all devices")
+        found.append((axis, estimate.energy_j.scaled(1 / tokens)))
     if estimate.cost_usd is not None:
-        found.append(("Cost, million tokens", text(estimate.cost_usd.value / tokens * 1e6, "usd")))
-    return tuple(found)
+        axis = Axis("Cost, million tokens", "", "usd", "cost of a million generated tokens", "generated tokens")
+        found.append((axis, estimate.cost_usd.scaled(1e6 / tokens)))
+    return found
 
 
 def _first(size: Any) -> float:
@@ -186,5 +189,5 @@ def what_would_help(estimate: Estimate) -> tuple[str, ...]:
     elif weights > 0.9 * capacity:
         found.append(f"weights in a narrower format, or divided: they alone take {text(weights, 'bytes')} a device")
     factor = math.ceil(total / capacity)
-    found.append(f"at least {factor} times as many devices to divide the model over (`--tp`, `--pp`, `--count`)")
+    found.append(f"at least {factor} times as many devices to divide the model over (--tp, --pp, --count)")
     return tuple(found)

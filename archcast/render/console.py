@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from archcast.render.human import printable
 
@@ -14,11 +15,34 @@ if TYPE_CHECKING:
 WIDEST = 100
 
 
+class Narrow:
+    """A stream whose encoding has not every character: what it cannot write becomes `u` (micro) or `?`."""
+
+    def __init__(self, stream: IO[str], encoding: str) -> None:
+        self.stream, self.encoding = stream, encoding
+
+    def write(self, words: str) -> int:
+        plain = words.replace("µ", "u").replace("…", "~")
+        return self.stream.write(plain.encode(self.encoding, "replace").decode(self.encoding))
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+
 def make_console(file: IO[str] | None = None) -> Console:
     """Return a console that neither reads markup nor colours words, at most `WIDEST` columns wide."""
     from rich.console import Console
 
-    console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    stream = sys.stdout if file is None else file
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    out = stream if encoding.lower().replace("-", "").startswith("utf") else cast(IO[str], Narrow(stream, encoding))
+    console = Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=False)
     if console.width > WIDEST:
         console.width = WIDEST
     return console

@@ -11,7 +11,7 @@ from costmodel.estimate import Quantity
 Ladder = tuple[tuple[float, str], ...]
 
 _PREFIXES: tuple[tuple[float, str], ...] = (
-    (1e-15, "f"), (1e-12, "p"), (1e-9, "n"), (1e-6, "u"), (1e-3, "m"), (1.0, ""),
+    (1e-15, "f"), (1e-12, "p"), (1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""),
     (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"), (1e15, "P"), (1e18, "E"),
 )  # fmt: skip
 

@@ -12,6 +12,8 @@ from archcast.render.human import printable, text
 if TYPE_CHECKING:
     from hardware_specs import DeviceSpec
 
+SOURCE_WIDTH = 32
+
 
 def print_devices(rows: Iterable[Mapping[str, Any]], *, file: IO[str] | None = None) -> None:
     """Print one line a device; a row is one of `archcast.listing.device_rows()`."""
@@ -57,11 +59,10 @@ def print_workloads(rows: Iterable[Mapping[str, Any]], *, file: IO[str] | None =
     """Print one line a workload; a row is one of `archcast.listing.workload_rows()`."""
     console = make_console(file)
     table = plain_table(("workload", "left"), ("family", "left"), ("parameters", "right"), ("source", "left"))
-    table.columns[-1].no_wrap, table.columns[-1].overflow = True, "ellipsis"
     for row in rows:
         table.add_row(
             styled(row["name"], "bold"), styled(row.get("family", ""), "dim"), _count(row, "parameters"),
-            styled(row.get("source", ""), "dim"),
+            styled(printable(row.get("source", ""), SOURCE_WIDTH), "dim"),
         )  # fmt: skip
     console.print(table)
 

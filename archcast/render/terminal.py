@@ -76,7 +76,7 @@ def _verdict(console: Console, estimate: Estimate) -> None:
 
 def _answers(estimate: Estimate) -> Table:
     table = plain_table(("", "left"), ("value", "right"), ("interval", "left"), ("", "left"))
-    for axis, quantity in answers(estimate):
+    for axis, quantity in (*answers(estimate), *per_token(estimate)):
         print_as = shown(quantity, axis.kind)
         meaning = axis.short
         if axis.field == "cost_usd" and estimate.price_date:
@@ -90,8 +90,6 @@ def _answers(estimate: Estimate) -> Table:
     ):
         if value:
             table.add_row(label, styled(text(value, kind), "bold"), "", styled(meaning, "dim"))
-    for label, value_text in per_token(estimate):
-        table.add_row(label, styled(value_text, "bold"), "", "")
     return table
 
 

@@ -1,0 +1,93 @@
+"""The top of the page: the question, the answer in a sentence, the verdict, and the numbers with their intervals."""
+
+from __future__ import annotations
+
+from archcast.render.bars import interval_bar
+from archcast.render.breakdown import BOUND_MEANING, INTERVAL_MEANING, answers, per_token, what_would_help
+from archcast.render.human import percent, shown, text
+from archcast.render.markup import esc
+from costmodel.estimate import Estimate
+
+
+def header(estimate: Estimate) -> str:
+    """Return the question, what was asked in chips, the sentence and the verdict."""
+    asked = {
+        "devices": estimate.devices,
+        "mapping": "" if estimate.mapping == "one device" else estimate.mapping,
+        **{key: value for key, value in estimate.request.items() if value not in (None, "")},
+    }
+    chips = "".join(f"<li><i>{esc(k, 40)}</i>{esc(v, 80)}</li>" for k, v in asked.items() if v != "")
+    return (
+        '<header class="wide"><p class="brand"><b>archcast</b> · prediction</p>'
+        f"<h1>{esc(estimate.workload, 120)} <span>on</span> {esc(estimate.device, 120)}</h1>"
+        f'<ul class="chips">{chips}</ul>{_sentence(estimate)}{_verdict(estimate)}</header>'
+    )
+
+
+def _sentence(estimate: Estimate) -> str:
+    if estimate.latency_s is None:
+        return ""
+    time = shown(estimate.latency_s, "s")
+    words = [f"It takes <b>{time.value}</b> (between {time.lo} and {time.hi} {time.unit})"]
+    if estimate.energy_j is not None:
+        words.append(f"and <b>{text(estimate.energy_j.value, 'j')}</b>")
+    if estimate.cost_usd is not None:
+        words.append(f"for <b>{text(estimate.cost_usd.value, 'usd')}</b>")
+    sentence = " ".join(words) + "."
+    if estimate.bound:
+        name, share = next(iter(estimate.bound.items()))
+        sentence += f" {percent(share)} of the time is bound by {esc(name)} ({esc(BOUND_MEANING.get(name, name))})."
+    return f'<p class="answer">{sentence}</p>'
+
+
+def _verdict(estimate: Estimate) -> str:
+    capacity = text(estimate.capacity_bytes, "bytes")
+    if estimate.verdict == "feasible":
+        share = estimate.memory_bytes.value / estimate.capacity_bytes if estimate.capacity_bytes > 0 else 0.0
+        fills = f"It fills {percent(share)} of the {capacity} on the fullest device."
+        return f'<p class="verdict"><b>Feasible.</b> {fills}</p>'
+    missing = estimate.shortfall_bytes
+    words = f"{text(missing, 'bytes')} ({missing:,.0f} bytes) are missing: the fullest device has {capacity}."
+    said = words if missing > 0 else estimate.reason
+    helps = "".join(f"<li>{esc(advice)}</li>" for advice in what_would_help(estimate))
+    helps = f"<div>What would help:<ul>{helps}</ul></div>" if helps else ""
+    return f'<div class="verdict no"><b>{esc(estimate.verdict.capitalize())}.</b> {esc(said)}{helps}</div>'
+
+
+def answer_section(estimate: Estimate) -> str:
+    """Return one card a number, each with its interval, and what the intervals rest on."""
+    cards = []
+    for axis, quantity in (*answers(estimate), *per_token(estimate)):
+        as_shown = shown(quantity, axis.kind)
+        about = axis.meaning
+        if axis.field == "cost_usd" and estimate.price_date:
+            about += f", price of {estimate.price_date}"
+        if axis.field == "memory_bytes":
+            about += f", of {text(estimate.capacity_bytes, 'bytes')}"
+        ends = f'<div class="ends">{as_shown.lo} to {as_shown.hi}</div>'
+        end = estimate.capacity_bytes if axis.field == "memory_bytes" else 0.0
+        interval = interval_bar(quantity, as_shown, end) + ends
+        cards.append(_card(axis.label, as_shown.number, as_shown.unit, interval, about))
+    others = [
+        (label, value, "traffic_bytes", about)
+        for label, value, about in (
+            ("Memory traffic", estimate.dram_bytes, "to and from the memory of one device"),
+            ("Link traffic", estimate.link_bytes, "sent by one device"),
+        )
+        if value
+    ]
+    for label, value, kind, about in others:
+        number, _, unit = text(value, kind).partition(" ")
+        cards.append(_card(label, number, unit, "", f"{about}; counted, without interval"))
+    kind = estimate.interval_kind
+    note = f"Intervals are <b>{esc(kind)}</b>: {esc(INTERVAL_MEANING.get(kind, ''))}." if kind else ""
+    notes = "".join(f'<p class="note">{esc(words)}</p>' for words in estimate.notes)
+    return f'<div class="wide"><div class="stats">{"".join(cards)}</div><p class="note">{note}</p>{notes}</div>'
+
+
+def _card(label: str, number: str, unit: str, interval: str, about: str) -> str:
+    big = f"${esc(number)}" if unit == "$" else f"{esc(number)}<u>{esc(unit)}</u>"
+    return (
+        f'<div class="stat"><span class="name">{esc(label)}</span><span class="big">{big}</span>{interval}'
+        f'<p class="about">{esc(about)}</p></div>'
+    )

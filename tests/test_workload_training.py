@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import doctest
 from dataclasses import replace
 from pathlib import Path
@@ -368,6 +369,7 @@ def test_training_memory_of_the_zero_paper() -> None:
     ("optimizer", "dtype", "each"),
     [
         ("adamw", "bf16", 16),
+        ("adamw_wide_gradients", "bf16", 18),
         ("adamw", "fp32", 16),
         ("sgd", "fp32", 8),
         ("sgd_momentum", "bf16", 12),
@@ -528,3 +530,24 @@ def test_every_row_of_a_step_is_an_operator_that_can_run() -> None:
 
 def test_the_examples_of_the_page_on_training_are_true(repository: Path) -> None:
     assert doctest.testfile(str(repository / "docs" / "training.md"), module_relative=False) == (0, 14)
+
+
+@pytest.mark.parametrize(("tp", "within"), [(2, 0.01), (4, 0.06), (8, 0.11)])
+def test_memory_measured_with_megatron_on_eight_b200(shared_data: Path, tp: int, within: float) -> None:
+    """Llama-3-70B cut to 12 layers, dp = 8 / tp. The graph gathers the logits that Megatron-LM leaves divided."""
+    from workloads.catalogue import load_model
+    from workloads.model import Request
+
+    with (shared_data / "simumax" / "b200_cases.csv").open() as lines:
+        rows = [
+            row
+            for row in csv.DictReader(lines)
+            if (row["model"], row["layers"], row["tp"], row["pp"]) == ("llama3-70b", "12", str(tp), "1")
+        ]
+    step = load_model("llama-3.1-70b", {"layers": 12}).workload(Request(batch=1, prompt=4096, mode="train"))
+    mapping = Mapping(tp=tp, dp=8 // tp)
+    state = state_bytes(step.graph, "adamw_wide_gradients", mapping=mapping, zero_stage=1)
+    found = (state.total_bytes + float(np.max(step.retained_bytes(mapping)))) / 2**30
+    assert rows
+    for row in rows:
+        assert found == pytest.approx(float(row["real_alloc_gib"]), rel=within)

@@ -20,7 +20,8 @@ class Optimizer:
     """Bytes and FLOP for each trainable parameter.
 
     `moment_bytes` are what the optimizer remembers. Weights below 32 bits have a float32 master copy where `master`
-    is set, and gradients of 16 bits; float32 weights are their own master and have float32 gradients.
+    is set, and gradients of 16 bits (of 32 with `wide_gradients`, as Megatron-LM accumulates them); float32 weights
+    are their own master and have float32 gradients.
     """
 
     name: str
@@ -28,9 +29,10 @@ class Optimizer:
     flop_per_parameter: float
     master: bool = True
     matrices: bool = False
+    wide_gradients: bool = False
 
     def gradient_bytes(self, dtype: str) -> float:
-        return 4.0 if _is_float32(dtype) else 2.0
+        return 4.0 if self.wide_gradients or _is_float32(dtype) else 2.0
 
     def master_bytes(self, dtype: str) -> float:
         return 4.0 if self.master and not _is_float32(dtype) else 0.0
@@ -53,6 +55,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     o.name: o
     for o in (
         Optimizer("adamw", 8.0, 12.0),
+        Optimizer("adamw_wide_gradients", 8.0, 12.0, wide_gradients=True),
         Optimizer("adamw_8bit", 2 * (1 + 4 / 2048), 20.0),
         Optimizer("sgd", 0.0, 2.0, master=False),
         Optimizer("sgd_momentum", 4.0, 4.0),

@@ -77,13 +77,18 @@ class ConvNet(GraphBuilder):
     """Adds convolutions with batch normalisation, as an exporter in evaluation mode without folding writes them."""
 
     def conv(
-        self, x: str, name: str, c_in: int, c_out: int, kernel: int, *, stride: int = 1, groups: int = 1, act: str = "Relu",
-        norm: bool = True,
+        self, x: str, name: str, c_in: int, c_out: int, kernel: int, *, stride: int = 1, groups: int = 1,
+        act: str = "Relu", norm: bool = True,
     ) -> str:  # fmt: skip
         w = self.weight(f"{name}.weight", (c_out, c_in // groups, kernel, kernel))
         bias = [] if norm else [self.weight(f"{name}.bias", (c_out,))]
         pad = kernel // 2
-        sizes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [pad] * 4, "group": groups}
+        sizes: dict[str, Any] = {
+            "kernel_shape": [kernel] * 2,
+            "strides": [stride] * 2,
+            "pads": [pad] * 4,
+            "group": groups,
+        }
         x = self.node("Conv", [x, w, *bias], name, **sizes)
         if norm:
             parts = [self.weight(f"{name}.bn.{part}", (c_out,)) for part in ("weight", "bias", "mean", "var")]
@@ -114,9 +119,10 @@ def resnet50(path: Path, *, batch: int | str = "batch", image: int = 224, weight
 
 
 def transformer(
-    path: Path, *, batch: int | str = "batch", tokens: int | str = "sequence", hidden: int = 64, heads: int = 4, vocab: int = 100
+    path: Path, *, batch: int | str = "batch", tokens: int | str = "sequence", hidden: int = 64, heads: int = 4,
+    vocab: int = 100,
 ) -> Path:  # fmt: skip
-    """Write one encoder layer as PyTorch exports it: embedding, attention with reshapes by shape arithmetic, GELU by erf."""
+    """Write an embedding and an encoder layer as PyTorch exports them: shapes by arithmetic, GELU by erf."""
     g = GraphBuilder(weights="inline")
     ids = g.input("ids", [batch, tokens], TensorProto.INT64)
     head = hidden // heads

@@ -10,8 +10,8 @@ from workloads.importers.onnx_shapes import Tensor
 
 ELEMENT_FORMATS: dict[str, str] = {
     "FLOAT": "fp32", "FLOAT16": "fp16", "BFLOAT16": "bf16", "DOUBLE": "fp64", "FLOAT8E4M3FN": "fp8",
-    "FLOAT8E4M3FNUZ": "fp8", "FLOAT8E5M2": "fp8", "FLOAT8E5M2FNUZ": "fp8", "INT8": "int8", "UINT8": "int8", "INT4": "int4",
-    "UINT4": "int4", "FLOAT4E2M1": "nvfp4", "BOOL": "int8", "INT16": "fp16", "UINT16": "fp16",
+    "FLOAT8E4M3FNUZ": "fp8", "FLOAT8E5M2": "fp8", "FLOAT8E5M2FNUZ": "fp8", "INT8": "int8", "UINT8": "int8",
+    "INT4": "int4", "UINT4": "int4", "FLOAT4E2M1": "nvfp4", "BOOL": "int8", "INT16": "fp16", "UINT16": "fp16",
 }  # fmt: skip
 """Wider integers and everything else move and compute as fp32 (index arithmetic runs on 32-bit units)."""
 FLOATS: frozenset[str] = frozenset(name for name in ELEMENT_FORMATS if "FLOAT" in name or name == "DOUBLE")
@@ -25,8 +25,8 @@ QUANTISED: dict[str, str] = {
 """What a tensor that `DequantizeLinear` yields was stored in."""
 PAIRS: dict[tuple[str, str], str] = {
     ("int8", "int8"): "int8", ("int4", "int8"): "w4a8", ("fp8", "fp8"): "fp8", ("int4", "fp8"): "w4afp8",
-    ("fp4", "fp4"): "nvfp4", ("int8", ""): "w8a16", ("fp8", ""): "w8a16", ("int4", ""): "w4a16", ("fp4", ""): "w4a16_mxfp4",
-    ("fp4", "fp8"): "w4a8_mxfp4_mxfp8", ("int8", "fp8"): "fp8", ("fp8", "int8"): "int8",
+    ("fp4", "fp4"): "nvfp4", ("int8", ""): "w8a16", ("fp8", ""): "w8a16", ("int4", ""): "w4a16",
+    ("fp4", ""): "w4a16_mxfp4", ("fp4", "fp8"): "w4a8_mxfp4_mxfp8", ("int8", "fp8"): "fp8", ("fp8", "int8"): "int8",
 }  # fmt: skip
 """(weights, activations) as stored -> number format; "" is not quantised."""
 

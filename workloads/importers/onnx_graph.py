@@ -15,13 +15,15 @@ from workloads.importers.onnx_node import Node, Part, pointwise
 from workloads.importers.onnx_read import node_label, subgraphs
 from workloads.importers.onnx_shapes import Shapes, Tensor, missing_shape, tensors_of
 from workloads.importers.onnx_table import CONTROL, FREE, HANDLERS, SHAPELESS, reason_unmodelled
+from workloads.table import NEEDED
 
 MAX_REPEATS = 10**9
+MAX_SIZE = 1e15
 HOST_ELEMENTS = 64
 """Arithmetic on shapes of up to so many elements runs on the host, beside the kernels."""
 PARAMETER_INPUTS: dict[str, tuple[int, ...]] = {
-    "QuantizeLinear": (0,), "DequantizeLinear": (0,), "BatchNormalization": (1, 2), "Resize": (), "Upsample": (), "Pad": (),
-    "QLinearConv": (3, 8), "QLinearMatMul": (0, 3), "ConvInteger": (1,), "MatMulInteger": (0, 1),
+    "QuantizeLinear": (0,), "DequantizeLinear": (0,), "BatchNormalization": (1, 2), "Resize": (), "Upsample": (),
+    "Pad": (), "QLinearConv": (3, 8), "QLinearMatMul": (0, 3), "ConvInteger": (1,), "MatMulInteger": (0, 1),
 }  # fmt: skip
 """Inputs that can be parameters, where not all are (running statistics, scales and pads are not)."""
 
@@ -196,9 +198,10 @@ class Walker:
                 f"{node_label(node)} has inputs or attributes that do not fit it ({type(error).__name__}: {error}).",
             ) from None
         for part in parts:
-            bad = [key for key, value in part.shape.items() if not 0 <= value < 1e18]
-            if bad or not all(part.shape.values()) and part.shape.get("rows", 1) == 0:
-                raise BadFileError(self.path, f"{node_label(node)} has the impossible size {bad or 'rows'}.")
+            for key in NEEDED[part.op]:
+                if not 0 < part.shape.get(key, 0) < MAX_SIZE:
+                    size = part.shape.get(key, 0)
+                    raise BadFileError(self.path, f"{node_label(node)} has the impossible size {key} = {size:g}.")
         return parts, format_of(view, self._quantised)
 
     def _traffic(self, view: Node) -> tuple[list[Part], str]:

@@ -159,13 +159,14 @@ def recurrent(node: Node) -> list[Part]:
     directions, gates_hidden, width = weights.dims
     hidden = states.dims[2]
     steps, batch = data.dims[:2] if not node.number("layout", 0) else data.dims[1::-1]
-    gates = gates_hidden / hidden
-    flop = gates * GATE_FLOP.get(node.op_type, 5.0) + 4.0  # and the state's own multiplies and adds
+    gates, runs = gates_hidden // hidden, steps * directions
+    flop = gates * GATE_FLOP[node.op_type] + 4.0  # and the state's own multiplies and adds
+    reads = runs * batch * (gates_hidden + hidden)
     return [
         gemm_part(steps * batch, gates_hidden * directions, width, weights=True, suffix="input"),
-        gemm_part(batch, gates_hidden, hidden, batch=steps * directions, weights=True, suffix="state"),
-        pointwise(steps * directions * batch, hidden, flop, reads=steps * directions * batch * (gates_hidden + hidden), suffix="gates"),
-    ]  # fmt: skip
+        gemm_part(batch, gates_hidden, hidden, batch=runs, weights=True, suffix="state"),
+        pointwise(runs * batch, hidden, flop, reads=reads, suffix="gates"),
+    ]
 
 
 def attention(node: Node) -> list[Part]:
@@ -201,8 +202,8 @@ def causal_conv(node: Node) -> list[Part]:
     data, filters = node.needed(0), node.needed(1)
     taps = filters.dims[-1]
     shape = {
-        "batch": data.dims[0], "c_in": data.dims[1], "h": data.dims[2], "w": 1, "c_out": data.dims[1], "kh": taps, "kw": 1,
-        "groups": data.dims[1], "out_h": data.dims[2], "out_w": 1,
+        "batch": data.dims[0], "c_in": data.dims[1], "h": data.dims[2], "w": 1, "c_out": data.dims[1], "kh": taps,
+        "kw": 1, "groups": data.dims[1], "out_h": data.dims[2], "out_w": 1,
     }  # fmt: skip
     return [Part("conv2d", {key: float(value) for key, value in shape.items()})]
 

@@ -12,15 +12,15 @@ from workloads.importers.onnx_node import Handler, Node, Part, by_channels, by_r
 
 PER_ELEMENT: dict[str, float] = {
     **dict.fromkeys(
-        ("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "IsInf",
-         "IsNaN", "Log", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sign", "Sin", "Sinh", "Sqrt", "Tan", "Add", "Sub",
-         "Mul", "Div", "Mod", "Pow", "And", "Or", "Xor", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
-         "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Where", "Cast", "CastLike", "BitCast",
-         "ThresholdedRelu", "Trilu", "OneHot", "EyeLike", "Range", "Bernoulli"), 1.0),
+        ("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor",
+         "IsInf", "IsNaN", "Log", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sign", "Sin", "Sinh", "Sqrt", "Tan",
+         "Add", "Sub", "Mul", "Div", "Mod", "Pow", "And", "Or", "Xor", "Equal", "Greater", "GreaterOrEqual",
+         "Less", "LessOrEqual", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Where", "Cast",
+         "CastLike", "BitCast", "ThresholdedRelu", "Trilu", "OneHot", "EyeLike", "Range", "Bernoulli"), 1.0),
     "Clip": 2.0, "LeakyRelu": 2.0, "PRelu": 2.0, "Shrink": 3.0, "Tanh": 3.0, "Sigmoid": 3.0, "Softplus": 3.0,
-    "Softsign": 3.0, "Elu": 3.0, "Celu": 4.0, "Selu": 5.0, "HardSigmoid": 4.0, "HardSwish": 5.0, "Swish": 4.0, "Mish": 7.0,
-    "Gelu": 5.0, "SwiGLU": 5.0, "QuantizeLinear": 4.0, "DequantizeLinear": 2.0, "DynamicQuantizeLinear": 6.0,
-    "RotaryEmbedding": 3.0, "RandomNormal": 10.0, "RandomNormalLike": 10.0, "RandomUniform": 5.0,
+    "Softsign": 3.0, "Elu": 3.0, "Celu": 4.0, "Selu": 5.0, "HardSigmoid": 4.0, "HardSwish": 5.0, "Swish": 4.0,
+    "Mish": 7.0, "Gelu": 5.0, "SwiGLU": 5.0, "QuantizeLinear": 4.0, "DequantizeLinear": 2.0,
+    "DynamicQuantizeLinear": 6.0, "RotaryEmbedding": 3.0, "RandomNormal": 10.0, "RandomNormalLike": 10.0, "RandomUniform": 5.0,
     "RandomUniformLike": 5.0, "BlackmanWindow": 6.0, "HannWindow": 3.0, "HammingWindow": 3.0, "AffineGrid": 12.0,
     "GridSample": 8.0, "CumSum": 1.0, "CumProd": 1.0,
 }  # fmt: skip

@@ -56,8 +56,6 @@ def read_onnx(path: Path) -> Any:
 
 
 def _parse(path: Path, onnx: Any) -> Any:
-    from google.protobuf.message import DecodeError
-
     if not path.exists():
         raise BadFileError(path, "there is no such file.", hint="Check the path.")
     if not path.is_file():
@@ -68,12 +66,12 @@ def _parse(path: Path, onnx: Any) -> Any:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
-    except (DecodeError, RuntimeError):
+    except OSError as error:
+        raise BadFileError(path, f"cannot be read ({error.strerror}).") from None
+    except Exception:  # protobuf's DecodeError, whose class depends on its implementation
         raise BadFileError(
             path, "this is not an ONNX file, or it is truncated.", hint="Export or copy it again."
         ) from None
-    except OSError as error:
-        raise BadFileError(path, f"cannot be read ({error.strerror}).") from None
     return model
 
 
@@ -89,6 +87,14 @@ def subgraphs(node: Any) -> list[Any]:
     """Return the graphs among a node's attributes."""
     found = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     return found + [g for attribute in node.attribute for g in attribute.graphs]
+
+
+def _all_nodes(nodes: Any) -> Iterator[Any]:
+    """Yield nodes and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for sub in subgraphs(node):
+            yield from _all_nodes(sub.node)
 
 
 def node_label(node: Any) -> str:
@@ -205,18 +211,18 @@ def _inlined(model: Any, path: Path) -> Any:
     import onnx.inliner
 
     functions = {(f.domain, f.name): f for f in model.functions}
-    sorter = TopologicalSorter({
-        key: {(n.domain, n.op_type) for n in f.node if (n.domain, n.op_type) in functions} for key, f in functions.items()
-    })  # fmt: skip
+    calls = {key: [(n.domain, n.op_type) for n in _all_nodes(f.node)] for key, f in functions.items()}
     try:
-        order = list(sorter.static_order())
+        order = list(
+            TopologicalSorter({key: set(found) & set(functions) for key, found in calls.items()}).static_order()
+        )
     except CycleError as error:
         names = " -> ".join(name for _, name in error.args[1])
         raise BadFileError(path, f"its functions call themselves: {names}.") from None
     sizes: dict[tuple[str, str], int] = {}
     for key in order:
-        sizes[key] = sum(sizes.get((n.domain, n.op_type), 1) for n in functions[key].node)
-    total = sum(sizes.get((n.domain, n.op_type), 1) for graph in graphs(model.graph) for n in graph.node)
+        sizes[key] = sum(sizes.get(call, 1) for call in calls[key])
+    total = sum(sizes.get((n.domain, n.op_type), 1) for n in _all_nodes(model.graph.node))
     if total > MAX_NODES:
         raise BadFileError(path, f"the graph has more than {MAX_NODES:,} nodes once its functions are written out.")
     return onnx.inliner.inline_local_functions(model)

@@ -39,7 +39,8 @@ def report_of(graph: WorkloadGraph, findings: Findings) -> Mapping[str, Any]:
         entry["share_of_bytes"] += float(moved[row]) / all_bytes
     operators = [o for block in graph.blocks for o in block.operators]
     return {
-        "nodes": findings.nodes, "operators": sum(not o.fused for o in operators), "fused": sum(o.fused for o in operators),
+        "nodes": findings.nodes, "operators": sum(not o.fused for o in operators),
+        "fused": sum(o.fused for o in operators),
         "free": findings.free, "folded": findings.folded, "unmodelled": list(grouped.values()),
         "share_of_flop": sum(entry["share_of_flop"] for entry in grouped.values()),
         "share_of_bytes": sum(entry["share_of_bytes"] for entry in grouped.values()),

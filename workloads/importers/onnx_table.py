@@ -32,7 +32,7 @@ UNMODELLED: dict[str, str] = {
     "TfIdfVectorizer": "text processing on the host",
     "Unique": "sorting; its output depends on the data",
 }
-"""Operators of the default domain without a cost model, and why. Their traffic is counted, and the report names them."""
+"""Operators of the default domain without a cost model, and why. Their traffic is counted; the report names them."""
 
 OTHER_DOMAIN = "an operator outside ONNX's default domain; archcast does not know what it computes"
 NEWER = "an operator that this version of archcast does not know"

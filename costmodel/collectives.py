@@ -30,7 +30,8 @@ class Fabric:
     """What devices talk over. Rates are bytes per second that one device can send in one direction.
 
     `local` is inside a node of `node_size` devices, `remote` between nodes. `switched` means that any device reaches
-    any other in one hop at full rate. Latencies and efficiencies are (value, lo, hi).
+    any other in one hop at full rate; in a mesh the rate is divided over links to `peers` others, so that two devices
+    have one of them between them. Latencies and efficiencies are (value, lo, hi).
     """
 
     name: str
@@ -44,16 +45,19 @@ class Fabric:
     remote_efficiency: tuple[float, float, float]
     energy_per_byte_j: tuple[float, float, float]
     host_power_w: float = 0.0
+    peers: int = 1
 
     def seconds(self, table: OpTable, part: int = 0) -> Array:
         """Return the time of each collective row, shape (rows,); part 0 = value, 1 = lo, 2 = hi of the ranges."""
         kind, ranks = table.full("kind"), np.maximum(table.full("ranks"), 1)
         size = table.full("bytes")
-        inside = np.minimum(ranks, self.node_size)
-        nodes = np.ceil(ranks / self.node_size)
+        apart = np.maximum(table.full("stride"), 1)  # members of the group may stand several devices apart
+        inside = np.clip(np.floor(self.node_size / apart), 1, ranks)
+        nodes = np.ceil(ranks / inside)
         best = {0: 0, 1: 2, 2: 1}[part]  # a low time goes with a high efficiency
-        local = _Wire(self.local_latency_s[part], self.local_bytes_per_s * self.local_efficiency[best], self.switched)
-        remote = _Wire(self.remote_latency_s[part], self.remote_bytes_per_s * self.remote_efficiency[best], True, tree=True)
+        rate, remote_rate = self.local_bytes_per_s * self.local_efficiency[best], self.remote_bytes_per_s
+        local = _Wire(self.local_latency_s[part], rate, self.switched, peers=self.peers)
+        remote = _Wire(self.remote_latency_s[part], remote_rate * self.remote_efficiency[best], True, tree=True)
         time = _within(kind, inside, size, local, part == 1)
         wide = nodes > 1
         if wide.any():
@@ -67,11 +71,13 @@ class _Wire:
     bytes_per_s: float
     switched: bool
     tree: bool = False
+    peers: int = 1
 
 
 def _within(kind: Array, ranks: Array, size: Array, wire: _Wire, fastest: bool) -> Array:
     """Time inside one level of the fabric, shape of the inputs; `fastest` allows any algorithm, not only NCCL's."""
-    alpha, beta = wire.latency_s, 1 / wire.bytes_per_s
+    alpha, lane = wire.latency_s, wire.peers / wire.bytes_per_s
+    beta = lane / np.clip(ranks - 1, 1, wire.peers)
     sent = (ranks - 1) / ranks * size * beta
     steps, hops = ranks - 1, np.ceil(np.log2(np.maximum(ranks, 1)))
     gather = steps * alpha + sent
@@ -81,9 +87,10 @@ def _within(kind: Array, ranks: Array, size: Array, wire: _Wire, fastest: bool) 
         reduce = np.minimum(2 * gather, alpha + steps * size * beta)  # or one-shot: everyone sends all to everyone
     elif wire.tree:
         reduce = np.minimum(reduce, 2 * (hops * alpha + sent))  # double binary tree (Sanders, Speck and Traeff 2009)
-    # without a switch every byte crosses ranks / 4 links of the ring on average
-    exchange = hops * alpha + sent if wire.switched else steps * alpha + sent * np.maximum(ranks / 4, 1)
-    send = alpha + size * beta
+    # without a switch or a mesh every byte crosses ranks / 4 links of the ring on average
+    direct = wire.switched or wire.peers > 1
+    exchange = hops * alpha + sent if direct else steps * alpha + sent * np.maximum(ranks / 4, 1)
+    send = alpha + size * lane
     table = np.stack(np.broadcast_arrays(0 * send, reduce, gather, gather, exchange, send))
     return np.asarray(np.take_along_axis(table, kind[None].astype(np.intp), axis=0)[0])
 
@@ -127,7 +134,7 @@ def fabric_of(spec: DeviceSpec, devices: int, cluster: ClusterSpec | None = None
         local_bytes_per_s=node.intra_bandwidth_bytes_per_s.value, local_latency_s=_triple(link.latency_s),
         local_efficiency=_triple(link.efficiency), remote_bytes_per_s=remote_rate, remote_latency_s=remote[0],
         remote_efficiency=remote[1], energy_per_byte_j=_triple(link.energy_per_byte_j),
-        host_power_w=_host_power(node),
+        host_power_w=_host_power(node), peers=max(node.count - 1, 1) if node.topology == "mesh" else 1,
     )  # fmt: skip
 
 

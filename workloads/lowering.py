@@ -158,7 +158,7 @@ def _shard_training(o: Operator, mapping: Mapping) -> list[Operator]:
     """
     parts = max(1.0, min(mapping.tp, o.state_shards))
     if o.shard == "gradients":
-        shape = dict(o.shape) | {"bytes": o.shape["bytes"] / parts, "ranks": float(mapping.dp)}
+        shape = dict(o.shape) | {"bytes": o.shape["bytes"] / parts, "ranks": float(mapping.dp), "stride": float(mapping.tp)}
         return [replace(o, shape=shape)] if mapping.dp > 1 else []
     key = "batch" if o.op == "gemm" else "hidden"
     return [replace(o, shape=dict(o.shape) | {key: np.ceil(np.asarray(o.shape[key]) / (parts * mapping.dp))})]
@@ -200,16 +200,19 @@ def _shard_experts(o: Operator, mapping: Mapping) -> list[Operator]:
         part = replace(part, name=f"{o.name}.row")
         return [part, _collective(o, "all_reduce", mapping.expert_tp, tokens * hidden_bytes, part.name)]
     routed = tokens / mapping.ep * np.minimum(o.shape["topk"], mapping.ep) * hidden_bytes
-    dispatch = replace(_collective(o, "all_to_all", mapping.ep, routed, ""), name=f"{o.name}.dispatch", inputs=o.inputs)
+    apart = mapping.expert_tp
+    dispatch = _collective(o, "all_to_all", mapping.ep, routed, "", apart)
+    dispatch = replace(dispatch, name=f"{o.name}.dispatch", inputs=o.inputs)
     compute = replace(part, name=f"{o.name}.experts", inputs=(dispatch.name,))
     parts = [dispatch, compute]
     if mapping.expert_tp > 1:
         parts.append(replace(_collective(o, "all_reduce", mapping.expert_tp, routed, compute.name), name=f"{o.name}.row"))
-    return [*parts, _collective(o, "all_to_all", mapping.ep, routed, parts[-1].name)]
+    return [*parts, _collective(o, "all_to_all", mapping.ep, routed, parts[-1].name, apart)]
 
 
-def _collective(o: Operator, kind: str, ranks: int, size_bytes: Any, after: str) -> Operator:
-    shape = {"kind": kind, "bytes": size_bytes, "ranks": float(ranks)}
+def _collective(o: Operator, kind: str, ranks: int, size_bytes: Any, after: str, apart: int = 1) -> Operator:
+    """Return a collective of `ranks` that stand `apart` devices from each other."""
+    shape = {"kind": kind, "bytes": size_bytes, "ranks": float(ranks), "stride": float(apart)}
     if "phase" in o.shape:
         shape["phase"] = o.shape["phase"]
     return Operator(o.name, "collective", shape, dtype=o.dtype, inputs=(after,))
@@ -227,7 +230,8 @@ def _output_bytes(o: Operator) -> Any:
 def _stage_send(run: Pass, mapping: Mapping) -> Operator:
     last = run.graph.blocks[-1].operators[-1]
     size = np.asarray(run.graph.boundary_elements, float) * _element_bytes(last)
-    shape = {"kind": "send_recv", "bytes": size, "ranks": 2.0}
+    # the same rank of the next stage stands a whole stage further
+    shape = {"kind": "send_recv", "bytes": size, "ranks": 2.0, "stride": float(mapping.tp * mapping.dp)}
     if "phase" in last.shape:
         shape["phase"] = last.shape["phase"]
     return Operator("stage.send", "collective", shape, dtype=last.dtype)

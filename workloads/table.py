@@ -46,7 +46,8 @@ DEFAULTS: dict[str, float] = {
 
 Beyond the measurement table: `v_dim` (value head size, 0 = head_dim), `causal` (0 = every query sees every key),
 `density` (share of attention pairs that a sparse kernel evaluates), `gated` (1 = three expert matrices, 0 = two),
-`out_h`, `out_w` (0 = from h, kh, stride, padding), `operands` (tensors that an elementwise operator reads),
+`out_h`, `out_w` (0 = from h, kh, stride, padding), `stride` of a collective (its ranks stand so many devices apart),
+`operands` (tensors that an elementwise operator reads),
 `flop_per_element` (0 = the family's own).
 """
 

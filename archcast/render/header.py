@@ -68,17 +68,14 @@ def answer_section(estimate: Estimate) -> str:
         end = estimate.capacity_bytes if axis.field == "memory_bytes" else 0.0
         interval = interval_bar(quantity, as_shown, end) + ends
         cards.append(_card(axis.label, as_shown.number, as_shown.unit, interval, about))
-    others = [
-        (label, value, "traffic_bytes", about)
-        for label, value, about in (
-            ("Memory traffic", estimate.dram_bytes, "to and from the memory of one device"),
-            ("Link traffic", estimate.link_bytes, "sent by one device"),
-        )
-        if value
-    ]
-    for label, value, kind, about in others:
-        number, _, unit = text(value, kind).partition(" ")
-        cards.append(_card(label, number, unit, "", f"{about}; counted, without interval"))
+    whose = "" if estimate.devices == 1 else " of one rank, all stages"
+    for label, value, about in (
+        ("Memory traffic", estimate.dram_bytes, f"to and from device memory{whose}"),
+        ("Link traffic", estimate.link_bytes, f"sent to other devices{whose}"),
+    ):
+        if value:
+            number, _, unit = text(value, "traffic_bytes").partition(" ")
+            cards.append(_card(label, number, unit, "", f"{about}; counted, without interval"))
     kind = estimate.interval_kind
     note = f"Intervals are <b>{esc(kind)}</b>: {esc(INTERVAL_MEANING.get(kind, ''))}." if kind else ""
     notes = "".join(f'<p class="note">{esc(words)}</p>' for words in estimate.notes)

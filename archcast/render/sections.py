@@ -12,6 +12,7 @@ from archcast.render.breakdown import (
     energy_by_family,
     grouped,
     memory_parts,
+    ranks,
     time_by_family,
     time_by_phase,
 )
@@ -112,7 +113,7 @@ def energy_section(estimate: Estimate) -> str:
     ranked = sorted(estimate.explain().operators, key=lambda o: -o.energy_j)
     total = sum(o.energy_j for o in ranked)
     if total > 0:
-        scale = estimate.devices
+        scale = ranks(estimate)
         rows = [(o.name, o.phase, o.energy_j / total, "c0", text(o.energy_j * scale, "j")) for o in ranked[:TOP]]
         body += f"<h3>by operator, idle power included</h3>{sorted_bars(rows)}"
         rest = sum(o.energy_j for o in ranked[TOP:]) / total

@@ -84,12 +84,10 @@ def _answers(estimate: Estimate) -> Table:
         if axis.field == "memory_bytes":
             meaning = f"of {text(estimate.capacity_bytes, 'bytes')} usable"
         table.add_row(axis.label, styled(print_as.value, "bold"), print_as.interval, styled(meaning, "dim"))
-    for label, value, kind, meaning in (
-        ("Memory traffic", estimate.dram_bytes, "traffic_bytes", "one device"),
-        ("Link traffic", estimate.link_bytes, "traffic_bytes", "one device"),
-    ):
+    for label, value in (("Memory traffic", estimate.dram_bytes), ("Link traffic", estimate.link_bytes)):
         if value:
-            table.add_row(label, styled(text(value, kind), "bold"), "", styled(meaning, "dim"))
+            whose = "" if estimate.devices == 1 else "a rank, all stages"
+            table.add_row(label, styled(text(value, "traffic_bytes"), "bold"), "", styled(whose, "dim"))
     return table
 
 

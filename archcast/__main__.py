@@ -5,10 +5,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line."""
-    from archcast.cli import calibrate, catalogue, predict, simulate  # noqa: F401  each adds its commands
-    from archcast.cli.app import app
+    from archcast.cli.app import run
 
-    app(prog_name="archcast")
+    run()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from archcast.cli.app import app, one_sentence_errors, print_json
+from archcast.cli.app import app, one_sentence_errors, print_json, print_text
 
 
 @app.command()
@@ -26,4 +26,4 @@ def calibrate(
         if as_json:
             print_json(report.to_json())
         else:
-            typer.echo(report.text())
+            print_text(report.text())

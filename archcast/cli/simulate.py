@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from archcast.cli.app import app, one_sentence_errors, parse_settings, print_json
+from archcast.cli.app import app, one_sentence_errors, parse_settings, print_json, print_text
 
 
 @app.command()
@@ -33,4 +33,4 @@ def simulate(
         if as_json:
             print_json(result.to_json())
         else:
-            typer.echo(result.text())
+            print_text(result.text())

@@ -51,7 +51,8 @@ def test_an_interval_is_in_the_unit_of_its_value(value: float, below: float, abo
         (1.7622, "s", "1.76 s"), (0.0009996, "s", "1.00 ms"), (90.0, "s", "90.0 s"), (700.0, "s", "11.7 min"),
         (2.5e-6, "s", "2.50 µs"), (652.27, "j", "652 J"), (12_345.0, "j", "12.3 kJ"), (16 * 2**30, "bytes", "16.0 GiB"),
         (999.6, "w", "1.00 kW"), (0.001463, "usd", "$0.00146"), (1234.5, "usd", "$1,234"),
-        (3.35e12, "bytes_per_s", "3.35 TB/s"), (8.03e9, "count", "8.03 billion"), (0.0, "s", "0 s"), (1162.0, "per_s", "1,162/s"), (-0.25, "usd", "-$0.250"),
+        (3.35e12, "bytes_per_s", "3.35 TB/s"), (8.03e9, "count", "8.03 billion"), (0.0, "s", "0 s"),
+        (1162.0, "per_s", "1,162/s"), (-0.25, "usd", "-$0.250"),
     ],
 )  # fmt: skip
 def test_known_values(value: float, kind: str, words: str) -> None:

@@ -156,6 +156,7 @@ def _named(dots: Sequence[Placed], limit: int) -> list[tuple[str, float, float, 
     """Return (names, x, y, radius) of what is worth a name; dots that lie on each other share one label."""
     found: list[tuple[str, float, float, float]] = []
     done: set[int] = set()
+    several = len({dot.phase for dot, *_ in dots}) > 1
     for i, (dot, x, y, r) in enumerate(dots):
         if i in done or dot.share < LEAST_NAMED:
             continue
@@ -164,17 +165,17 @@ def _named(dots: Sequence[Placed], limit: int) -> list[tuple[str, float, float, 
             if j not in done and other.phase == dot.phase and math.hypot(ox - x, oy - y) < r + 5
         ]  # fmt: skip
         done.update(near)
-        found.append((_names([dots[j][0] for j in near]), x, y, r))
+        found.append((_names([dots[j][0] for j in near], several), x, y, r))
         if len(found) == limit:
             break
     return found
 
 
-def _names(dots: Sequence[Dot]) -> str:
+def _names(dots: Sequence[Dot], with_phase: bool) -> str:
     short = [dot.name if len(dot.name) <= 20 else dot.name[:19] + "…" for dot in dots]
     kept = short if len(short) <= 3 else [*short[:2], f"{len(short) - 2} more"]
-    phase = dots[0].phase
-    return ", ".join(kept) + (f" · {phase}" if phase and len(phase) <= 10 else "")
+    phase = dots[0].phase if with_phase else ""
+    return ", ".join(kept) + (f" · {phase}" if 0 < len(phase) <= 10 else "")
 
 
 def _tip(dot: Dot) -> str:

@@ -68,27 +68,22 @@ def memory_of(workload: Workload, lowered: Lowered, mapping: Mapping, rates: Rat
 def _stored(workload: Workload, mapping: Mapping) -> tuple[float, Array, float]:
     """Return (weights, state, optimizer) bytes of the fullest pipeline stage.
 
-    Repeated blocks are dealt over the stages; blocks that stand once (embedding, head) sit on the first or last.
-    Blocks of the same name in several passes are the same parameters.
+    Repeated blocks are dealt over the stages; blocks that stand once before them (embedding) sit on the first stage,
+    those after them (head) on the last. Blocks of the same name in several passes are the same parameters.
     """
-    deep, ends, state, optimizer = 0.0, 0.0, np.zeros(workload.requests), 0.0
-    for block in workload.distinct_blocks():
+    blocks = workload.distinct_blocks()
+    repeated = [i for i, block in enumerate(blocks) if block.count > 1]
+    first, last = (repeated[0], repeated[-1]) if repeated and mapping.pp > 1 else (0, len(blocks))
+    weights, optimizer, state = np.zeros(3), np.zeros(3), np.zeros(workload.requests)  # before, among and after repeats
+    for i, block in enumerate(blocks):
         local = [part for o in block.operators for part in shard(o, mapping)]
-        size = sum(o.parameter_bytes for o in local)
-        extra = sum(workload.optimizer_bytes(o) for o in local)
-        kept = _state(local, workload.requests)
-        if block.count >= mapping.pp > 1:
-            layers = -(-block.count // mapping.pp)
-        else:
-            layers = block.count
-        stored = min(layers, block.copies)
-        if block.count == 1 and mapping.pp > 1:
-            ends = max(ends, size + extra)
-        else:
-            deep += size * stored
-            optimizer += extra * stored
-        state = state + kept * layers
-    return deep + ends, state, optimizer
+        layers = -(-block.count // mapping.pp)
+        stored, at = min(layers, block.copies), (i >= first) + (i > last)
+        weights[at] += stored * sum(o.parameter_bytes for o in local)
+        optimizer[at] += stored * sum(workload.optimizer_bytes(o) for o in local)
+        state = state + _state(local, workload.requests) * layers
+    end = 0 if (weights + optimizer)[0] >= (weights + optimizer)[2] else 2
+    return float(weights[1] + weights[end]), state, float(optimizer[1] + optimizer[end])
 
 
 def _state(operators: list[Operator], requests: int) -> Array:
@@ -109,21 +104,32 @@ def activation_bytes(workload: Workload, lowered: Lowered) -> Array:
     best = np.zeros(workload.requests)
     starts = _row_starts(lowered)
     for p, blocks in enumerate(lowered.operators):
-        owner = workload.owners.get(workload.passes[p].name)
+        run = workload.passes[p]
+        if workload.training is not None and run.name == "optimizer":
+            continue  # it works in place on gradients, moments and weights
+        owner = workload.owners.get(run.name)
         entering: Array = np.zeros(1)
         for b, operators in enumerate(blocks):
-            sizes: list[Array | None] = []
-            for i in range(len(operators)):
-                rows = starts.get((p, b, i))
-                sizes.append(None if rows is None else outputs[rows])
-            first = next((starts[(p, b, i)] for i in range(len(operators)) if (p, b, i) in starts), None)
+            rows = [starts.get((p, b, i)) for i in range(len(operators))]
+            first = next((own for own in rows if own is not None), None)
             if first is None:
                 continue
+            sizes = [_output(workload, o, outputs, own) for o, own in zip(operators, rows, strict=True)]
             if not np.any(entering):
                 entering = inputs[first]
-            peak, entering = live_peak(operators, sizes, entering)
+            peak, leaving = live_peak(operators, sizes, entering)
+            if b < len(run.graph.blocks) and run.graph.blocks[b].count > 1 and np.any(leaving > entering):
+                peak, leaving = live_peak(operators, sizes, leaving)  # the second repeat reads what the first one left
+            entering = leaving
             best = np.maximum(best, _per_request(peak, owner, workload.requests))
     return best
+
+
+def _output(workload: Workload, o: Operator, outputs: Array, rows: slice | None) -> Array | None:
+    """Return the bytes that an operator adds: None in place, 0 for a weight gradient (the optimizer's share has it)."""
+    if rows is None:
+        return None
+    return outputs[rows] * float(workload.training is None or ".wgrad" not in o.name)
 
 
 def _row_starts(lowered: Lowered) -> dict[tuple[int, int, int], slice]:

@@ -15,7 +15,8 @@ from costmodel.protocol import CostModel, PhysicsModel
 from costmodel.rates import require_format
 from foundation.errors import BadFileError, BadValueError, InputError
 from foundation.formats import FORMAT_NAMES
-from workloads.table import KINDS, OpTable
+from hardware_specs import DeviceSpec
+from workloads.table import KINDS, Array, OpTable
 
 
 def find_cost_model(folder: str | Path | None) -> CostModel:
@@ -28,7 +29,7 @@ def find_cost_model(folder: str | Path | None) -> CostModel:
 
 
 def predict_ops(
-    table: OpTable | Mapping[str, Any], *, on: str | Any = "", model: CostModel | None = None
+    table: OpTable | Mapping[str, Any], *, on: str | Path | DeviceSpec = "", model: CostModel | None = None
 ) -> OpCosts:  # fmt: skip
     """Return the cost of every row, in the order given.
 
@@ -40,18 +41,41 @@ def predict_ops(
         InputError: no device, an unknown one, a row without its sizes, or a format that a device cannot compute in.
     """
     columns = {} if isinstance(table, OpTable) else dict(table)
-    named = columns.pop("device", None)
-    software = columns.pop("software", None)
+    named, software = columns.pop("device", None), columns.pop("software", "")
     ops = table if isinstance(table, OpTable) else OpTable.from_columns(columns)
-    devices = np.full(ops.rows, on) if named is None else np.broadcast_to(np.asarray(named, dtype=str), (ops.rows,))
-    stacks = np.broadcast_to(np.asarray("" if software is None else software, dtype=str), (ops.rows,))
+    spec = {on.id: on} if isinstance(on, DeviceSpec) else {}
+    whole = on.id if isinstance(on, DeviceSpec) else str(on)
+    devices = _labels("device", whole if named is None else named, ops.rows)
+    stacks = _labels("software", software, ops.rows)
     faults = ops.faults()
     if faults:
         raise BadValueError(f"Row {faults[0][0] + 1}: {faults[0][1]}.")
-    return _by_device(ops, devices, stacks, model or PhysicsModel())
+    try:
+        return _by_device(ops, devices, stacks, model or PhysicsModel(), spec)
+    except _RowError as error:
+        raise BadValueError(f"Row {error.row + 1}: {error}" if named is not None else str(error)) from None
 
 
-def _by_device(ops: OpTable, devices: Any, stacks: Any, model: CostModel) -> OpCosts:
+def _labels(name: str, values: Any, rows: int) -> Array:
+    """Return a column of text, shape (rows,). Raises BadValueError where its length is another."""
+    labels = np.asarray(values, dtype=str)
+    if labels.shape not in ((), (1,), (rows,)):
+        raise BadValueError(f"The column '{name}' has {labels.size} values where the table has {rows} rows.")
+    return np.broadcast_to(labels, (rows,))
+
+
+class _RowError(InputError):
+    """What is wrong with the rows of one device; `row` is the first of them, from 0."""
+
+    def __init__(self, row: int, column: str, problem: str) -> None:
+        self.row, self.column = row, column
+        super().__init__(problem)
+
+
+def _by_device(
+    ops: OpTable, devices: Array, stacks: Array, model: CostModel, specs: Mapping[str, DeviceSpec] | None = None
+) -> OpCosts:  # fmt: skip
+    """Price rows, grouped by device and software. `specs` holds devices that are objects, by id. Raises _RowError."""
     if not ops.rows:
         return OpCosts.empty(0)
     keys, inverse = np.unique(np.char.add(np.char.add(devices, "\x00"), stacks), return_inverse=True)
@@ -61,7 +85,8 @@ def _by_device(ops: OpTable, devices: Any, stacks: Any, model: CostModel) -> OpC
         size = int((inverse == i).sum())
         rows = order[start : start + size]
         name, _, software = str(key).partition("\x00")
-        parts.append(_on_device(ops.take(rows) if len(keys) > 1 else ops, name, software, model))
+        on = (specs or {}).get(name, name)
+        parts.append(_on_device(ops.take(rows) if len(keys) > 1 else ops, on, software, model, rows))
         start += size
     if len(parts) == 1:
         return parts[0]
@@ -70,12 +95,20 @@ def _by_device(ops: OpTable, devices: Any, stacks: Any, model: CostModel) -> OpC
     return OpCosts.concat(parts).take(back)
 
 
-def _on_device(ops: OpTable, name: str, software: str, model: CostModel) -> OpCosts:
-    if not name:
-        raise BadValueError("No device is named: add a column `device`, or say `on`.")
-    target = find_target(name)
-    for code in np.unique(ops["dtype"]):
-        require_format(target.rates, FORMAT_NAMES[int(code)])
+def _on_device(ops: OpTable, on: str | DeviceSpec, software: str, model: CostModel, rows: Array) -> OpCosts:
+    """Price the rows of one device. Raises _RowError: no device, an unknown one, or a format that it cannot do."""
+    if not on:
+        raise _RowError(int(rows[0]), "device", "no device is named; fill the column `device` (`archcast devices` lists them).")
+    try:
+        target = find_target(on)
+    except InputError as error:
+        raise _RowError(int(rows[0]), "device", str(error)) from None
+    codes = ops.full("dtype").astype(np.intp)
+    for code in np.flatnonzero(np.bincount(codes)):
+        try:
+            require_format(target.rates, FORMAT_NAMES[int(code)])
+        except InputError as error:
+            raise _RowError(int(rows[np.argmax(codes == code)]), "dtype", str(error)) from None
     ranks = int(ops["ranks"].max()) if np.any(ops["kind"] > KINDS.index("")) else 1
     return model.predict(ops, target.rates, fabric_of(target.spec, ranks), software=software)
 
@@ -98,9 +131,11 @@ def predict_ops_file(source: str | Path, out: str | Path, model: str | Path | No
 
     measured = read_measurements(Path(source))
     cost_model = find_cost_model(model)
+    devices, stacks = (np.asarray(labels, dtype=str) for labels in (measured.device, measured.software))
     try:
-        costs = _by_device(measured.table, np.asarray(measured.device, dtype=str), np.asarray(measured.software, dtype=str), cost_model)
-    except InputError as error:
-        raise BadFileError(source, str(error)) from None
+        costs = _by_device(measured.table, devices, stacks, cost_model)
+    except _RowError as error:
+        row = int(measured.row_numbers[error.row])
+        raise BadFileError(source, f"row {row}: {error}", key=error.column) from None
     write_costs(Path(out), measured.drop_measured(), cost_columns(costs))
     return costs

@@ -10,10 +10,10 @@ from typing import Any
 
 from costmodel.rates import Rates, compile_rates, require_format
 from foundation.checks import whole_number
-from foundation.errors import MappingError, UnsupportedError
+from foundation.errors import BadFileError, BadValueError, MappingError, UnsupportedError
 from foundation.formats import number_format
 from hardware_specs import DeviceSpec, load_device
-from workloads.catalogue import load_model
+from workloads.catalogue import is_path, load_model
 from workloads.mapping import Mapping as Parallel
 from workloads.model import Model, Request
 
@@ -61,7 +61,14 @@ def find_model(workload: str | Path | Model, knobs: Mapping[str, Any] | None = N
     """Return the model that a name, a file or an object stands for, with knobs changed."""
     if isinstance(workload, Model):
         return workload.with_knobs(knobs) if knobs else workload
-    return load_model(workload, knobs)
+    if not isinstance(workload, (str, Path)):
+        raise BadValueError(f"workload must be a name, a path or a Model, not {workload!r}.")
+    try:
+        if is_path(workload) and Path(workload).is_dir():
+            raise BadFileError(workload, "this is a folder; name the file in it, such as its config.json.")
+        return load_model(workload, knobs)
+    except OSError as error:
+        raise BadFileError(workload, f"cannot be used ({error.strerror}).") from None
 
 
 def ask(
@@ -80,14 +87,19 @@ def ask(
     if concurrency is not None:
         concurrency = whole_number("concurrency", concurrency, high=MAX_BATCH)
         if batch != 1:
-            raise UnsupportedError("Give --batch (requests that start together) or --concurrency (requests in service), not both.")
+            raise UnsupportedError(
+                "Give batch (requests that start together) or concurrency (requests in service), not both."
+            )
     if mode not in ("infer", "train"):
         raise UnsupportedError(f"Unknown mode '{mode}'; it is infer or train.")
-    dtype = number_format(dtype).name if dtype else ""
-    kv_dtype = number_format(kv_dtype).name if kv_dtype else ""
+    dtype = number_format(str(dtype)).name if dtype else ""
+    kv_dtype = number_format(str(kv_dtype)).name if kv_dtype else ""
     target = find_target(on)
     model = find_model(workload, knobs)
     dtype, notes = choose_format(model, target, dtype)
+    if generate is not None and model.defaults["prompt"] and (mode == "train" or not model.defaults["generate"]):
+        who = "A training step" if mode == "train" else f"'{model.name}'"
+        notes += (f"{who} generates no tokens: generate={generate} changes nothing.",)
     request = Request(batch, prompt, generate, dtype, kv_dtype, "train" if mode == "train" else "infer")
     return Question(model, target, request, concurrency or 0, notes)
 
@@ -105,7 +117,8 @@ def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[
     own = str(model.defaults["dtype"])
     wide = number_format(own).weight_bits > 8
     if rates.kind in ("npu", "mcu") and wide and rates.supports("int8"):
-        return "int8", (f"Computed in int8, as {rates.device} is deployed; --dtype {own} asks for the model's own format.",)
+        note = f"Computed in int8, as {rates.device} is deployed; --dtype {own} asks for the model's own format."
+        return "int8", (note,)
     if not rates.supports(own):
         require_format(rates, own)
     return "", _widening(rates, own)
@@ -114,14 +127,19 @@ def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[
 def _widening(rates: Rates, dtype: str) -> tuple[str, ...]:
     if dtype not in rates.widened:
         return ()
-    return (f"{rates.device} has no {number_format(dtype).math} arithmetic: {dtype} is computed in {rates.widened[dtype]}.",)
+    math, wider = number_format(dtype).math, rates.widened[dtype]
+    return (f"{rates.device} has no {math} arithmetic: {dtype} is computed in {wider}.",)
 
 
 def mappings_of(count: int, model: Model) -> Iterator[Parallel]:
-    """Yield the mappings of `count` devices worth trying: tensor x pipeline sizes, experts together or spread."""
+    """Yield the mappings of `count` devices worth trying: tensor x pipeline sizes, experts together or spread.
+
+    No stage is without a layer, where the model says how many it has.
+    """
     knobs = model.knobs()
     experts = int(knobs.get("experts", 0) or 0)
-    for tp in (d for d in range(count, 0, -1) if count % d == 0):
+    stages = int(knobs.get("layers", 0) or 0) or count
+    for tp in (d for d in range(count, 0, -1) if count % d == 0 and count // d <= stages):
         yield Parallel(tp=tp, pp=count // tp)
         if experts and tp > 1 and experts % tp == 0:
             yield Parallel(tp=tp, pp=count // tp, ep=tp)
@@ -142,7 +160,8 @@ def parallel(count: int | None, tp: int, pp: int, ep: int, dp: int, software: st
     if fixed.devices == 1:
         return None if count > 1 else fixed
     if fixed.devices != count:
-        raise MappingError(f"tp={tp} x pp={pp} x dp={dp} uses {fixed.devices} devices, but count={count}; make them equal or leave one out.")
+        uses = f"tp={tp} x pp={pp} x dp={dp} uses {fixed.devices} devices"
+        raise MappingError(f"{uses}, but count={count}; make them equal or leave one out.")
     return fixed
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from costmodel.estimate import Estimate
 from foundation.checks import whole_number
-from foundation.errors import BadFileError, InputError
+from foundation.errors import BadFileError, InputError, UnknownNameError
 from foundation.yaml_file import YamlDocument, load_yaml
 from simulator import Timeline, simulate_file
 from simulator.graph_file import example_files
@@ -42,7 +42,8 @@ class Simulation:
             "engine                     busy        idle   utilisation",
         ]
         lines += [
-            f"{e['name'][:22]:22} {e['busy_s']:10.4g} s {e['idle_s']:9.4g} s   {e['utilisation']:8.1%}" for e in doc["engines"]
+            f"{e['name'][:22]:22} {e['busy_s']:10.4g} s {e['idle_s']:9.4g} s   {e['utilisation']:8.1%}"
+            for e in doc["engines"]
         ]
         return "\n".join(lines)
 
@@ -59,13 +60,23 @@ def simulate(
     """
     whole_number("seed", seed, low=0, high=2**63)
     whole_number("replications", replications, high=1_000_000)
-    path = example_files().get(str(file), Path(file))
+    path = _file_of(file)
     document = load_yaml(path)
     if isinstance(document.data, dict) and document.data.get("kind") == "run":
         timeline = _run(document, settings)
     else:
         timeline = simulate_file(path, seed=seed, overrides=dict(settings or {}))
     return Simulation(str(file), timeline, seed, replications)
+
+
+def _file_of(file: str | Path) -> Path:
+    """Return the file that a path or the name of an example stands for. Raises UnknownNameError."""
+    examples, path = example_files(), Path(file)
+    if str(file) in examples:
+        return examples[str(file)]
+    if isinstance(file, str) and not path.suffix and path.name == file and not path.exists():
+        raise UnknownNameError("example", file, examples, f"Give a YAML file, or one of: {', '.join(examples)}.")
+    return path
 
 
 def _run(document: YamlDocument, settings: Mapping[str, Any] | None) -> Timeline:
@@ -101,8 +112,8 @@ def write_timeline_html(simulation: Simulation, path: str | Path) -> None:
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<style>body{margin:2rem auto;max-width:1160px;font:15px/1.5 system-ui,sans-serif}pre{overflow:auto}</style></head>"
-        f"<body><h1>{title}</h1>{simulation.timeline.to_svg()}<pre>{escape(simulation.text())}</pre></body></html>"
+        "<style>body{margin:2rem auto;max-width:1160px;font:15px/1.5 system-ui,sans-serif}pre{overflow:auto}</style>"
+        f"</head><body><h1>{title}</h1>{simulation.timeline.to_svg()}<pre>{escape(simulation.text())}</pre></body></html>"
     )
     write_text(path, page)
 
@@ -116,4 +127,5 @@ def write_text(path: str | Path, text: str) -> None:
         os.replace(part, target)
     except OSError as error:
         part.unlink(missing_ok=True) if part.parent.is_dir() else None
-        raise InputError(f"{path} cannot be written ({error.strerror}); check that its folder exists.") from None
+        what = "name a file in it" if target.is_dir() else "check the folder and the rights to write in it"
+        raise InputError(f"{path} cannot be written ({error.strerror}); {what}.") from None

@@ -40,6 +40,7 @@ def predict(
     with one_sentence_errors():
         from archcast.operators import find_cost_model
         from archcast.prediction import predict as ask
+        from archcast.question import find_target
 
         estimate = ask(
             workload, on=on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
@@ -50,7 +51,7 @@ def predict(
             from archcast.render.html import write_html
             from archcast.simulation import timeline_of
 
-            write_html(estimate, html, timeline_of(estimate))
+            write_html(estimate, html, timeline_of(estimate), device=find_target(on).spec)
         if as_json:
             document = estimate.to_json()
             if explain and estimate.latency_s is not None:

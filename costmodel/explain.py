@@ -13,6 +13,7 @@ import numpy as np
 
 from costmodel.costs import BOUNDS, SOURCES
 from costmodel.estimate import Detail, Estimate
+from costmodel.kernels import SERIAL
 from costmodel.physics import stages
 from foundation.errors import BadValueError
 from workloads.table import OPS, Array
@@ -84,14 +85,17 @@ def explain(estimate: Estimate) -> Explanation:
 def waterfall(detail: Detail) -> tuple[Step, ...]:
     """Return the ladder; `added_s` of all steps sums to the latency exactly."""
     table, rates = detail.lowered.table, detail.rates
-    work, count = count_work(table), table.full("count")
+    work, count, ops = count_work(table), table.full("count"), table.full("op")
     parts = stages(table, work, rates)
     link = detail.fabric.seconds(table) * (table.full("kind") > 0) if detail.fabric is not None else np.zeros(table.rows)
-    levels: list[Array] = [parts.ideal_s, parts.shaped_s, parts.filled_s, parts.filled_s / rates.compute_efficiency[0]]
+    matrix_s = (parts.ideal_s, parts.shaped_s, parts.filled_s, parts.filled_s / rates.compute_share(ops))
+    levels: list[Array] = [
+        np.maximum(step, parts.vector_s) + SERIAL[0] * np.minimum(step, parts.vector_s) for step in matrix_s
+    ]
     levels.append(np.maximum(levels[-1], parts.cache_s))
-    levels.append(np.maximum(levels[-1], parts.dram_s / rates.memory_efficiency[0]))
+    levels.append(np.maximum(levels[-1], parts.dram_s / rates.memory_share(ops)))
     levels.append(np.maximum(levels[-1], link))
-    busy = np.minimum(detail.costs.latency_s, rates.launch_s[0])
+    busy = np.minimum(detail.costs.latency_s, rates.kernels.launches[ops, 0] * rates.launch_s[0])
     levels.append(detail.costs.latency_s - busy)
     levels.append(detail.costs.latency_s)
     times = [float((np.broadcast_to(level, count.shape) * count).sum()) for level in levels]

@@ -21,6 +21,7 @@ import numpy as np
 from costmodel import physics_numba
 from costmodel.collectives import Fabric
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
+from costmodel.kernels import EXPONENTIAL_FLOP, SERIAL
 from costmodel.rates import Rates
 from workloads.table import OP_CODES, Array, OpTable
 from workloads.work import ACTIVATION_BYTES, OpWork, count_work
@@ -37,15 +38,16 @@ COMPUTE, MEMORY, NETWORK, OVERHEAD = range(len(BOUNDS))
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds of each row at full efficiency; each compute stage includes the one before it.
+    """Seconds of each row at full efficiency; each matrix stage includes the one before it.
 
-    ideal_s: FLOP at the peak; shaped_s: with whole tiles, waves and folds; filled_s: with array fill and drain.
-    moved_bytes: what passes the last on-chip level.
+    ideal_s: FLOP at the peak; shaped_s: with whole tiles, waves and folds; filled_s: with fill and drain of arrays and
+    waves. vector_s comes on top of them. moved_bytes: what passes the last on-chip level.
     """
 
     ideal_s: Array
     shaped_s: Array
     filled_s: Array
+    vector_s: Array
     dram_bytes: Array
     dram_s: Array
     moved_bytes: Array
@@ -55,24 +57,49 @@ class Stages:
 def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
     """Return where the time of each row goes, before efficiencies and launch."""
     fmt = table["dtype"]
-    vector_s = work.vector_flop * (1.0 / rates.vector_flop_per_s[fmt])
+    vector_s = _lanes(work, rates) * (1.0 / rates.vector_flop_per_s[fmt])
     per_flop_s = 1.0 / rates.peak_flop_per_s[fmt]
-    ideal = _plus(work.matrix_flop * per_flop_s, vector_s)
+    ideal = work.matrix_flop * per_flop_s
     if rates.array is not None:
         streamed, filled = _folds(work, rates.array, rates.units)
         rows, cols, _ = rates.array
         cycle_s = 2.0 * rows * cols * rates.units * per_flop_s
-        shaped, filled = _plus(streamed * cycle_s, vector_s), _plus(filled * cycle_s, vector_s)
+        shaped, filled = streamed * cycle_s, filled * cycle_s
         if not rates.matrix_formats.all():  # the vector unit has no folds
             on_array = rates.matrix_formats[fmt]
             shaped, filled = np.where(on_array, shaped, ideal), np.where(on_array, filled, ideal)
     else:
-        shaped = filled = _plus(_tiles(work, rates) * per_flop_s, vector_s)
+        shaped = _tiles(work, rates) * per_flop_s
+        filled = _plus(shaped, _waves_s(table, work, rates))
     operands = work.weight_bytes + work.input_bytes
     moved = operands + work.output_bytes
     dram = _dram_bytes(table, work, rates, operands)
     dram_s = dram * (1.0 / rates.dram_bytes_per_s)
-    return Stages(ideal, shaped, filled, dram, dram_s, moved, moved * (1.0 / rates.cache_bytes_per_s))
+    return Stages(ideal, shaped, filled, vector_s, dram, dram_s, moved, moved * (1.0 / rates.cache_bytes_per_s))
+
+
+def _lanes(work: OpWork, rates: Rates) -> Array:
+    """Return vector work in FLOP-times: an exponential takes as long as `EXPONENTIAL_FLOP`, one of which is counted.
+
+    Tiles that masks leave partly empty cost exponentials too.
+    """
+    if not np.any(work.exponentials):
+        return work.vector_flop
+    all_of_them = work.exponentials + work.masked * rates.tile[0] * work.n * work.gemms
+    return np.asarray(work.vector_flop + all_of_them * (EXPONENTIAL_FLOP - 1.0))
+
+
+def _waves_s(table: OpTable, work: OpWork, rates: Rates) -> Array:
+    """Return the fill and drain of all waves of thread blocks (zero for families that overlap it)."""
+    each = rates.kernels.wave_s[table["op"], 0]
+    if not np.any(each):
+        return np.zeros(())
+    return np.asarray(np.ceil(work.gemms * _pieces(work.m, rates.tile[0]) / rates.units) * each)
+
+
+def _launches_s(table: OpTable, rates: Rates, part: int) -> Array:
+    """Return the time to start the kernels of each row: part 0 = value, 1 = lo, 2 = hi."""
+    return np.asarray(rates.kernels.launches[table["op"], part] * rates.launch_s[part])
 
 
 def _plus(a: Array, b: Array) -> Array:
@@ -96,7 +123,7 @@ def _tiles(work: OpWork, rates: Rates) -> Array:
     tile_m, tile_n, tile_k = rates.tile
     depth = tile_k * SPLIT
     edge_m, edge_n = min(GRANULE, tile_m), min(GRANULE, tile_n)
-    items = _times(_pieces(work.m, tile_m) * _pieces(work.n, tile_n), work.gemms)
+    items = _times(_plus(_pieces(work.m, tile_m), work.masked) * _pieces(work.n, tile_n), work.gemms)
     # a split that would only pad the last piece is not made; each of the two ways is monotone, so the lesser is too
     split = _pieces(items * _pieces(work.k, depth), rates.units) * np.minimum(work.k, depth)
     deep = np.minimum(_pieces(items, rates.units) * work.k, split)
@@ -141,7 +168,8 @@ def predict_physics(
     Rows in a format that the device cannot compute in come out as NaN; `rates.require_format` refuses them by name.
     """
     out = _allocate(table.rows) if out is None else out
-    fused = rates.array is None and fabric is None and physics_numba.worth_it(table.rows, rates.tile)
+    simple = rates.array is None and fabric is None and bool(rates.kernels.plain[table["op"]].all())
+    fused = simple and physics_numba.worth_it(table.rows, rates.tile)
     for start in range(0, table.rows, CHUNK):
         part = slice(start, min(start + CHUNK, table.rows))
         rows = table if table.rows <= CHUNK else _view(table, part)
@@ -165,22 +193,40 @@ def _view(table: OpTable, part: slice) -> OpTable:
     return OpTable(part.stop - part.start, columns)
 
 
-def _chunk(table: OpTable, rates: Rates, fabric: Fabric | None, out: OpCosts, part: slice) -> None:
-    """Fill the rows `part` of `out`."""
+@dataclass(frozen=True)
+class Priced:
+    """Rows with their work, where their time goes, and their costs."""
+
+    work: OpWork
+    stages: Stages
+    costs: OpCosts
+
+
+def price(table: OpTable, rates: Rates, fabric: Fabric | None = None) -> Priced:
+    """Return the costs of a table of few rows (see `CHUNK`) together with what they came from."""
+    out = _allocate(table.rows)
+    return Priced(*_chunk(table, rates, fabric, out, slice(0, table.rows)), out)
+
+
+def _chunk(
+    table: OpTable, rates: Rates, fabric: Fabric | None, out: OpCosts, part: slice
+) -> tuple[OpWork, Stages]:  # fmt: skip
+    """Fill the rows `part` of `out`; returns what their costs came from."""
     work = count_work(table)
     parts = stages(table, work, rates)
     link, link_lo, link_hi = _links(table, fabric)
-    memory = np.maximum(parts.dram_s * (1.0 / rates.memory_efficiency[0]), parts.cache_s)
-    compute = parts.filled_s * (1.0 / rates.compute_efficiency[0])
+    ops = table["op"]
+    memory = np.maximum(parts.dram_s * (1.0 / rates.memory_share(ops)), parts.cache_s)
+    compute = _compute_s(parts, rates.compute_share(ops), SERIAL[0])
     active = _largest(compute, memory, link)
-    launch, launch_lo, launch_hi = rates.launch_s
+    launch, launch_lo, launch_hi = (_launches_s(table, rates, end) for end in range(3))
     dynamic = _dynamic_energy(table, work, parts, rates, fabric, 0)
     floor = dynamic * (1.0 / (rates.limit_w - rates.idle_w[0]))  # slowed until the power limit holds
     latency = np.maximum(active, floor)
     latency += launch
-    least = _least(parts, rates, link_lo)
+    least = _least(parts, rates, ops, link_lo)
     least += launch_lo
-    most = np.maximum(_most(parts, rates, link_hi), floor)
+    most = np.maximum(_most(parts, rates, ops, link_hi), floor)
     most += launch_hi
     energy = dynamic + rates.idle_w[0] * latency
     energy_lo = _dynamic_energy(table, work, parts, rates, fabric, 1) + rates.idle_w[1] * least
@@ -196,6 +242,15 @@ def _chunk(table: OpTable, rates: Rates, fabric: Fabric | None, out: OpCosts, pa
     if np.ndim(link):
         bound[link > np.maximum(compute, memory)] = NETWORK
     np.copyto(bound, OVERHEAD, where=active < launch)
+    return work, parts
+
+
+def _compute_s(parts: Stages, efficiency: Array, serial: float) -> Array:
+    """Return matrix and vector time: kernels reach a share of the matrix peak; the lesser is hidden but for `serial`."""
+    matrix_s, vector_s = parts.filled_s * (1.0 / efficiency), parts.vector_s
+    if np.ndim(vector_s) == 0 and vector_s == 0:
+        return matrix_s
+    return np.asarray(np.maximum(matrix_s, vector_s) + serial * np.minimum(matrix_s, vector_s))
 
 
 def _largest(compute: Array, memory: Array, link: Array) -> Array:
@@ -203,17 +258,17 @@ def _largest(compute: Array, memory: Array, link: Array) -> Array:
     return np.maximum(active, link) if np.ndim(link) else active
 
 
-def _least(parts: Stages, rates: Rates, link: Array) -> Array:
+def _least(parts: Stages, rates: Rates, ops: Array, link: Array) -> Array:
     """The least time before launch: best efficiencies, and a set that fits on chip may stay there between repeats."""
     memory = np.where(parts.dram_bytes <= rates.cache_bytes, np.minimum(parts.cache_s, parts.dram_s), parts.dram_s)
-    memory *= 1.0 / rates.memory_efficiency[2]
-    return _largest(parts.filled_s * (1.0 / rates.compute_efficiency[2]), memory, link)
+    memory *= 1.0 / rates.memory_share(ops, 2)
+    return _largest(_compute_s(parts, rates.compute_share(ops, 2), SERIAL[1]), memory, link)
 
 
-def _most(parts: Stages, rates: Rates, link: Array) -> Array:
+def _most(parts: Stages, rates: Rates, ops: Array, link: Array) -> Array:
     """The longest time before launch and power: worst efficiencies."""
-    memory = np.maximum(parts.dram_s * (1.0 / rates.memory_efficiency[1]), parts.cache_s)
-    return _largest(parts.filled_s * (1.0 / rates.compute_efficiency[1]), memory, link)
+    memory = np.maximum(parts.dram_s * (1.0 / rates.memory_share(ops, 1)), parts.cache_s)
+    return _largest(_compute_s(parts, rates.compute_share(ops, 1), SERIAL[2]), memory, link)
 
 
 def _dynamic_energy(

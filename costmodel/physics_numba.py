@@ -106,22 +106,22 @@ def _rows(
         deep = min(np.ceil(items / units) * k, np.ceil(items * np.ceil(k * inv_k) / units) * min(k, depth))
         used_m, used_n = min(np.ceil(m * inv_em) * edge_m, tile_m), min(np.ceil(n * inv_en) * edge_n, tile_n)
         tiles = deep * used_m * used_n * (2.0 * units)
-        filled = tiles * per_flop_s[f] + lanes * per_vector_s[f]
+        filled, vector_s = tiles * per_flop_s[f], lanes * per_vector_s[f]
         operands = weights[i * s2] + inputs[i * s3]
         moved = operands + write
         if cache_bytes > 0:
             operands = max(operands, flop * blocked[f])
         dram = operands + write
         dram_s, cache_s = dram * per_dram, moved * per_cache
-        compute, memory = filled * c0, max(dram_s * m0, cache_s)
+        compute, memory = filled * c0 + vector_s, max(dram_s * m0, cache_s)
         active = memory if memory > compute else compute
         dynamic = flop * matrix_j[f, 0] + lanes * vector_j[f, 0] + dram * dram_j[0] + moved * cache_j[0]
         floor = dynamic * headroom
         latency = (floor if floor > active else active) + launch[0]
         resident = (min(cache_s, dram_s) if dram <= cache_bytes else dram_s) * m2
-        least = filled * c2
+        least = filled * c2 + vector_s
         least = (resident if resident > least else least) + launch[1]
-        most, slow = filled * c1, max(max(dram_s * m1, cache_s), floor)
+        most, slow = filled * c1 + vector_s, max(max(dram_s * m1, cache_s), floor)
         most = (slow if slow > most else most) + launch[2]
         energy = dynamic + idle[0] * latency
         low = flop * matrix_j[f, 1] + lanes * vector_j[f, 1] + dram * dram_j[1] + moved * cache_j[1]

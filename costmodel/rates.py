@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from costmodel.kernels import Kernels, kernels_of
 from foundation.errors import BadValueError, UnsupportedError
 from foundation.formats import FORMATS, MATH_FALLBACK
 from hardware_specs import ComputeUnit, DeviceSpec, Figure
@@ -51,6 +52,7 @@ class Rates:
     dram_energy_j: Range
     cache_energy_j: Range
     launch_s: Range
+    kernels: Kernels
     idle_w: Range
     limit_w: float
     usable_bytes: float
@@ -69,6 +71,14 @@ class Rates:
             peak_flop_per_s=self.peak_flop_per_s * peak,
             vector_flop_per_s=self.vector_flop_per_s * peak,
         )
+
+    def compute_share(self, ops: Array, part: int = 0) -> Array:
+        """Return the share of the matrix peak that operators of these families reach (part: value, lo, hi)."""
+        return np.asarray(self.compute_efficiency[part] * self.kernels.compute_share[ops, part])
+
+    def memory_share(self, ops: Array, part: int = 0) -> Array:
+        """Return the share of the memory bandwidth that operators of these families reach."""
+        return np.asarray(self.memory_efficiency[part] * self.kernels.memory_share[ops, part])
 
     def supports(self, dtype: str) -> bool:
         """Say whether the matrix unit can compute in a format, at least widened."""
@@ -117,7 +127,7 @@ def compile_rates(spec: DeviceSpec) -> Rates:
         cache_bytes_per_s=max(inner.bandwidth_bytes_per_s.value, dram.bandwidth_bytes_per_s.value),
         dram_energy_j=_range(dram.energy_per_byte_j),
         cache_energy_j=_range(inner.energy_per_byte_j) if inner is not dram else (0.0, 0.0, 0.0),
-        launch_s=_range(spec.launch_overhead_s), idle_w=_range(spec.power.idle_w), limit_w=spec.power.limit_w.value,
+        launch_s=_range(spec.launch_overhead_s), kernels=kernels_of(spec.kind), idle_w=_range(spec.power.idle_w), limit_w=spec.power.limit_w.value,
         usable_bytes=dram.usable_bytes,
     )  # fmt: skip
 

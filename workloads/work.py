@@ -35,7 +35,9 @@ class OpWork:
     """Work of each row; every field is broadcastable to (rows,).
 
     weight_bytes are operands that the model stores (parameters and KV cache), input_bytes and output_bytes are
-    activations; link_bytes is what one rank must send. m, n, k, gemms: the matrix view.
+    activations; link_bytes is what one rank must send. m, n, k, gemms: the matrix view. exponentials are those of the
+    vector work (also counted in vector_flop as one FLOP each): special functions run at a rate of their own.
+    masked: tiles of m that masks leave partly empty beside each full one (attention), in tiles.
     """
 
     matrix_flop: Array
@@ -48,6 +50,8 @@ class OpWork:
     n: Array
     k: Array
     gemms: Array
+    exponentials: Array
+    masked: Array
 
     @property
     def flop(self) -> Array:
@@ -88,11 +92,12 @@ def _work(
     *, matrix: Array | float = 0.0, vector: Array | float = 0.0,
     weights: Array | float = 0.0, reads: Array | float = 0.0, writes: Array | float = 0.0,
     link: Array | float = 0.0, view: tuple[Array, Array, Array, Array] | None = None,
+    exponentials: Array | float = 0.0, masked: Array | float = 0.0,
 ) -> OpWork:  # fmt: skip
     m, n, k, gemms = view if view is not None else (np.zeros(()),) * 4
     return OpWork(
         np.asarray(matrix), np.asarray(vector), np.asarray(weights), np.asarray(reads), np.asarray(writes),
-        np.asarray(link), m, n, k, gemms,
+        np.asarray(link), m, n, k, gemms, np.asarray(exponentials), np.asarray(masked),
     )  # fmt: skip
 
 
@@ -129,6 +134,20 @@ def _pair_view(group: Array, pairs: Array, touched: Array, depth: Array, gemms: 
     return group * pairs / touched, touched, depth, gemms
 
 
+TILE_QUERIES = 128.0
+"""Queries that an attention kernel takes at a time (FlashAttention-3, Shah et al. 2024, section 3)."""
+
+
+def _masked_tiles(t: OpTable) -> Array:
+    """Return the tiles that a block of queries computes beyond its pairs, by head.
+
+    A causal block computes its whole diagonal tile, half of it in vain. The window of a block of queries slides by a
+    block from first to last query, and it ends inside tiles: one and a half in vain.
+    """
+    block = np.minimum(1.0, (t["q_len"] - 1) / TILE_QUERIES)
+    return block * np.where(t["window"] > 0, 1.5, np.where(t["causal"] > 0, 0.5, 0.0))
+
+
 def _attention(t: OpTable) -> OpWork:
     batch, q, heads, d = t["batch"], t["q_len"], t["heads"], t["head_dim"]
     kv_heads = np.where(t["kv_heads"] > 0, t["kv_heads"], heads)
@@ -143,6 +162,7 @@ def _attention(t: OpTable) -> OpWork:
         reads=batch * q * heads * d * ACTIVATION_BYTES[t["dtype"]],
         writes=batch * q * heads * v_dim * OUTPUT_BYTES[t["dtype"]],
         view=_pair_view(heads / kv_heads, pairs, touched, both, batch * kv_heads),
+        exponentials=pairs * heads * batch, masked=heads / kv_heads * _masked_tiles(t),
     )
 
 
@@ -166,6 +186,7 @@ def _mla(t: OpTable) -> OpWork:
         reads=batch * q * heads * np.where(decode, rank + rope, head + rope) * ACTIVATION_BYTES[t["dtype"]],
         writes=batch * q * heads * np.where(decode, rank, head) * OUTPUT_BYTES[t["dtype"]],
         view=_pair_view(heads / shared, pairs, touched, both, batch * shared),
+        exponentials=pairs * heads * batch, masked=heads / shared * _masked_tiles(t),
     )
 
 
@@ -237,8 +258,10 @@ def _pointwise(own_flop: float, stored: float = 0.0) -> Callable[[OpTable], OpWo
     def family(t: OpTable) -> OpWork:
         size, act = t["rows"] * t["hidden"], ACTIVATION_BYTES[t["dtype"]]
         flop = np.where(t["flop_per_element"] > 0, t["flop_per_element"], own_flop)
+        exponentials = size if own_flop == SOFTMAX_FLOP else 0.0
         weights = stored * t["hidden"] * WEIGHT_BYTES[t["dtype"]]
-        return _work(vector=size * flop, weights=weights, reads=size * t["operands"] * act, writes=size * act)
+        reads = size * t["operands"] * act
+        return _work(vector=size * flop, weights=weights, reads=reads, writes=size * act, exponentials=exponentials)
 
     return family
 
@@ -256,7 +279,7 @@ def _scan(t: OpTable) -> OpWork:
     act = ACTIVATION_BYTES[t["dtype"]]
     channels = batch * q * heads * d
     return _work(
-        vector=SCAN_FLOP * channels * state,
+        vector=SCAN_FLOP * channels * state, exponentials=channels * state,
         weights=2 * batch * heads * d * state * act,
         reads=(2 * channels + 2 * batch * q * state) * act,
         writes=channels * act,

@@ -7,6 +7,7 @@ import pytest
 
 from costmodel import physics, physics_numba
 from costmodel.costs import COLUMNS
+from costmodel.kernels import kernels_of
 from costmodel.rates import compile_rates
 from hardware_specs import device_ids, load_device
 from workloads.table import CATEGORIES, DEFAULTS, NEEDED, OpTable
@@ -17,7 +18,7 @@ ROWS = 3_000
 
 
 def mixed_table(seed: int) -> OpTable:
-    """Every operator family and number format at random sizes."""
+    """Every family that the compiled path serves, in every number format, at random sizes."""
     rng = np.random.default_rng(seed)
     sizes = sorted({name for needed in NEEDED.values() for name in needed} | {"kv_len", "kv_heads", "window"})
     columns = {name: rng.integers(1, 9 if DEFAULTS[name] == 1 else 3_000, ROWS).astype(float) for name in sizes}
@@ -25,7 +26,8 @@ def mixed_table(seed: int) -> OpTable:
     columns["h"] += columns["kh"]
     columns["w"] += columns["kw"]
     names = {c: rng.integers(c in ("kind",), len(words), ROWS) for c, words in CATEGORIES.items()}
-    return OpTable.from_columns({**columns, **names, "topk": 4})
+    plain = np.flatnonzero(kernels_of("gpu").plain)
+    return OpTable.from_columns({**columns, **names, "op": rng.choice(plain, ROWS), "topk": 4})
 
 
 @pytest.fixture
@@ -77,3 +79,9 @@ def test_a_tile_that_is_no_power_of_two_is_left_to_numpy() -> None:
     assert physics_numba.worth_it(10**7, (128, 128, 64))
     assert not physics_numba.worth_it(10**7, (96, 128, 64))
     assert not physics_numba.worth_it(100, (128, 128, 64))
+
+
+def test_families_of_several_kernels_stay_on_the_numpy_path(compiled: list[int]) -> None:
+    attention = {"op": "attention", "dtype": "bf16", "batch": 1, "q_len": 128, "heads": 8, "head_dim": np.full(2_000, 64.0)}
+    physics.predict_physics(OpTable.from_columns(attention), compile_rates(load_device("h100-sxm")))
+    assert not compiled

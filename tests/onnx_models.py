@@ -59,7 +59,8 @@ class GraphBuilder:
         return name
 
     def model(self, outputs: Mapping[str, Sizes | None], *, opset: int = 17, **fields: Any) -> onnx.ModelProto:
-        infos = [helper.make_tensor_value_info(name, self.element, sizes) for name, sizes in outputs.items()]
+        element = fields.pop("output_element", self.element)
+        infos = [helper.make_tensor_value_info(name, element, sizes) for name, sizes in outputs.items()]
         graph = helper.make_graph(self.nodes, "graph", self.inputs, infos, self.initializers)
         imports = fields.pop("opset_imports", [helper.make_opsetid("", opset)])
         return helper.make_model(graph, opset_imports=imports, ir_version=8, **fields)

@@ -150,7 +150,7 @@ class OnnxModel(Model):
             others: Sequence[Row | None] = built.two[place].rows if built.two else [None] * len(segment.rows)
             rows = zip(segment.rows, others, strict=True)
             operators = tuple(_operator(row, other, batch, fixed, dtype) for row, other in rows)
-            blocks.append(Block(segment.name, operators, segment.count))
+            blocks.append(Block(segment.name, operators, segment.count, shared=segment.count > 1))
         if not blocks:
             raise BadFileError(self.path, "the graph computes nothing: every node is constant or a view.")
         return WorkloadGraph(self.name, tuple(blocks), boundary_elements=batch * (built.largest / fixed))

@@ -15,7 +15,7 @@ from workloads.importers.onnx_node import Node, Part, pointwise
 from workloads.importers.onnx_read import node_label, subgraphs
 from workloads.importers.onnx_shapes import Shapes, Tensor, missing_shape, tensors_of
 from workloads.importers.onnx_table import CONTROL, FREE, HANDLERS, SHAPELESS, reason_unmodelled
-from workloads.table import NEEDED
+from workloads.table import DEFAULTS, NEEDED
 
 MAX_REPEATS = 10**9
 MAX_SIZE = 1e15
@@ -199,8 +199,8 @@ class Walker:
             ) from None
         for part in parts:
             for key in NEEDED[part.op]:
-                if not 0 < part.shape.get(key, 0) < MAX_SIZE:
-                    size = part.shape.get(key, 0)
+                size = part.shape.get(key, DEFAULTS[key])
+                if not 0 < size < MAX_SIZE:
                     raise BadFileError(self.path, f"{node_label(node)} has the impossible size {key} = {size:g}.")
         return parts, format_of(view, self._quantised)
 

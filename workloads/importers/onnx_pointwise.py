@@ -20,7 +20,8 @@ PER_ELEMENT: dict[str, float] = {
     "Clip": 2.0, "LeakyRelu": 2.0, "PRelu": 2.0, "Shrink": 3.0, "Tanh": 3.0, "Sigmoid": 3.0, "Softplus": 3.0,
     "Softsign": 3.0, "Elu": 3.0, "Celu": 4.0, "Selu": 5.0, "HardSigmoid": 4.0, "HardSwish": 5.0, "Swish": 4.0,
     "Mish": 7.0, "Gelu": 5.0, "SwiGLU": 5.0, "QuantizeLinear": 4.0, "DequantizeLinear": 2.0,
-    "DynamicQuantizeLinear": 6.0, "RotaryEmbedding": 3.0, "RandomNormal": 10.0, "RandomNormalLike": 10.0, "RandomUniform": 5.0,
+    "DynamicQuantizeLinear": 6.0,
+    "RotaryEmbedding": 3.0, "RandomNormal": 10.0, "RandomNormalLike": 10.0, "RandomUniform": 5.0,
     "RandomUniformLike": 5.0, "BlackmanWindow": 6.0, "HannWindow": 3.0, "HammingWindow": 3.0, "AffineGrid": 12.0,
     "GridSample": 8.0, "CumSum": 1.0, "CumProd": 1.0,
 }  # fmt: skip

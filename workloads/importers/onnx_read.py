@@ -46,6 +46,7 @@ def read_onnx(path: Path) -> Any:
         raise BadFileError(path, "this is not an ONNX model: it has no graph.")
     model = _inlined(model, path)
     _check_nodes(model.graph, path)
+    _check_names(model, path)
     for graph in graphs(model.graph):
         for tensor in _tensors(graph):
             _check_tensor(tensor, path)
@@ -115,6 +116,28 @@ def _check_nodes(graph: Any, path: Path, depth: int = 0) -> int:
     return count
 
 
+def _check_names(model: Any, path: Path) -> None:
+    """Refuse names that are not text in one line (protobuf hands other bytes on as they are)."""
+    names: list[Any] = [opset.domain for opset in model.opset_import]
+    for graph in graphs(model.graph):
+        for info in (*graph.input, *graph.output, *graph.value_info):
+            names += [info.name, *(dim.dim_param for dim in info.type.tensor_type.shape.dim)]
+        for tensor in _tensors(graph):
+            names += [tensor.name, *(entry.key for entry in tensor.external_data)]
+        for node in graph.node:
+            names += [
+                node.name,
+                node.op_type,
+                node.domain,
+                *node.input,
+                *node.output,
+                *(a.name for a in node.attribute),
+            ]
+    bad = next((name for name in names if not isinstance(name, str) or not name.isprintable()), None)
+    if bad is not None:
+        raise BadFileError(path, f"the name {bad[:40]!r} is not text; the file is damaged.")
+
+
 def _tensors(graph: Any) -> Iterator[Any]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
@@ -150,8 +173,14 @@ def _check_location(tensor: Any, path: Path) -> None:
     """Refuse external data outside the model's folder; the data itself is never opened."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     folder = path.parent.resolve()
-    problem = f"the data of tensor '{tensor.name}' is at '{location}', outside the model's folder; this is refused."
-    if not location or "\0" in location or "\\" in location or Path(location).is_absolute():
+    problem = f"the data of tensor '{tensor.name}' is at {location!r}, outside the model's folder; this is refused."
+    if (
+        not isinstance(location, str)
+        or not location
+        or "\0" in location
+        or "\\" in location
+        or Path(location).is_absolute()
+    ):
         raise BadFileError(path, problem)
     try:
         inside = (folder / location).resolve().is_relative_to(folder)

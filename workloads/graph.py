@@ -135,14 +135,11 @@ class WorkloadGraph:
 
     def unrolled(self) -> WorkloadGraph:
         """Return the same graph with every repeat written out as a block of its own (unless it shares parameters)."""
-        blocks = [
-            replace(block, name=f"{block.name}.{i}", count=1)
-            for block in self.blocks
-            for i in range(block.count)
-            if not block.shared
-        ]
-        shared = [block for block in self.blocks if block.shared]
-        return self if shared else replace(self, blocks=tuple(blocks))
+        blocks: list[Block] = []
+        for block in self.blocks:
+            repeats = 1 if block.shared else block.count
+            blocks += [block] if repeats == 1 else [replace(block, name=f"{block.name}.{i}", count=1) for i in range(repeats)]
+        return replace(self, blocks=tuple(blocks))
 
     def to_networkx(self, *, unroll: bool = False) -> nx.DiGraph[str]:
         """Return a DiGraph: a node `block/operator` with the operator's fields, an edge for each input."""

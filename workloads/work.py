@@ -190,6 +190,10 @@ def _mla(t: OpTable) -> OpWork:
     )
 
 
+_LOAD_CELLS = 500_000
+"""Rows x experts evaluated at a time."""
+
+
 def expert_load(t: OpTable) -> tuple[Array, Array]:
     """Return (token rows, distinct experts hit) on the busiest of the `ep` devices.
 
@@ -200,8 +204,9 @@ def expert_load(t: OpTable) -> tuple[Array, Array]:
     tokens, experts, topk, ep = (np.atleast_1d(t.full(c)) for c in ("tokens", "experts", "topk", "ep"))
     skew = np.atleast_1d(t.full("skew"))
     share, hit = np.empty(t.rows), np.empty(t.rows)
-    for count, exponent in {(float(e), float(s)) for e, s in zip(experts, skew, strict=True)}:
-        where = np.flatnonzero((experts == count) & (skew == exponent))
+    kinds, kind_of = np.unique(np.stack((experts, skew), axis=1), axis=0, return_inverse=True)
+    for kind, (count, exponent) in enumerate(kinds):
+        where = np.flatnonzero(kind_of.ravel() == kind)
         if exponent == 0 or count <= 1:
             share[where] = 1 / ep[where]
             miss = 1 - np.minimum(1.0, topk[where] / count)
@@ -210,8 +215,10 @@ def expert_load(t: OpTable) -> tuple[Array, Array]:
         p = np.arange(1, int(count) + 1, dtype=np.float64) ** -exponent
         p /= p.sum()
         share[where] = np.maximum(1 / ep[where], p[0])
-        for i in where:
-            hit[i] = (1 - (1 - np.minimum(1.0, topk[i] * p)) ** tokens[i]).sum() / ep[i]
+        step = max(1, _LOAD_CELLS // len(p))
+        for part in (where[i : i + step] for i in range(0, len(where), step)):
+            miss = 1 - np.minimum(1.0, topk[part, None] * p)
+            hit[part] = (1 - miss ** tokens[part, None]).sum(axis=1) / ep[part]
     rows = tokens * topk * share
     return rows, np.maximum(np.minimum(hit, rows), np.minimum(1.0, rows))
 

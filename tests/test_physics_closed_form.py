@@ -8,22 +8,26 @@ import numpy as np
 import pytest
 
 from costmodel.costs import BOUNDS
+from costmodel.kernels import EXPONENTIAL_FLOP
 from costmodel.physics import _folds, predict_physics, stages
-from costmodel.rates import Rates, require_format
+from costmodel.rates import Rates, compile_rates, require_format
 from foundation.errors import BadValueError, UnsupportedError
 from foundation.formats import FORMATS
+from hardware_specs import load_device
 from workloads.table import OpTable
 from workloads.work import count_work
 
 
 def tiny(**changes: object) -> Rates:
     """4 units of 16 x 16 x 8 tiles, 1 GFLOP/s in all, 0.1 GFLOP/s vector, 1 GB/s memory, 64 KiB on chip."""
-    base = Rates(
-        device="tiny", kind="gpu", units=4, tile=(16, 16, 8), array=None,
-        peak_flop_per_s=np.full(len(FORMATS), 1e9), vector_flop_per_s=np.full(len(FORMATS), 1e8),
-        matrix_energy_j=np.tile([1e-12, 5e-13, 2e-12], (len(FORMATS), 1)),
-        vector_energy_j=np.tile([4e-12, 2e-12, 8e-12], (len(FORMATS), 1)),
-        matrix_formats=np.full(len(FORMATS), True), widened={},
+    formats = len(FORMATS)
+    base = replace(
+        compile_rates(load_device("xeon-6226")),  # a processor: every operator is one kernel without waves
+        device="tiny", units=4, tile=(16, 16, 8), array=None,
+        peak_flop_per_s=np.full(formats, 1e9), vector_flop_per_s=np.full(formats, 1e8),
+        matrix_energy_j=np.tile([1e-12, 5e-13, 2e-12], (formats, 1)),
+        vector_energy_j=np.tile([4e-12, 2e-12, 8e-12], (formats, 1)),
+        matrix_formats=np.full(formats, True), widened={},
         compute_efficiency=(0.5, 0.25, 1.0), memory_efficiency=(0.5, 0.25, 1.0),
         dram_bytes_per_s=1e9, cache_bytes=65536.0, cache_bytes_per_s=1e10,
         dram_energy_j=(1e-10, 5e-11, 2e-10), cache_energy_j=(1e-11, 5e-12, 2e-11),
@@ -83,14 +87,14 @@ def test_latency_is_the_largest_part_over_its_efficiency_plus_launch() -> None:
     assert cost.sources() == ["physics"]
 
 
-def test_vector_work_adds_to_matrix_work() -> None:
-    # softmax of attention: 5 FLOP a pair; 1 query x 256 keys x 2 heads = 2560 FLOP at 1e8/s
+def test_attention_takes_its_products_and_its_exponentials() -> None:
+    # 1 query x 256 keys x 2 heads of 64: 4 * 256 * 2 * 64 FLOP of products; 512 scores of 4 FLOP and an exponential
     table = OpTable.from_columns(
         {"op": "attention", "dtype": "bf16", "batch": [1], "q_len": 1, "kv_len": 256, "heads": 2, "head_dim": 64}
     )
-    work = count_work(table)
-    parts = stages(table, work, tiny())
-    assert float(np.ravel(parts.ideal_s)[0]) == pytest.approx((4 * 256 * 2 * 64) / 1e9 + 2560 / 1e8, rel=1e-12)
+    parts = stages(table, count_work(table), tiny())
+    assert float(np.ravel(parts.ideal_s)[0]) == pytest.approx((4 * 256 * 2 * 64) / 1e9, rel=1e-12)
+    assert float(np.ravel(parts.vector_s)[0]) == pytest.approx(512 * (4 + EXPONENTIAL_FLOP) / 1e8, rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ def start(context: typer.Context, version: bool = typer.Option(False, "--version
 
 def run() -> None:
     """Run the command line; what fails outside of a command (an import, help into a full disk) ends as inside one."""
+    import os
+
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins opens every installed package
     try:
         with one_sentence_errors():
             from archcast.cli import calibrate, catalogue, predict, simulate  # noqa: F401  each adds its commands

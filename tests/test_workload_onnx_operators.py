@@ -36,6 +36,11 @@ def test_operators_without_a_cost_are_few_and_each_has_a_reason() -> None:
     assert not [op for op in DEFAULT_DOMAIN if op not in {**HANDLERS, **UNMODELLED} and op not in FREE | CONTROL]
 
 
+def test_the_page_lists_the_operators_without_a_cost() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    assert ", ".join(sorted(UNMODELLED)) in " ".join(page.split())
+
+
 Arrays = Mapping[str, tuple[int, ...]]
 
 

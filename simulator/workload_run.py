@@ -24,7 +24,9 @@ MAX_TASKS = 20_000
 ENGINE_OF = {"collective": "links", "copy": "copy"}
 
 
-def run_workload(workload: Workload, lowered: Lowered, costs: OpCosts, stages: int = 1, policy: Policy = "in-order") -> Timeline:
+def run_workload(
+    workload: Workload, lowered: Lowered, costs: OpCosts, stages: int = 1, policy: Policy = "in-order"
+) -> Timeline:  # fmt: skip
     """Simulate each pass once and return the timeline.
 
     Raises:
@@ -52,19 +54,18 @@ class _Writer:
     def __post_init__(self) -> None:
         self.builder = TaskGraphBuilder()
         self.engines: set[str] = set()
-        self.last = ""
+        self.last: tuple[str, ...] = ()
         self.written = 0
         self.seconds = self._seconds()
 
     def _seconds(self) -> dict[tuple[int, int, int], float]:
         """Return the time of one run of each operator, in the middle scenario of its pass."""
         low = self.lowered
-        middle = {p: int(low.scenario[low.pass_index == p].max(initial=0)) // 2 for p in range(len(self.workload.passes))}
+        passes = range(len(self.workload.passes))
+        middle = {p: int(low.scenario[low.pass_index == p].max(initial=0)) // 2 for p in passes}
         chosen = np.flatnonzero(low.scenario == np.array([middle[int(p)] for p in low.pass_index]))
-        return {
-            (int(low.pass_index[i]), int(low.block_index[i]), int(low.operator_index[i])): float(self.costs.latency_s[i])
-            for i in chosen
-        }
+        places = np.stack((low.pass_index, low.block_index, low.operator_index), axis=1)[chosen].tolist()
+        return {(p, b, o): s for (p, b, o), s in zip(places, self.costs.latency_s[chosen].tolist(), strict=True)}
 
     def write_pass(self, p: int) -> None:
         run = self.workload.passes[p]
@@ -77,7 +78,8 @@ class _Writer:
             for repeat in range(singles):
                 stage = done * self.stages // layers
                 self._send(p, run.name, stage, done, layers)
-                self._write_block(p, b, f"{run.name}/{block.name}" + (f".{repeat}" if block.count > 1 else ""), stage, 1)
+                name = f"{run.name}/{block.name}" + (f".{repeat}" if block.count > 1 else "")
+                self._write_block(p, b, name, stage, 1)
                 done += 1
             if singles < block.count:
                 rest = block.count - singles
@@ -88,24 +90,26 @@ class _Writer:
     def _send(self, p: int, name: str, stage: int, done: int, layers: int) -> None:
         """Pass activations on where a new stage begins."""
         before = (done - 1) * self.stages // layers if done else 0
-        last = (p, len(self.lowered.operators[p]) - 1, 0)
-        if self.stages > 1 and done and stage != before and last in self.seconds:
-            self._task(f"{name}/send to stage {stage}", before, "collective", self.seconds[last], 1, (self.last,))
-            self.last = f"{name}/send to stage {stage}"
+        blocks = len(self.workload.passes[p].graph.blocks)
+        sends = len(self.lowered.operators[p]) > blocks  # the send stands behind the blocks of its pass
+        if self.stages > 1 and done and stage != before and sends:
+            send = f"{name}/send to stage {stage}"
+            self._task(send, before, "collective", self.seconds[(p, blocks, 0)], 1, self.last)
+            self.last = (send,)
 
     def _write_block(self, p: int, b: int, prefix: str, stage: int, repeat: int) -> None:
         entry = self.last
-        home: dict[str, str] = {BLOCK_INPUT: entry}
+        home: dict[str, tuple[str, ...]] = {BLOCK_INPUT: entry}
         operators: tuple[Operator, ...] = self.lowered.operators[p][b]
         for i, o in enumerate(operators):
-            after = tuple(dict.fromkeys(home[s] for s in o.inputs if home[s]))
+            after = tuple(dict.fromkeys(task for s in o.inputs for task in home[s])) or entry
             seconds = self.seconds.get((p, b, i))
-            if seconds is None:  # fused: it ends with its producer
-                home[o.name] = after[0] if after else entry
+            if seconds is None:  # fused: it is there when all that it reads is
+                home[o.name] = after
                 continue
             name = f"{prefix}/{o.name}"
             self._task(name, stage, o.op, seconds, repeat, after)
-            home[o.name] = name
+            home[o.name] = (name,)
         if operators:
             self.last = home[operators[-1].name] or entry
 
@@ -116,5 +120,5 @@ class _Writer:
         if engine not in self.engines:
             self.engines.add(engine)
             self.builder.engine(engine, {"links": "link"}.get(kind, kind), device=device)
-        self.builder.task(name, engine, seconds, after=[a for a in after if a], category=op, repeat=repeat)
+        self.builder.task(name, engine, seconds, after=after, category=op, repeat=repeat)
         self.written += 1

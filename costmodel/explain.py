@@ -92,11 +92,13 @@ def waterfall(detail: Detail) -> tuple[Step, ...]:
     levels: list[Array] = [
         np.maximum(step, parts.vector_s) + SERIAL[0] * np.minimum(step, parts.vector_s) for step in matrix_s
     ]
-    levels.append(np.maximum(levels[-1], parts.cache_s))
-    levels.append(np.maximum(levels[-1], parts.dram_s / rates.memory_share(ops)))
+    dram_s = parts.dram_s / rates.memory_share(ops)
+    # the wait for memory belongs to the level that binds: data from device memory passes the chip meanwhile
+    levels.append(np.maximum(levels[-1], np.where(parts.cache_s > dram_s, parts.cache_s, 0.0)))
+    levels.append(np.maximum(levels[-1], dram_s))
     levels.append(np.maximum(levels[-1], link))
-    busy = np.minimum(detail.costs.latency_s, rates.kernels.launches[ops, 0] * rates.launch_s[0])
-    levels.append(detail.costs.latency_s - busy)
+    launch = np.minimum(detail.costs.latency_s, rates.kernels.launches[ops, 0] * rates.launch_s[0])
+    levels.append(detail.costs.latency_s - launch)
     levels.append(detail.costs.latency_s)
     times = [float((np.broadcast_to(level, count.shape) * count).sum()) for level in levels]
     flop = float((work.flop * count).sum())

@@ -7,6 +7,7 @@ the contents of large tensors dropped (their shapes are all that a cost needs).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,10 @@ def read_onnx(path: Path) -> Any:
     model = _inlined(model, path)
     _check_nodes(model.graph, path)
     _check_names(model, path)
+    trusted: set[str] = set()
     for graph in graphs(model.graph):
         for tensor in _tensors(graph):
-            _check_tensor(tensor, path)
+            _check_tensor(tensor, path, trusted)
         _drop_contents(graph, onnx)
     _put_in_order(model.graph, path, frozenset())
     _complete_opsets(model)
@@ -149,7 +151,7 @@ def _tensors(graph: Any) -> Iterator[Any]:
             yield from attribute.tensors
 
 
-def _check_tensor(tensor: Any, path: Path) -> None:
+def _check_tensor(tensor: Any, path: Path, trusted: set[str]) -> None:
     elements = 1
     for dim in tensor.dims:
         if dim < 0 or (dim == 0 and len(tensor.dims) > 1):
@@ -160,7 +162,7 @@ def _check_tensor(tensor: Any, path: Path) -> None:
             path, f"tensor '{tensor.name}' claims {elements:.3g} elements; at most {MAX_ELEMENTS:.3g} are read."
         )
     if tensor.data_location == tensor.EXTERNAL:
-        _check_location(tensor, path)
+        _check_location(tensor, path, trusted)
     elif tensor.raw_data:
         bits = ELEMENT_BITS.get(type_name(tensor.data_type), 0)
         needed = -(-elements * bits // 8)
@@ -169,10 +171,9 @@ def _check_tensor(tensor: Any, path: Path) -> None:
             raise BadFileError(path, problem)
 
 
-def _check_location(tensor: Any, path: Path) -> None:
-    """Refuse external data outside the model's folder; the data itself is never opened."""
+def _check_location(tensor: Any, path: Path, trusted: set[str]) -> None:
+    """Refuse external data outside the model's folder; the data itself is never opened. `trusted` were checked."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-    folder = path.parent.resolve()
     problem = f"the data of tensor '{tensor.name}' is at {location!r}, outside the model's folder; this is refused."
     if (
         not isinstance(location, str)
@@ -182,14 +183,21 @@ def _check_location(tensor: Any, path: Path) -> None:
         or Path(location).is_absolute()
     ):
         raise BadFileError(path, problem)
-    try:
-        inside = (folder / location).resolve().is_relative_to(folder)
-    except (OSError, RuntimeError):  # a loop of links
-        inside = False
-    if not inside:
+    if location not in trusted and not _is_inside(path.parent, location):
         raise BadFileError(path, problem)
+    trusted.add(location)
 
 
+def _is_inside(folder: Path, location: str) -> bool:
+    """Tell whether a location stays in a folder, links resolved."""
+    base = folder.resolve()
+    try:
+        return (base / location).resolve().is_relative_to(base)
+    except (OSError, RuntimeError):  # a loop of links
+        return False
+
+
+@cache
 def type_name(elem_type: int) -> str:
     """Return the name of an ONNX element type, "" where it has none."""
     from onnx import TensorProto

@@ -1,0 +1,217 @@
+"""An artefact: a folder with a trained model and a card that says what it was trained on and how right it is.
+
+The folder holds `model.json` (XGBoost's own text format, which the flat evaluator reads too) and `card.json`. The card
+carries the hash of the model and of itself, so a file that was changed is noticed; nothing in the folder is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from costmodel.features import FEATURES, RATIOS
+from costmodel.protocol import PhysicsModel
+from costmodel.residual import Intervals, LearnedModel, Scope
+from costmodel.trees import trees_from_json
+from foundation.errors import BadFileError, BadValueError
+
+SCHEMA_VERSION = 1
+PHYSICS_VERSION = PhysicsModel.version
+CARD, MODEL = "card.json", "model.json"
+MAX_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors of predicted against measured latency on rows that training never saw (shares, not percent).
+
+    `width` is the median ratio of the interval's ends; `roofline_mape` and `physics_mape` are the same rows under the
+    plain roofline and under the closed form; `physics_coverage` is the coverage of the closed form's own interval.
+    """
+
+    rows: int
+    mape: float
+    median: float
+    p90: float
+    coverage: float
+    width: float
+    learned_share: float
+    roofline_mape: float
+    physics_mape: float
+    physics_median: float
+    physics_coverage: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an artefact is: scope, intervals, held-out scores by 'device/op', and what makes it repeatable.
+
+    `rows` counts the rows of each part (train, conformal, held_out, unpriced); `below_floor` is the share of rows that
+    were measured faster than the physical floor, by 'device/op' (above 1 % the device's description is wrong).
+    """
+
+    scope: Scope
+    intervals: Intervals
+    shared_log_error: float
+    scores: dict[str, Score]
+    rows: dict[str, int]
+    groups: dict[str, dict[str, int]]
+    left_out: dict[str, str]
+    below_floor: dict[str, float]
+    data_sha256: str
+    rates_digests: dict[str, str]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    features: tuple[str, ...] = FEATURES
+    physics_version: str = PHYSICS_VERSION
+    schema_version: int = SCHEMA_VERSION
+    files: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; NaN (no interval) becomes null."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def save_artefact(folder: str | Path, model_json: bytes, card: Card) -> Card:
+    """Write the artefact, whole or not at all; an artefact that stands there is replaced. Returns the final card.
+
+    Raises:
+        BadFileError: the place holds something else, or cannot be written.
+    """
+    target = Path(folder)
+    if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or (target / CARD).is_file())):
+        raise BadFileError(folder, "something else than an artefact stands there.", hint="Choose another folder.")
+    plain = card.to_json()
+    plain["files"] = {MODEL: hashlib.sha256(model_json).hexdigest()}
+    plain["card_sha256"] = _card_hash(plain)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            (part / MODEL).write_bytes(model_json)
+            (part / CARD).write_text(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
+            part.chmod(0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            part.rename(target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise BadFileError(folder, f"cannot be written ({error.strerror}).") from None
+    return load_card(target)
+
+
+def load_card(folder: str | Path) -> Card:
+    """Read and check the card of an artefact.
+
+    Raises:
+        BadFileError: no artefact, of another version, or changed since it was written.
+    """
+    plain = _checked(Path(folder))
+    try:
+        return _card(plain)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadFileError(Path(folder) / CARD, f"the card lacks or garbles a field ({error}).") from None
+
+
+def load_artefact(folder: str | Path) -> LearnedModel:
+    """Return the model of an artefact.
+
+    Raises:
+        BadFileError: no artefact, of another version, or a file changed since it was written.
+    """
+    card = load_card(folder)
+    path = Path(folder) / MODEL
+    model_json = _bytes(path)
+    if hashlib.sha256(model_json).hexdigest() != card.files.get(MODEL):
+        raise BadFileError(path, "the file was changed after the artefact was made.", hint="Calibrate again.")
+    try:
+        trees = trees_from_json(model_json)
+    except BadValueError as error:
+        raise BadFileError(path, str(error)) from None
+    if trees.width != len(FEATURES):
+        raise BadFileError(path, f"the model takes {trees.width} features, this version makes {len(FEATURES)}.")
+    version = f"{card.data_sha256[:12]}-{card.files[MODEL][:12]}"
+    return LearnedModel(trees, card.scope, card.intervals, card.shared_log_error, model_json, version=version)
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    """Return the card's data after checking version and hash."""
+    if not folder.exists():
+        raise BadFileError(folder, "there is no such folder.", hint="`archcast calibrate ... --out DIR` makes one.")
+    path = folder / CARD
+    if not folder.is_dir() or not path.is_file():
+        hint = "`archcast calibrate` makes one."
+        raise BadFileError(folder, f"this is not an artefact: it has no {CARD}.", hint=hint)
+    try:
+        plain = json.loads(_bytes(path), parse_constant=_refused)
+        version = plain["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BadFileError(path, "this is not the card of an artefact.") from None
+    if version != SCHEMA_VERSION:
+        problem = f"the artefact has schema version {version!r}, this archcast reads {SCHEMA_VERSION}."
+        raise BadFileError(path, problem, hint="Calibrate again.")
+    claimed = plain.pop("card_sha256", None)
+    if claimed != _card_hash(plain):
+        raise BadFileError(path, "the card was changed after the artefact was made.", hint="Calibrate again.")
+    if plain.get("physics_version") != PHYSICS_VERSION or tuple(plain.get("features", ())) != FEATURES:
+        problem = "the artefact rests on another version of the closed form or its features."
+        raise BadFileError(path, problem, hint="Calibrate again.")
+    return dict(plain)
+
+
+def _card(plain: dict[str, Any]) -> Card:
+    scope = plain["scope"]
+    kernels = tuple((str(k[0]), str(k[1]), str(k[2]), str(k[3])) for k in scope["kernels"])
+    lo, hi = tuple(map(float, scope["lo"])), tuple(map(float, scope["hi"]))
+    if len(lo) != len(RATIOS) or len(hi) != len(RATIOS):
+        raise ValueError("scope")
+    given = plain["intervals"]
+    return Card(**{
+        **plain,
+        "features": tuple(plain["features"]),
+        "scope": Scope(tuple(scope["devices"]), tuple(scope["softwares"]), kernels, lo, hi),
+        "intervals": Intervals(
+            float(given["coverage"]),
+            {name: (float(c[0]), float(c[1])) for name, c in given["cuts"].items()},
+            {name: (_known(h[0]), _known(h[1]), _known(h[2])) for name, h in given["half"].items()},
+            {name: _known(h) for name, h in given["physics"].items()},
+        ),
+        "scores": {name: Score(**{k: _known(v) for k, v in score.items()}) for name, score in plain["scores"].items()},
+    })  # fmt: skip
+
+
+def _refused(word: str) -> Any:
+    raise ValueError(word)  # NaN and Infinity are not JSON
+
+
+def _known(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _card_hash(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadFileError(path, f"the file has more than {MAX_BYTES:,} bytes.")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadFileError(path, f"cannot be read ({error.strerror}).") from None

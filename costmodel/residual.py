@@ -1,0 +1,256 @@
+"""`LearnedModel`: the closed form times a learned factor, bounded by what physics allows, with a calibrated interval.
+
+A row is priced by boosted trees on log(measured / physics) where training saw its kernel (operator, format, device,
+software) and its ratios; never below the physical floor. Elsewhere the closed form answers alone: `physics` for a
+kind of operator or a device that training never saw, `extrapolated` with a widened interval for one that lies outside
+the ranges of training. Intervals are split conformal on the absolute log error (Vovk et al. 2005; Lei et al. 2018),
+by device, operator family and third of the size range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from costmodel.collectives import Fabric
+from costmodel.costs import SOURCES, OpCosts
+from costmodel.features import RATIOS, describe
+from costmodel.physics import CHUNK, Priced, predict_physics, price
+from costmodel.rates import Rates
+from costmodel.trees import FlatTrees
+from foundation.formats import FORMAT_NAMES
+from workloads.table import OP_CODES, OPS, Array, OpTable
+
+LEARNED, PHYSICS, EXTRAPOLATED = (SOURCES.index(name) for name in ("learned", "physics", "extrapolated"))
+FLAT_ROWS = 48
+"""Up to here the flat trees are faster than a call of XGBoost (benchmarks/bench_learned.py)."""
+TOLERANCE = 0.05
+"""How far outside the trained range a ratio may lie, as a part of that range (estimated, 0 to 0.1)."""
+FEWEST = 9
+"""Rows that a 90 % conformal quantile needs: with fewer the quantile does not exist."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What training saw. `kernels` are (op, dtype, device, software); `lo` and `hi` bound each of `RATIOS`.
+
+    `softwares` are in order of falling row count: the first one is meant where a caller names none.
+    """
+
+    devices: tuple[str, ...]
+    softwares: tuple[str, ...]
+    kernels: tuple[tuple[str, str, str, str], ...]
+    lo: tuple[float, ...]
+    hi: tuple[float, ...]
+
+    def software_of(self, device: str, software: str) -> str:
+        """Return the software that is meant on a device."""
+        if software:
+            return software
+        here = {kernel[3] for kernel in self.kernels if kernel[2] == device}
+        return next((name for name in self.softwares if name in here), "")
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Half widths of the log error by 'device/op': one a third of the size range, NaN where there were too few rows.
+
+    `cuts` are the two log latencies of the closed form that part the thirds; `physics` is the half width of the closed
+    form alone on the same rows.
+    """
+
+    coverage: float
+    cuts: dict[str, tuple[float, float]]
+    half: dict[str, tuple[float, float, float]]
+    physics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """`Scope` and `Intervals` of one device and software as arrays, by operator and format code."""
+
+    device_code: int
+    software_code: int
+    known: Array
+    family: Array
+    cuts: Array
+    half: Array
+    physics: Array
+
+
+@dataclass(frozen=True)
+class LearnedModel:
+    """A `CostModel`: physics, a learned factor, and calibrated intervals. Load one with `costmodel.artefact`."""
+
+    trees: FlatTrees
+    scope: Scope
+    intervals: Intervals
+    shared_log_error: float
+    model_json: bytes = field(repr=False)
+    name: str = "learned"
+    version: str = "1"
+
+    def predict(self, table: OpTable, rates: Rates, fabric: Fabric | None = None, *, software: str = "") -> OpCosts:
+        """Return the cost of one instance of every row on one device; equal rows are priced once."""
+        plan = self._plan(rates.device, self.scope.software_of(rates.device, software))
+        if plan is None:
+            return predict_physics(table, rates, fabric)
+        small, inverse = distinct(table)
+        if small.rows <= CHUNK:
+            costs = self._correct(small, rates, price(small, rates, fabric), plan)
+        else:
+            pieces = (small.take(slice(i, i + CHUNK)) for i in range(0, small.rows, CHUNK))
+            parts = [self._correct(piece, rates, price(piece, rates, fabric), plan) for piece in pieces]
+            whole = all(part.interval_kind == "conformal" for part in parts)
+            shared, kind = (self.shared_log_error, "conformal") if whole else (1.0, "propagated")
+            costs = replace(OpCosts.concat(parts), interval_kind=kind, shared_log_error=shared)
+        return costs if inverse is None else costs.take(inverse)
+
+    def log_residual(self, features: Array) -> Array:
+        """Return log(measured / physics) as predicted for feature rows (float32, shape (rows, features))."""
+        if len(features) <= FLAT_ROWS:
+            return self.trees.predict(features)
+        booster = self._booster
+        return np.asarray(booster.inplace_predict(features))
+
+    @cached_property
+    def _booster(self) -> Any:
+        import xgboost
+
+        booster = xgboost.Booster()
+        booster.load_model(bytearray(self.model_json))
+        booster.set_param({"nthread": 1})  # starting threads costs more than they save on a chunk
+        return booster
+
+    @cached_property
+    def _range(self) -> tuple[Array, Array, Array]:
+        lo, hi = np.array(self.scope.lo, dtype=np.float32), np.array(self.scope.hi, dtype=np.float32)
+        return lo, hi, 1.0 / np.maximum(hi - lo, 0.1).astype(np.float32)
+
+    @cached_property
+    def _plans(self) -> dict[tuple[str, str], _Plan]:
+        return {}
+
+    def _plan(self, device: str, software: str) -> _Plan | None:
+        """Return what training saw of a device; None where it saw nothing."""
+        if device not in self.scope.devices:
+            return None
+        key = (device, software)
+        if key not in self._plans:
+            self._plans[key] = self._planned(device, software)
+        return self._plans[key]
+
+    def _planned(self, device: str, software: str) -> _Plan:
+        stacks = self.scope.softwares
+        known = np.zeros((len(OPS), len(FORMAT_NAMES)), dtype=bool)
+        for op, dtype, where, stack in self.scope.kernels:
+            if (where, stack) == (device, software):
+                known[OP_CODES[op], FORMAT_NAMES.index(dtype)] = True
+        family = np.array([f"{device}/{op}" in self.intervals.physics for op in OPS])
+        cuts = np.array([self.intervals.cuts.get(f"{device}/{op}", (0.0, 0.0)) for op in OPS])
+        half = np.array([self.intervals.half.get(f"{device}/{op}", (np.nan,) * 3) for op in OPS])
+        physics = np.array([self.intervals.physics.get(f"{device}/{op}", np.nan) for op in OPS])
+        codes = self.scope.devices.index(device), stacks.index(software) if software in stacks else -1
+        return _Plan(*codes, known, family, cuts, half, physics)
+
+    def _correct(self, table: OpTable, rates: Rates, priced: Priced, plan: _Plan) -> OpCosts:
+        """Return the closed form's costs corrected by the learned factor where it applies."""
+        physics = priced.costs
+        seen = describe(table, priced, rates, plan.device_code, plan.software_code)
+        features = np.ascontiguousarray(seen.matrix)
+        ops, dtypes = table.full("op"), table.full("dtype")
+        distance = self.distance(features)
+        inside = plan.known[ops, dtypes] & (distance <= TOLERANCE) & np.isfinite(physics.latency_s)
+        factor = np.exp(self.log_residual(features).astype(np.float64))
+        latency = np.maximum(physics.latency_s * factor, seen.floor_s)
+        log_size = np.log(physics.latency_s)
+        third = (log_size > plan.cuts[ops, 0]).astype(np.intp) + (log_size > plan.cuts[ops, 1])
+        half = plan.half[ops, third]
+        spread = np.exp(half)
+        missing = np.isnan(half) & inside
+        lo, hi = np.minimum(np.maximum(latency / spread, seen.floor_s), latency), latency * spread
+        costs = replace(
+            physics, latency_s=latency, latency_lo_s=lo, latency_hi_s=hi, source=np.full(table.rows, LEARNED, np.int8),
+            interval_kind="conformal", shared_log_error=self.shared_log_error,
+        )  # fmt: skip
+        if not inside.all() or missing.any():
+            wide = plan.physics[ops] * (1.0 + np.minimum(distance, 1.0))
+            costs = _outside(costs, physics, inside, missing, plan.family[ops], wide, seen.floor_s)
+        return _energy_follows(costs, physics, rates)
+
+    def distance(self, features: Array) -> Array:
+        """Return how far each row lies outside the trained ranges: the worst ratio, as a part of its range."""
+        lo, hi, per_range = self._range
+        ratios = features[:, : len(RATIOS)]
+        return np.asarray((np.maximum(lo - ratios, ratios - hi) * per_range).max(axis=1, initial=0.0))
+
+
+def _outside(
+    costs: OpCosts, physics: OpCosts, inside: Array, missing: Array, family: Array, half: Array, floor: Array
+) -> OpCosts:  # fmt: skip
+    """Return costs with the closed form where training does not reach, widened (by `half`) where it extrapolates.
+
+    A learned row without a conformal width (too few rows) keeps the closed form's relative range about its value.
+    """
+    widened = np.exp(np.minimum(half, 5.0))
+    farther = family & ~inside & np.isfinite(widened)
+    lo, hi = physics.latency_lo_s, physics.latency_hi_s
+    wide_lo = np.maximum(physics.latency_s / widened, floor)
+    lo = np.where(farther, np.minimum(wide_lo, lo), lo)
+    hi = np.where(farther, np.maximum(physics.latency_s * widened, hi), hi)
+    ratio = costs.latency_s / physics.latency_s
+    own_lo = np.where(missing, np.maximum(physics.latency_lo_s * ratio, floor), costs.latency_lo_s)
+    own_hi = np.where(missing, physics.latency_hi_s * ratio, costs.latency_hi_s)
+    latency = np.where(inside, costs.latency_s, physics.latency_s)
+    source = np.where(inside, LEARNED, np.where(family, EXTRAPOLATED, PHYSICS)).astype(np.int8)
+    return replace(
+        costs, latency_s=latency, latency_lo_s=np.minimum(np.where(inside, own_lo, lo), latency),
+        latency_hi_s=np.where(inside, own_hi, hi), source=source, interval_kind="propagated", shared_log_error=1.0,
+    )  # fmt: skip
+
+
+def _energy_follows(costs: OpCosts, physics: OpCosts, rates: Rates) -> OpCosts:
+    """Return costs whose energy has the idle power of the corrected time, within the power limit."""
+    idle, idle_lo, idle_hi = rates.idle_w
+    limit = rates.limit_w
+    value = np.minimum(physics.energy_j + idle * (costs.latency_s - physics.latency_s), limit * costs.latency_s)
+    lo = np.minimum(physics.energy_lo_j + idle_lo * (costs.latency_lo_s - physics.latency_lo_s), value)
+    hi = physics.energy_hi_j + idle_hi * (costs.latency_hi_s - physics.latency_hi_s)
+    hi = np.maximum(np.minimum(hi, limit * costs.latency_hi_s), value)
+    value = np.maximum(value, idle_lo * costs.latency_s)
+    return replace(costs, energy_j=value, energy_lo_j=np.maximum(np.minimum(lo, value), idle_lo * costs.latency_lo_s),
+                   energy_hi_j=np.maximum(hi, value))  # fmt: skip
+
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth, The Art of Computer Programming 3, section 6.4)
+
+
+def distinct(table: OpTable) -> tuple[OpTable, Array | None]:
+    """Return (the different rows, the index of each row among them); (table, None) where nothing repeats.
+
+    Rows are compared by a 64-bit hash of their columns and then checked, so that a collision cannot mix them up.
+    """
+    columns = [column for name, column in table.columns.items() if column.ndim and name != "count"]
+    if table.rows <= FLAT_ROWS or not columns:
+        return table, None
+    key = np.zeros(table.rows, dtype=np.uint64)
+    for column in columns:
+        key = (key ^ (key >> np.uint64(29)) ^ _bits(column)) * _MIX
+    key ^= key >> np.uint64(32)
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    if len(first) == table.rows:
+        return table, None
+    if not all(np.array_equal(column, column[first][inverse]) for column in columns):
+        return table, None
+    return table.take(first), inverse
+
+
+def _bits(column: Array) -> Array:
+    if column.dtype.itemsize == 8:
+        return np.ascontiguousarray(column).view(np.uint64)
+    return column.astype(np.uint64)
+
+

@@ -139,7 +139,7 @@ def _row_starts(lowered: Lowered) -> dict[tuple[int, int, int], slice]:
         return {}
     edges = np.flatnonzero(np.any(place[1:] != place[:-1], axis=1)) + 1
     bounds = [0, *edges.tolist(), len(place)]
-    keys = [tuple(int(x) for x in place[a]) for a in bounds[:-1]]
+    keys = place[bounds[:-1]].tolist()
     return {(k[0], k[1], k[2]): slice(a, z) for k, a, z in zip(keys, bounds[:-1], bounds[1:], strict=True)}
 
 

@@ -6,7 +6,8 @@ A `DeviceSpec` is for people; this is its compiled form. Each uncertain number i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,15 @@ class Rates:
 
     def digest(self) -> str:
         """Return a hash of every number, so that an answer can be traced to the description it came from."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         import hashlib
 
-        parts: list[Any] = [v.tobytes() if isinstance(v, np.ndarray) else repr(v).encode() for v in vars(self).values()]
+        values = [getattr(self, f.name) for f in fields(self)]
+        values += [getattr(self.kernels, f.name) for f in fields(self.kernels)]
+        parts = (v.tobytes() if isinstance(v, np.ndarray) else repr(v).encode() for v in values if v is not self.kernels)
         return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
 
 

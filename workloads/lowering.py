@@ -78,15 +78,14 @@ def _assemble(
     numeric = sorted({key for _, shape, _, _ in rows for key in shape if key in DEFAULTS})
     widths = _pass_widths(rows)
     spread = np.repeat(np.arange(len(rows)), widths)
-    columns: dict[str, Array] = {}
-    for key in [*numeric, "count"]:
-        values = [times if key == "count" else shape.get(key, DEFAULTS[key]) for _, shape, times, _ in rows]
-        columns[key] = _stack(values, widths)
+    starts = np.cumsum(widths) - widths
+    columns = {key: _stack([shape.get(key, DEFAULTS[key]) for _, shape, _, _ in rows], starts, widths) for key in numeric}
+    columns["count"] = _stack([times for _, _, times, _ in rows], starts, widths)
     for key in CATEGORIES:
         codes = np.array([_code(key, o, shape) for o, shape, _, _ in rows], dtype=np.int16)
         columns[key] = codes[spread]
     where = np.array([place for *_, place in rows], dtype=np.intp).reshape(-1, 3)[spread]
-    scenario = np.arange(len(spread)) - np.repeat(np.cumsum(widths) - widths, widths)
+    scenario = np.arange(len(spread)) - np.repeat(starts, widths)
     labels = tuple(o.name for (o, *_), width in zip(rows, widths, strict=True) for _ in range(width))
     table = OpTable(len(spread), columns, labels)
     return Lowered(table, where[:, 0], where[:, 1], where[:, 2], scenario, operators)
@@ -100,7 +99,7 @@ def _pass_widths(rows: list[_Row]) -> Array:
     """
     widest: dict[int, int] = {}
     for o, shape, times, (p, _, _) in rows:
-        sizes = [np.size(v) for v in shape.values() if np.ndim(v)] + ([times.size] if times.ndim else [])
+        sizes = [v.size for v in (*shape.values(), times) if isinstance(v, np.ndarray) and v.ndim]
         for size in sizes:
             known = widest.get(p, 1)
             if size != known and 1 not in (size, known):
@@ -109,10 +108,13 @@ def _pass_widths(rows: list[_Row]) -> Array:
     return np.array([widest.get(p, 1) for *_, (p, _, _) in rows], dtype=np.intp)
 
 
-def _stack(values: list[Any], widths: Array) -> Array:
-    if all(np.ndim(v) == 0 for v in values):
-        return np.repeat(np.array(values, dtype=np.float64), widths)
-    return np.concatenate([np.broadcast_to(np.asarray(v, dtype=np.float64), w) for v, w in zip(values, widths, strict=True)])
+def _stack(values: list[Any], starts: Array, widths: Array) -> Array:
+    """Return one column: a number stands in all rows of its operator, an array gives one value a scenario."""
+    wide = [i for i, v in enumerate(values) if isinstance(v, np.ndarray) and v.ndim]
+    column = np.repeat([0.0 if isinstance(v, np.ndarray) and v.ndim else float(v) for v in values], widths)
+    for i in wide:
+        column[starts[i] : starts[i] + widths[i]] = values[i]
+    return column
 
 
 def _code(category: str, o: Operator, shape: dict[str, Any]) -> int:

@@ -78,13 +78,13 @@ def _by_device(
     """Price rows, grouped by device and software. `specs` holds devices that are objects, by id. Raises _RowError."""
     if not ops.rows:
         return OpCosts.empty(0)
-    keys, inverse = np.unique(np.char.add(np.char.add(devices, "\x00"), stacks), return_inverse=True)
+    keys, inverse = np.unique(np.char.add(np.char.add(devices, "\x1f"), stacks), return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     parts, start = [], 0
     for i, key in enumerate(keys):
         size = int((inverse == i).sum())
         rows = order[start : start + size]
-        name, _, software = str(key).partition("\x00")
+        name, _, software = str(key).partition("\x1f")
         on = (specs or {}).get(name, name)
         parts.append(_on_device(ops.take(rows) if len(keys) > 1 else ops, on, software, model, rows))
         start += size

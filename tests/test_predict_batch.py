@@ -1,0 +1,133 @@
+"""Many questions at once: every row is the answer that the question would get alone, refusals included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import archcast as ac
+from archcast.batches import DEFAULTS, QUANTITIES
+from foundation.errors import BadValueError, InputError, UnknownNameError
+
+QUESTION = st.fixed_dictionaries({
+    "workload": st.sampled_from(
+        ("llama-3.1-8b", "llama-3.1-70b", "mixtral-8x7b", "gpt-2", "resnet-50", "bert-large", "nope")
+    ),
+    "on": st.sampled_from(("h100-sxm", "mi300x", "raspberry-pi-5", "rk3588", "h100-sxm", "h1000")),
+    "batch": st.sampled_from((1, 2, 7, 64, 0, -1, 2.5, float("nan"))),
+    "prompt": st.sampled_from((1, 100, 2000, 0)),
+    "generate": st.sampled_from((1, 2, 33, 0)),
+    "dtype": st.sampled_from(("", "", "fp8", "int8", "fp99")),
+    "tp": st.sampled_from((1, 1, 2, 3, 8)),
+    "pp": st.sampled_from((1, 1, 2)),
+})  # fmt: skip
+
+
+def alone(question: dict[str, Any]) -> ac.Estimate | str:
+    """Return what `predict` says to one question: an answer, or the sentence of its refusal."""
+    asked = {k: None if k in ("prompt", "generate") and v == 0 else v for k, v in question.items()}
+    try:
+        return ac.predict(asked.pop("workload"), **asked)
+    except InputError as error:
+        return str(error)
+
+
+def faults(question: dict[str, Any]) -> int:
+    """Count what is wrong with a question: of several faults either way of asking may name another one."""
+    bad_names = (question["workload"] == "nope") + (question["on"] == "h1000") + (question["dtype"] == "fp99")
+    return bad_names + (question["batch"] not in (1, 2, 7, 64)) + (question["tp"] == 3)
+
+
+def check_row(found: dict[str, Any], row: int, single: ac.Estimate | str, wrong: int = 1) -> None:
+    if isinstance(single, str):
+        assert found["verdict"][row] == "infeasible"
+        assert found["reason"][row] == single if wrong < 2 else found["reason"][row]
+        assert np.isnan(found["latency_s"][row])
+        return
+    assert found["verdict"][row] == single.verdict
+    np.testing.assert_allclose(found["shortfall_bytes"][row], single.shortfall_bytes, rtol=1e-12)
+    for name in QUANTITIES:
+        quantity = getattr(single, name)
+        for suffix in ("", "_lo", "_hi"):
+            expected = np.nan if quantity is None else getattr(quantity, suffix[1:] or "value")
+            np.testing.assert_allclose(found[name + suffix][row], expected, rtol=1e-12, err_msg=name + suffix)
+    if single.dram_bytes is not None:
+        np.testing.assert_allclose(found["dram_bytes"][row], single.dram_bytes, rtol=1e-12)
+
+
+@settings(max_examples=40)
+@given(st.lists(QUESTION, min_size=1, max_size=12))
+def test_each_row_equals_the_question_asked_alone(questions: list[dict[str, Any]]) -> None:
+    found = ac.predict_batch(**{name: [q[name] for q in questions] for name in questions[0]})
+    for row, question in enumerate(questions):
+        check_row(found, row, alone(question), faults(question))
+
+
+@pytest.mark.parametrize("sizes", [{"tp": 4}, {"pp": 4}, {"dp": 2}, {"tp": 2, "ep": 4, "dp": 2}, {"mode": "train"}])
+def test_mappings_and_training_equal_predict(sizes: dict[str, Any]) -> None:
+    batches = [2, 8, 32]
+    found = ac.predict_batch(workload="mixtral-8x7b", on="h200-sxm", batch=batches, prompt=256, generate=9, **sizes)
+    for row, batch in enumerate(batches):
+        single = ac.predict("mixtral-8x7b", on="h200-sxm", batch=batch, prompt=256, generate=9, **sizes)
+        check_row(found, row, single)
+
+
+def test_rows_keep_their_order_whatever_groups_they_fall_into() -> None:
+    devices = ["h100-sxm", "mi300x", "h100-sxm", "l40s", "mi300x"]
+    found = ac.predict_batch(workload="llama-3.1-8b", on=devices, batch=[1, 2, 3, 4, 5], prompt=64, generate=4)
+    order = [3, 1, 4, 0, 2]
+    mixed = ac.predict_batch(
+        workload="llama-3.1-8b", on=[devices[i] for i in order], batch=[i + 1 for i in order], prompt=64, generate=4
+    )
+    np.testing.assert_allclose(mixed["latency_s"], found["latency_s"][order], rtol=1e-12)
+
+
+def test_a_bad_row_does_not_spoil_the_others() -> None:
+    found = ac.predict_batch(
+        workload=["gpt-2", "gpt-9", "gpt-2"], on="h100-sxm", batch=[1, 1, -3], prompt=10, generate=2
+    )
+    assert found["verdict"].tolist() == ["feasible", "infeasible", "infeasible"]
+    assert "Unknown workload 'gpt-9'" in found["reason"][1]
+    assert "batch must be a whole number" in found["reason"][2]
+    assert np.isfinite(found["latency_s"]).tolist() == [True, False, False]
+
+
+def test_what_does_not_fit_says_how_much_is_missing_and_has_no_time() -> None:
+    found = ac.predict_batch(workload="llama-3.1-70b", on="h100-sxm", batch=1, prompt=10, generate=2)
+    assert (
+        found["shortfall_bytes"][0]
+        == found["memory_bytes"][0] - ac.predict("llama-3.1-70b", on="h100-sxm").capacity_bytes
+    )
+    assert found["reason"][0].endswith("GB short of memory")
+    assert np.isnan([found["latency_s"][0], found["energy_j"][0], found["cost_usd"][0], found["dram_bytes"][0]]).all()
+
+
+def test_columns_that_do_not_exist_or_match_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown column of predict_batch 'bacth'\. Nearest: batch"):
+        ac.predict_batch(workload="gpt-2", on="h100-sxm", bacth=[1])
+    with pytest.raises(BadValueError, match="different lengths: on 2, batch 3"):
+        ac.predict_batch(workload="gpt-2", on=["h100-sxm"] * 2, batch=[1, 2, 3])
+    with pytest.raises(BadValueError, match="needs the column 'on'"):
+        ac.predict_batch(workload="gpt-2")
+
+
+def test_a_number_of_devices_alone_is_not_a_mapping() -> None:
+    found = ac.predict_batch(workload="gpt-2", on="h100-sxm", count=4)
+    assert "does not say how to divide the model" in found["reason"][0]
+
+
+def test_no_rows_have_no_answers() -> None:
+    found = ac.predict_batch(workload=[], on=[])
+    assert all(len(column) == 0 for column in found.values())
+
+
+def test_numpy_columns_are_as_good_as_lists() -> None:
+    batch = np.array([1, 4])
+    found = ac.predict_batch(workload=np.array(["gpt-2", "gpt-2"]), on="h100-sxm", batch=batch, prompt=np.array([7, 9]))
+    again = ac.predict_batch(workload="gpt-2", on="h100-sxm", batch=[1, 4], prompt=[7, 9])
+    assert found["latency_s"].tolist() == again["latency_s"].tolist()
+    assert DEFAULTS["batch"] == 1

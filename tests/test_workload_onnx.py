@@ -128,6 +128,33 @@ def test_shape_arithmetic_costs_nothing(tmp_path: Path) -> None:
     assert model.report["free"] == 9  # Shape, two Gathers, two Concats, four Reshapes
 
 
+def test_shapes_by_range_and_expand_are_worked_out(tmp_path: Path) -> None:
+    """Positions by Range, and `expand(-1, ...)` as exporters write it: Where(shape == -1, ones, shape)."""
+    g = GraphBuilder(weights="inline")
+    ids = g.input("ids", ["batch", "sequence"], TensorProto.INT64)
+    size = g.node("Shape", [ids], "shape")
+    tokens = g.node("Gather", [size, g.constant("1", np.array(1))], "tokens")
+    span = g.node("Range", [g.constant("0", np.array(0)), tokens, "1"], "positions")
+    rows = g.node("Gather", [g.weight("table", (64, 8)), span], "rows")
+    asked = g.node(
+        "Concat", [g.node("Unsqueeze", [g.node("Gather", [size, "0"], "b"), "axis"], "b1"), "tail"], "asked", axis=0
+    )
+    g.constant("axis", np.array([0]))
+    g.constant("tail", np.array([-1, -1]))
+    ones = g.node(
+        "ConstantOfShape", [g.node("Shape", [asked], "rank")], "ones", value=helper.make_tensor("v", 7, [1], [1])
+    )
+    wanted = g.node(
+        "Where", [g.node("Equal", [asked, g.constant("m1", np.array([-1]))], "is_open"), ones, asked], "wanted"
+    )
+    x = g.node("Expand", [g.node("Unsqueeze", [rows, "axis"], "rows1"), wanted], "expanded")
+    g.node("MatMul", [g.node("Relu", [x], "relu"), g.weight("w", (8, 4))], "mm", ["y"])
+    model = load_onnx(g.save(tmp_path / "m.onnx", {"y": None})).with_knobs({"sequence": 16})
+    assert model.workload(Request(batch=3)).graph.macs() == 3 * 16 * 8 * 4
+    assert model.summary()["parameters"] == 64 * 8 + 8 * 4
+    assert set(operators(model.graph)) == {"relu", "mm"}  # the rest is known before the first sample arrives
+
+
 def test_an_open_dimension_without_a_size_is_one_error_that_names_it(tmp_path: Path) -> None:
     model = load_onnx(transformer(tmp_path / "t.onnx"))
     assert model.knobs() == {"sequence": None}

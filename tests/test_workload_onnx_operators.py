@@ -15,6 +15,7 @@ pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 from onnx import TensorProto, defs, helper
 from onnx_models import GraphBuilder
 
+from foundation.errors import InputError
 from workloads.importers.onnx import OnnxModel, load_onnx
 from workloads.importers.onnx_table import CONTROL, FREE, HANDLERS, UNMODELLED
 from workloads.lowering import lower
@@ -284,3 +285,29 @@ def test_an_unmodelled_operator_moves_its_tensors_and_is_reported(tmp_path: Path
     assert entry["op"] == "Multinomial"
     assert entry["share_of_bytes"] == entry["share_of_flop"] == 1.0
     assert flop_and_bytes(model, 2) == (0, (20 + 8) * 4)
+
+
+@pytest.mark.slow
+def test_every_node_test_of_onnx_is_read_or_refused_in_one_sentence(tmp_path: Path) -> None:
+    """ONNX's own conformance cases: about 1,900 graphs that use every operator in every way."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    read = refused = 0
+    for case in collect_testcases(None):
+        path = tmp_path / "case.onnx"
+        path.write_bytes(case.model.SerializeToString())
+        try:
+            model = load_onnx(path)
+            open_sizes = {name: 3 for name, value in model.knobs().items() if value is None}
+            table = lower(model.with_knobs(open_sizes).workload(Request(batch=np.array([1, 2]))).passes).table
+        except InputError as error:
+            assert "\n" not in str(error), case.name
+            refused += 1
+            continue
+        found = count_work(table)
+        assert not table.faults(), case.name
+        assert np.isfinite(found.flop).all(), case.name
+        assert np.isfinite(found.bytes_moved).all(), case.name
+        read += 1
+    assert read > 1500
+    assert refused < read / 5

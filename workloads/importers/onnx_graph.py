@@ -159,7 +159,7 @@ class Walker:
             if not self._is_collection(unknown[0], graph, node):
                 raise missing_shape(unknown[0], graph, node, self.path)
             reason = SHAPELESS
-        if any(self._tensors[n].elements == 0 for n in outputs if n in self._tensors):
+        if all(n in self._tensors and self._tensors[n].elements == 0 for n in outputs):
             self._pass(node, reads)  # nothing to compute, e.g. an empty cache
             return
         view = self._viewed(node)

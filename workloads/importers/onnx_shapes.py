@@ -7,20 +7,20 @@ that the inputs share is the batch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import BadFileError, BadValueError
-from workloads.importers.onnx_read import KEPT_ELEMENTS, LARGE_CONSTANT, graphs, node_label, subgraphs, type_name
+from workloads.importers.onnx_read import LARGE_CONSTANT, graphs, node_label, subgraphs, type_name
+from workloads.importers.onnx_values import constants_of, settle_values
 
 BATCH_NAMES = ("batch", "batch_size", "n", "b", "bs", "batchsize", "batch_dim", "none", "?", "unk__0")
-MAX_ROUNDS = 25
-"""How often inference may run again after an unknown operator's output was given its input's shape."""
+MAX_ROUNDS = 60
+"""How often inference may run again after shapes were worked out or assumed."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,20 @@ def infer(model: Any, sizes: Mapping[str, int], path: Path) -> Shapes:
             reason = str(error).strip().splitlines()[-1][:300]
             raise BadFileError(path, f"shape inference failed: {reason}") from None
         more = _settle(given.graph, found.graph, sizes)
-        more += _assume(given.graph, found.graph, {})
-        if not more:
+        types = known_types(found.graph, {})
+        values = settle_values(given.graph, found.graph, types, {}) if _is_open(found.graph, types) else 0
+        if not values:  # the last resort, since it guesses
+            more += _assume(given.graph, found.graph, {})
+        if not more and not values:
             return Shapes(found, tuple(assumed))
         assumed |= dict.fromkeys(more)
     return Shapes(found, tuple(assumed))
+
+
+def _is_open(graph: Any, types: Mapping[str, Any]) -> bool:
+    """Tell whether a tensor's shape is not known, or a body's runs depend on values."""
+    names = (name for node in graph.node for name in node.output if name)
+    return any(name not in types for name in names) or any(subgraphs(node) for node in graph.node)
 
 
 def _settle(given: Any, found: Any, sizes: Mapping[str, int]) -> list[str]:
@@ -257,26 +266,19 @@ def _leave_body(given: Any, node: Any, types: dict[str, Any]) -> list[str]:
 
 def tensors_of(graph: Any, outer: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors visible in a graph whose shape is known; constants are marked, small ones have values."""
-    from onnx import numpy_helper
-
     found = dict(outer)
     for info in (*graph.input, *graph.value_info, *graph.output):
         if is_known(info.type):
             kind = info.type.tensor_type
             dims = tuple(int(dim.dim_value) for dim in kind.shape.dim)
             found[info.name] = Tensor(info.name, type_name(kind.elem_type), dims, info.doc_string == LARGE_CONSTANT)
-    attributes = [
-        (n.output[0], a.t) for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.HasField("t")
-    ]
-    for name, tensor in [*((t.name, t) for t in graph.initializer), *attributes]:
-        dims = tuple(tensor.dims)
-        value = None
-        if prod(dims) <= KEPT_ELEMENTS and tensor.data_location != tensor.EXTERNAL:
-            try:
-                value = np.asarray(numpy_helper.to_array(tensor))
-            except Exception:  # a malformed small constant is one without a value
-                value = None
-        found[name] = Tensor(name, type_name(tensor.data_type), dims, True, value)
+    values = constants_of(graph)
+    for tensor in graph.initializer:
+        element, value = type_name(tensor.data_type), values.get(tensor.name)
+        found[tensor.name] = Tensor(tensor.name, element, tuple(tensor.dims), True, value)
+    for name in (node.output[0] for node in graph.node if node.op_type == "Constant"):
+        if name in found:
+            found[name] = replace(found[name], constant=True, value=values.get(name))
     return found
 
 

@@ -136,23 +136,20 @@ def test_shapes_by_range_and_expand_are_worked_out(tmp_path: Path) -> None:
     tokens = g.node("Gather", [size, g.constant("1", np.array(1))], "tokens")
     span = g.node("Range", [g.constant("0", np.array(0)), tokens, "1"], "positions")
     rows = g.node("Gather", [g.weight("table", (64, 8)), span], "rows")
-    asked = g.node(
-        "Concat", [g.node("Unsqueeze", [g.node("Gather", [size, "0"], "b"), "axis"], "b1"), "tail"], "asked", axis=0
-    )
     g.constant("axis", np.array([0]))
-    g.constant("tail", np.array([-1, -1]))
-    ones = g.node(
-        "ConstantOfShape", [g.node("Shape", [asked], "rank")], "ones", value=helper.make_tensor("v", 7, [1], [1])
-    )
-    wanted = g.node(
-        "Where", [g.node("Equal", [asked, g.constant("m1", np.array([-1]))], "is_open"), ones, asked], "wanted"
-    )
-    x = g.node("Expand", [g.node("Unsqueeze", [rows, "axis"], "rows1"), wanted], "expanded")
-    g.node("MatMul", [g.node("Relu", [x], "relu"), g.weight("w", (8, 4))], "mm", ["y"])
+    first = g.node("Unsqueeze", [g.node("Gather", [size, "0"], "b"), "axis"], "b1")
+    asked = g.node("Concat", [first, g.constant("tail", np.array([-1, -1]))], "asked", axis=0)
+    fill = helper.make_tensor("v", TensorProto.INT64, [1], [1])
+    ones = g.node("ConstantOfShape", [g.node("Shape", [asked], "rank")], "ones", value=fill)
+    is_open = g.node("Equal", [asked, g.constant("m1", np.array([-1]))], "is_open")
+    wanted = g.node("Where", [is_open, ones, asked], "wanted")
+    places = g.node("Expand", [g.node("Unsqueeze", [rows, "axis"], "rows1"), wanted], "expanded")
+    words = g.node("Gather", [g.weight("words", (100, 8)), ids], "words_of")
+    g.node("MatMul", [g.node("Add", [words, places], "add"), g.weight("w", (8, 4))], "mm", ["y"])
     model = load_onnx(g.save(tmp_path / "m.onnx", {"y": None})).with_knobs({"sequence": 16})
     assert model.workload(Request(batch=3)).graph.macs() == 3 * 16 * 8 * 4
-    assert model.summary()["parameters"] == 64 * 8 + 8 * 4
-    assert set(operators(model.graph)) == {"relu", "mm"}  # the rest is known before the first sample arrives
+    assert model.summary()["parameters"] == 64 * 8 + 100 * 8 + 8 * 4
+    assert set(operators(model.graph)) == {"words_of", "add", "mm"}  # the rest is known before the first sample arrives
 
 
 def test_an_open_dimension_without_a_size_is_one_error_that_names_it(tmp_path: Path) -> None:

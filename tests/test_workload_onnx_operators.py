@@ -292,7 +292,7 @@ def test_every_node_test_of_onnx_is_read_or_refused_in_one_sentence(tmp_path: Pa
     """ONNX's own conformance cases: about 1,900 graphs that use every operator in every way."""
     from onnx.backend.test.case.node import collect_testcases
 
-    read = refused = 0
+    read, sentences = 0, []
     for case in collect_testcases(None):
         path = tmp_path / "case.onnx"
         path.write_bytes(case.model.SerializeToString())
@@ -301,8 +301,7 @@ def test_every_node_test_of_onnx_is_read_or_refused_in_one_sentence(tmp_path: Pa
             open_sizes = {name: 3 for name, value in model.knobs().items() if value is None}
             table = lower(model.with_knobs(open_sizes).workload(Request(batch=np.array([1, 2]))).passes).table
         except InputError as error:
-            assert "\n" not in str(error), case.name
-            refused += 1
+            sentences.append(str(error))
             continue
         found = count_work(table)
         assert not table.faults(), case.name
@@ -310,4 +309,5 @@ def test_every_node_test_of_onnx_is_read_or_refused_in_one_sentence(tmp_path: Pa
         assert np.isfinite(found.bytes_moved).all(), case.name
         read += 1
     assert read > 1500
-    assert refused < read / 5
+    assert len(sentences) < read / 5
+    assert not [sentence for sentence in sentences if "\n" in sentence]

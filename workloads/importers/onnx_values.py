@@ -93,7 +93,8 @@ def evaluate(node: Any, values: Mapping[str, Value], types: Mapping[str, Any]) -
             result = np.asarray(rule([values.get(name) for name in node.input], attributes))
     except (ValueError, IndexError, TypeError, KeyError, OverflowError, MemoryError):
         return None
-    return result if result.size <= KEPT_ELEMENTS and result.dtype.kind in "iufb" else None
+    small = result.size <= (1 if result.dtype.kind == "f" else KEPT_ELEMENTS)  # longer rows of floats are parameters
+    return result if small and result.dtype.kind in "iufb" else None
 
 
 Inputs = list[Any]

@@ -17,12 +17,17 @@ def device_rows() -> list[dict[str, Any]]:
         best = max(peaks, key=lambda fmt: peaks[fmt])
         rows.append(
             {
-                "id": spec.id, "name": spec.name, "kind": spec.kind, "vendor": spec.vendor,
+                "id": spec.id,
+                "name": spec.name,
+                "kind": spec.kind,
+                "vendor": spec.vendor,
                 "memory_bytes": spec.dram.capacity_bytes.value,
                 "bandwidth_bytes_per_s": spec.dram.bandwidth_bytes_per_s.value,
-                "peak_flop_per_s": peaks[best], "peak_format": best, "limit_w": spec.power.limit_w.value,
+                "peak_flop_per_s": peaks[best],
+                "peak_format": best,
+                "limit_w": spec.power.limit_w.value,
                 "price_usd_per_hour": spec.price.usd_per_hour.value if spec.price else None,
-            }  # fmt: skip
+            }
         )
     return rows
 
@@ -39,9 +44,11 @@ def workload_rows() -> list[dict[str, Any]]:
         facts = architecture_facts(name)
         rows.append(
             {
-                "name": name, "family": facts["family"], "parameters": facts.get("published_parameters"),
+                "name": name,
+                "family": facts["family"],
+                "parameters": facts.get("published_parameters"),
                 "source": facts.get("source", ""),
-            }  # fmt: skip
+            }
         )
     return rows
 

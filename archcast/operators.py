@@ -98,7 +98,8 @@ def _by_device(
 def _on_device(ops: OpTable, on: str | DeviceSpec, software: str, model: CostModel, rows: Array) -> OpCosts:
     """Price the rows of one device. Raises _RowError: no device, an unknown one, or a format that it cannot do."""
     if not on:
-        raise _RowError(int(rows[0]), "device", "no device is named; fill the column `device` (`archcast devices` lists them).")
+        hint = "fill the column `device` (`archcast devices` lists them)"
+        raise _RowError(int(rows[0]), "device", f"no device is named; {hint}.")
     try:
         target = find_target(on)
     except InputError as error:

@@ -73,8 +73,8 @@ def find_model(workload: str | Path | Model, knobs: Mapping[str, Any] | None = N
 
 def ask(
     workload: str | Path | Model, on: str | Path | DeviceSpec, *, batch: int = 1, prompt: int | None = None,
-    generate: int | None = None, concurrency: int | None = None, dtype: str = "", kv_dtype: str = "", mode: str = "infer",
-    knobs: Mapping[str, Any] | None = None,
+    generate: int | None = None, concurrency: int | None = None, dtype: str = "", kv_dtype: str = "",
+    mode: str = "infer", knobs: Mapping[str, Any] | None = None,
 ) -> Question:  # fmt: skip
     """Check a question and find what it names.
 

@@ -162,3 +162,19 @@ def test_words_and_their_order_are_compared() -> None:
     assert shows("Latency 1 s", ["Energy 1 s"]) == "Energy 1 s"
     assert shows("b\na\n", ["a", "b"]) == "b"
     assert shows("a\nb\n", ["a", "...", "b"]) == ""
+
+
+def test_the_reference_names_every_command_and_option() -> None:
+    import typer
+
+    from archcast.cli.app import app as commands
+
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    sections = {
+        name: part.split("\n## ")[0]
+        for part in page.split("## ")[1:]
+        for name in part.splitlines()[0].replace(",", "").split()
+    }
+    for name, command in typer.main.get_command(commands).commands.items():  # type: ignore[attr-defined]
+        for option in (text for parameter in command.params for text in parameter.opts if text.startswith("--")):
+            assert re.search(rf"[`\[ ]{option}\b", sections[name]), f"{name} {option} is not in docs/cli.md"

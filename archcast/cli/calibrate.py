@@ -12,9 +12,13 @@ from archcast.cli.app import app, one_sentence_errors, print_json, print_text
 
 @app.command()
 def calibrate(
-    measurements: Annotated[list[Path], typer.Argument(metavar="MEASUREMENTS...", help="Measurement tables, CSV or Parquet.")],
+    measurements: Annotated[
+        list[Path], typer.Argument(metavar="MEASUREMENTS...", help="Measurement tables, CSV or Parquet.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write the artefact to.")],
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out bad rows instead of refusing the table.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out bad rows instead of refusing the table.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the split and the fit.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:

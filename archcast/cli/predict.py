@@ -19,10 +19,12 @@ def predict(
     on: Device,
     count: Annotated[int | None, typer.Option(help="Devices; alone, the fastest mapping that fits is chosen.")] = None,
     batch: Annotated[int, typer.Option(help="Requests that start together.")] = 1,
-    prompt: Annotated[int | None, typer.Option(help="Prompt tokens.")] = None,
-    generate: Annotated[int | None, typer.Option(help="Generated tokens.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Requests in service all the time, instead of --batch.")] = None,
-    dtype: Annotated[str, typer.Option(help="Number format of weights and activations.")] = "",
+    prompt: Annotated[int | None, typer.Option(help="Prompt tokens a request; default: the model's.")] = None,
+    generate: Annotated[int | None, typer.Option(help="Generated tokens a request; default: the model's.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Requests in service all the time, instead of --batch.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Number format of weights and activations; default: the model's.")] = "",
     kv_dtype: Annotated[str, typer.Option(help="Number format of the KV cache.")] = "",
     tp: Annotated[int, typer.Option(help="Tensor-parallel size.")] = 1,
     pp: Annotated[int, typer.Option(help="Pipeline stages.")] = 1,
@@ -30,7 +32,9 @@ def predict(
     dp: Annotated[int, typer.Option(help="Data-parallel replicas.")] = 1,
     software: Annotated[str, typer.Option(help="Software stack whose calibration applies.")] = "",
     mode: Annotated[str, typer.Option(help="infer or train.")] = "infer",
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Change a knob of the model.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Change a knob of the model.")
+    ] = None,
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="A calibrated artefact.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show where the time goes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,

@@ -214,3 +214,23 @@ def test_an_operator_that_would_divide_by_zero_or_compute_backwards_is_refused(
 
     with pytest.raises(BadValueError, match=reason):
         predict_ops({"dtype": "fp16", **columns}, on="h100-sxm")
+
+
+def test_a_widened_format_pays_the_wider_peak_and_keeps_its_bytes() -> None:
+    rates = compile_rates(load_device("a100-sxm-80gb"))  # no fp8 arithmetic
+    assert rates.widened["fp8"] == "bf16"
+    narrow, wide = (predict_physics(gemm(4096, 4096, 4096, dtype=name), rates) for name in ("fp8", "bf16"))
+    assert BOUNDS[narrow.bound[0]] == BOUNDS[wide.bound[0]] == "compute"
+    assert narrow.latency_s[0] == pytest.approx(wide.latency_s[0], rel=0.1)  # the power limit sees fewer bytes
+    # one byte an operand, two a result
+    assert narrow.dram_bytes[0] == 4096**2 * (1 + 1 + 2)
+    assert wide.dram_bytes[0] == 4096**2 * (2 + 2 + 2)
+
+
+def test_what_only_the_vector_unit_can_compute_runs_there_without_folds() -> None:
+    rates = compile_rates(load_device("gemmini-16x16"))  # an int8 array beside a processor
+    assert rates.supports("int8")
+    assert not rates.supports("fp16")
+    lane = rates.vector_flop_per_s[list(FORMATS).index("fp16")]
+    parts = stages(gemm(1, 64, 64, dtype="fp16"), count_work(gemm(1, 64, 64, dtype="fp16")), rates)
+    assert float(np.ravel(parts.filled_s)[0]) == pytest.approx(2 * 64 * 64 / lane, rel=1e-12)

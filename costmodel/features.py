@@ -13,7 +13,7 @@ import numpy as np
 
 from costmodel.physics import GRANULE, SPLIT, Priced, Stages
 from costmodel.rates import Rates
-from workloads.table import Array, OpTable
+from workloads.table import OP_CODES, OPS, Array, OpTable
 from workloads.work import OpWork
 
 LOGARITHMS: tuple[str, ...] = (
@@ -31,6 +31,8 @@ CODES: tuple[str, ...] = ("op", "dtype", "kv_dtype", "phase", "kind", "device", 
 """Which kernel runs: codes; a combination of op, dtype, device and software that training never saw is extrapolated."""
 FEATURES: tuple[str, ...] = (*RATIOS, *CODES)
 
+WITH_HEADS: Array = np.isin(OPS, ("attention", "mla", "scan"))
+"""Families, in the order of `OPS`, that have heads, a phase and a cache format."""
 TINY, HUGE = np.float32(1e-30), np.float32(1e30)
 BOOST = 1.05
 """Margin on peak rates: boards run above the stated boost clock (estimated, 1.0 to 1.1)."""
@@ -57,10 +59,22 @@ def describe(
         block = matrix[:logs]
         np.fmin(np.fmax(block, TINY, out=block), HUGE, out=block)  # also turns 0/0 into a bound
         np.log(block, out=block)
-    for i, name in enumerate(CODES[:5]):
-        matrix[total + i] = table[name] if name != "kv_dtype" or name in table.columns else table["dtype"]
+    for i, codes in enumerate(_codes(table)):
+        matrix[total + i] = codes
     matrix[total + 5], matrix[total + 6] = device_code, software_code
-    return Described(matrix.T, np.asarray(np.broadcast_to(floor_s(priced.stages, rates), (table.rows,))))
+    floor = floor_s(priced.stages, rates)
+    return Described(matrix.T, floor if floor.ndim else np.full(table.rows, floor))
+
+
+def _codes(table: OpTable) -> list[Array]:
+    """Return op, dtype, kv_dtype, phase and kind; those that say nothing of a family stay at what an absent one is.
+
+    A product is the same kernel in prefill, in decode and in a table of nothing but products.
+    """
+    ops, dtype = table["op"], table["dtype"]
+    heads, linked = WITH_HEADS[ops], ops == OP_CODES["collective"]
+    kv_dtype = np.where(heads, table["kv_dtype"], dtype) if "kv_dtype" in table.columns else dtype
+    return [ops, dtype, kv_dtype, np.where(heads, table["phase"], 0), np.where(linked, table["kind"], 0)]
 
 
 def floor_s(parts: Stages, rates: Rates) -> Array:
@@ -96,13 +110,14 @@ def _shape_ratios(out: Array, table: OpTable, work: OpWork, rates: Rates) -> Non
     out[9], out[10], out[11] = work.m / tile_m, work.n / tile_n, work.k / tile_k
     out[12], out[13], out[14] = work.m / work.n, work.k / work.n, work.gemms
     out[15:19] = 1.0
-    if "heads" in table.columns:
-        heads, queries = table["heads"], np.maximum(table["q_len"], 1)
-        out[15] = heads / np.where(table["kv_heads"] > 0, table["kv_heads"], np.maximum(heads, 1))
-        out[16] = queries / np.maximum(table["kv_len"], queries)
-        out[17] = np.maximum(table["head_dim"], 1) / 128
+    with_heads = WITH_HEADS[table["op"]]
+    if np.any(with_heads):
+        heads, queries = np.maximum(table["heads"], 1), np.maximum(table["q_len"], 1)
+        out[15] = np.where(with_heads, heads / np.where(table["kv_heads"] > 0, table["kv_heads"], heads), 1.0)
+        out[16] = np.where(with_heads, queries / np.maximum(table["kv_len"], queries), 1.0)
+        out[17] = np.where(with_heads, np.maximum(table["head_dim"], 1) / 128, 1.0)
     if "ranks" in table.columns:
-        out[18] = table["ranks"]
+        out[18] = np.where(table["op"] == OP_CODES["collective"], table["ranks"], 1.0)
 
 
 def _shares(out: Array, table: OpTable, work: OpWork, rates: Rates, waves: Array) -> None:
@@ -113,4 +128,4 @@ def _shares(out: Array, table: OpTable, work: OpWork, rates: Rates, waves: Array
         out[i] = piece
     part = out[: len(pieces)]
     np.divide(part, np.maximum(np.ceil(part), 1.0), out=part)
-    out[4] = table["skew"]
+    out[4] = np.where(table["op"] == OP_CODES["moe"], table["skew"], 0.0)

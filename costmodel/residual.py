@@ -161,25 +161,27 @@ class LearnedModel:
         physics = priced.costs
         seen = describe(table, priced, rates, plan.device_code, plan.software_code)
         features = np.ascontiguousarray(seen.matrix)
-        ops, dtypes = table.full("op"), table.full("dtype")
+        op = table["op"]
         distance = self.distance(features)
-        inside = plan.known[ops, dtypes] & (distance <= TOLERANCE) & np.isfinite(physics.latency_s)
+        inside = (distance <= TOLERANCE) & plan.known[op, table["dtype"]] & np.isfinite(physics.latency_s)
         factor = np.exp(self.log_residual(features).astype(np.float64))
         latency = np.maximum(physics.latency_s * factor, seen.floor_s)
-        log_size = np.log(physics.latency_s)
-        third = (log_size > plan.cuts[ops, 0]).astype(np.intp) + (log_size > plan.cuts[ops, 1])
-        half = plan.half[ops, third]
+        log_size, cuts = np.log(physics.latency_s), plan.cuts[op]
+        third = (log_size > cuts[..., 0]).astype(np.intp) + (log_size > cuts[..., 1])
+        half = plan.half[op, third]
         spread = np.exp(half)
-        missing = np.isnan(half) & inside
         lo, hi = np.minimum(np.maximum(latency / spread, seen.floor_s), latency), latency * spread
-        costs = replace(
-            physics, latency_s=latency, latency_lo_s=lo, latency_hi_s=hi, source=np.full(table.rows, LEARNED, np.int8),
-            interval_kind="conformal", shared_log_error=self.shared_log_error,
-        )  # fmt: skip
+        times = _Times(latency, lo, hi, np.full(table.rows, LEARNED, np.int8))
+        kind, shared = "conformal", self.shared_log_error
+        missing = np.isnan(half) & inside
         if not inside.all() or missing.any():
-            wide = plan.physics[ops] * (1.0 + np.minimum(distance, 1.0))
-            costs = _outside(costs, physics, inside, missing, plan.family[ops], wide, seen.floor_s)
-        return _energy_follows(costs, physics, rates)
+            wide = plan.physics[op] * (1.0 + np.minimum(distance, 1.0))
+            times = _outside(times, physics, inside, missing, plan.family[op], wide, seen.floor_s)
+            kind, shared = "propagated", 1.0
+        return OpCosts(
+            times.value_s, times.lo_s, times.hi_s, *_energy(times, physics, rates), dram_bytes=physics.dram_bytes,
+            bound=physics.bound, source=times.source, interval_kind=kind, shared_log_error=shared,
+        )  # fmt: skip
 
     def distance(self, features: Array) -> Array:
         """Return how far each row lies outside the trained ranges: the worst ratio, as a part of its range."""
@@ -188,41 +190,46 @@ class LearnedModel:
         return np.asarray((np.maximum(lo - ratios, ratios - hi) * per_range).max(axis=1, initial=0.0))
 
 
+@dataclass(frozen=True)
+class _Times:
+    """Latency with its interval in seconds, and the source codes."""
+
+    value_s: Array
+    lo_s: Array
+    hi_s: Array
+    source: Array
+
+
 def _outside(
-    costs: OpCosts, physics: OpCosts, inside: Array, missing: Array, family: Array, half: Array, floor: Array
-) -> OpCosts:  # fmt: skip
-    """Return costs with the closed form where training does not reach, widened (by `half`) where it extrapolates.
+    learned: _Times, physics: OpCosts, inside: Array, missing: Array, family: Array, half: Array, floor: Array
+) -> _Times:  # fmt: skip
+    """Return times with the closed form where training does not reach, widened (by `half`) where it extrapolates.
 
     A learned row without a conformal width (too few rows) keeps the closed form's relative range about its value.
     """
     widened = np.exp(np.minimum(half, 5.0))
     farther = family & ~inside & np.isfinite(widened)
     lo, hi = physics.latency_lo_s, physics.latency_hi_s
-    wide_lo = np.maximum(physics.latency_s / widened, floor)
-    lo = np.where(farther, np.minimum(wide_lo, lo), lo)
+    lo = np.where(farther, np.minimum(np.maximum(physics.latency_s / widened, floor), lo), lo)
     hi = np.where(farther, np.maximum(physics.latency_s * widened, hi), hi)
-    ratio = costs.latency_s / physics.latency_s
-    own_lo = np.where(missing, np.maximum(physics.latency_lo_s * ratio, floor), costs.latency_lo_s)
-    own_hi = np.where(missing, physics.latency_hi_s * ratio, costs.latency_hi_s)
-    latency = np.where(inside, costs.latency_s, physics.latency_s)
+    ratio = learned.value_s / physics.latency_s
+    own_lo = np.where(missing, np.maximum(physics.latency_lo_s * ratio, floor), learned.lo_s)
+    own_hi = np.where(missing, physics.latency_hi_s * ratio, learned.hi_s)
+    value = np.where(inside, learned.value_s, physics.latency_s)
     source = np.where(inside, LEARNED, np.where(family, EXTRAPOLATED, PHYSICS)).astype(np.int8)
-    return replace(
-        costs, latency_s=latency, latency_lo_s=np.minimum(np.where(inside, own_lo, lo), latency),
-        latency_hi_s=np.where(inside, own_hi, hi), source=source, interval_kind="propagated", shared_log_error=1.0,
-    )  # fmt: skip
+    return _Times(value, np.minimum(np.where(inside, own_lo, lo), value), np.where(inside, own_hi, hi), source)
 
 
-def _energy_follows(costs: OpCosts, physics: OpCosts, rates: Rates) -> OpCosts:
-    """Return costs whose energy has the idle power of the corrected time, within the power limit."""
+def _energy(times: _Times, physics: OpCosts, rates: Rates) -> tuple[Array, Array, Array]:
+    """Return energy (value, lo, hi) with the idle power of the corrected time, within the power limit."""
     idle, idle_lo, idle_hi = rates.idle_w
     limit = rates.limit_w
-    value = np.minimum(physics.energy_j + idle * (costs.latency_s - physics.latency_s), limit * costs.latency_s)
-    lo = np.minimum(physics.energy_lo_j + idle_lo * (costs.latency_lo_s - physics.latency_lo_s), value)
-    hi = physics.energy_hi_j + idle_hi * (costs.latency_hi_s - physics.latency_hi_s)
-    hi = np.maximum(np.minimum(hi, limit * costs.latency_hi_s), value)
-    value = np.maximum(value, idle_lo * costs.latency_s)
-    return replace(costs, energy_j=value, energy_lo_j=np.maximum(np.minimum(lo, value), idle_lo * costs.latency_lo_s),
-                   energy_hi_j=np.maximum(hi, value))  # fmt: skip
+    value = np.minimum(physics.energy_j + idle * (times.value_s - physics.latency_s), limit * times.value_s)
+    value = np.maximum(value, idle_lo * times.value_s)
+    lo = np.minimum(physics.energy_lo_j + idle_lo * (times.lo_s - physics.latency_lo_s), value)
+    hi = physics.energy_hi_j + idle_hi * (times.hi_s - physics.latency_hi_s)
+    hi = np.maximum(np.minimum(hi, limit * times.hi_s), value)
+    return value, np.maximum(lo, np.minimum(idle_lo * times.lo_s, value)), hi
 
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth, The Art of Computer Programming 3, section 6.4)

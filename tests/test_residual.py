@@ -145,8 +145,12 @@ def test_what_was_never_measured_is_physics_unchanged(model: LearnedModel, rates
 
 def test_a_mixed_table_is_answered_row_by_row(model: LearnedModel, rates: Rates) -> None:
     gemm, norm = known(2, 3), OpTable.from_columns({"op": "norm", "dtype": "bf16", "rows": [8.0], "hidden": 64.0})
-    costs = model.predict(OpTable.concat([gemm, norm]), rates)
-    assert costs.sources() == ["learned"] * 6 + ["physics"]
+    attention = OpTable.from_columns(
+        {"op": "attention", "dtype": "bf16", "kv_dtype": "fp8", "phase": "decode", "batch": 4, "q_len": 1, "kv_len": 512,
+         "heads": 32, "kv_heads": 8, "head_dim": 128}
+    )  # fmt: skip
+    costs = model.predict(OpTable.concat([gemm, norm, attention]), rates)
+    assert costs.sources() == ["learned"] * 6 + ["physics"] * 2
     np.testing.assert_allclose(costs.latency_s[:6], model.predict(gemm, rates).latency_s, rtol=1e-6)
 
 

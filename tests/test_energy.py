@@ -29,6 +29,20 @@ def test_energy_is_operations_and_bytes_and_idle_power() -> None:
     assert cost.energy_hi_j[0] == pytest.approx(dynamic * 2 + 1.0 * 526.288e-6, rel=1e-12)
 
 
+def test_traffic_beyond_the_operands_costs_energy_at_the_memory_only() -> None:
+    # a product of 1024 moves 2 * 1024^3 / sqrt(32768) elements of 2 B and its result, but 3 x 2 MB pass the chip once
+    cost, compulsory = predict_physics(gemm(1024, 1024, 1024), tiny()), 1024**2 * 2
+    blocked = 2 * 1024**3 / 32768**0.5 * 2 + compulsory
+    dynamic = 2 * 1024**3 * 1e-12 + blocked * 1e-10 + 3 * compulsory * 1e-11
+    assert cost.energy_j[0] == pytest.approx(dynamic + 0.5 * cost.latency_s[0], rel=1e-12)
+
+
+def test_the_high_end_keeps_the_power_limit_too() -> None:
+    # 0.5 W of idle power may be 50 W: more than the limit of 10 W allows over the longest time
+    cost = predict_physics(gemm(32, 32, 64), tiny(idle_w=(0.5, 0.25, 50.0)))
+    assert cost.energy_hi_j[0] == pytest.approx(10 * cost.latency_hi_s[0], rel=1e-12)
+
+
 def test_vector_operations_have_their_own_energy() -> None:
     # 1000 x 50 additions at 4 pJ, 200 kB at 110 pJ
     table = OpTable.from_columns({"op": "elementwise", "dtype": "bf16", "rows": [1000], "hidden": 50})

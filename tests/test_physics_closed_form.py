@@ -234,3 +234,24 @@ def test_what_only_the_vector_unit_can_compute_runs_there_without_folds() -> Non
     lane = rates.vector_flop_per_s[list(FORMATS).index("fp16")]
     parts = stages(gemm(1, 64, 64, dtype="fp16"), count_work(gemm(1, 64, 64, dtype="fp16")), rates)
     assert float(np.ravel(parts.filled_s)[0]) == pytest.approx(2 * 64 * 64 / lane, rel=1e-12)
+
+
+def test_matrix_and_vector_work_overlap_in_part() -> None:
+    # scores of 1 query x 256 keys, 2 heads of 64: 32 tiles of 8 x 16 x 128 on 4 units are 8 waves, 1048576 FLOP;
+    # 512 scores of 20 FLOP-times on the lanes; 0.7 of the shorter is not hidden (0 to 1)
+    table = OpTable.from_columns(
+        {"op": "attention", "dtype": "bf16", "batch": [1], "q_len": 1, "kv_len": 256, "heads": 2, "head_dim": 64}
+    )
+    cost, matrix_s, vector_s = predict_physics(table, tiny()), 1048576e-9, 10240 / 1e8
+    assert cost.latency_s[0] == pytest.approx(matrix_s / 0.5 + 0.7 * vector_s + 1e-6, rel=1e-12)
+    assert cost.latency_lo_s[0] == pytest.approx(matrix_s / 1.0 + 0.5e-6, rel=1e-12)
+    assert cost.latency_hi_s[0] == pytest.approx(matrix_s / 0.25 + vector_s + 2e-6, rel=1e-12)
+
+
+def test_the_low_end_lets_a_set_that_fits_stay_on_chip() -> None:
+    fast = tiny(vector_flop_per_s=np.full(len(FORMATS), 1e15))
+    # 1000 x 16 x 2 B read and written: 64 kB fit in 64 KiB, so 10 GB/s at best; 65.6 kB do not, so 1 GB/s
+    rows = OpTable.from_columns({"op": "copy", "dtype": "bf16", "rows": [1000, 1025], "hidden": 16})
+    cost = predict_physics(rows, fast)
+    assert cost.latency_lo_s.tolist() == pytest.approx([6.4e-6 + 0.5e-6, 65.6e-6 + 0.5e-6], rel=1e-12)
+    assert cost.latency_s.tolist() == pytest.approx([128e-6 + 1e-6, 131.2e-6 + 1e-6], rel=1e-12)

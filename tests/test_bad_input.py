@@ -259,6 +259,87 @@ def test_a_bad_operator_table_names_row_and_column(text: str, words: list[str], 
     assert not (tmp_path / "out.csv").exists()
 
 
+WORKLOAD = """kind: workload
+blocks:
+  - name: layer
+    operators:
+      - {name: up, op: gemm, m: 1, n: 8, k: 4, inputs: input}
+      - {name: down, op: gemm, m: 1, n: 4, k: 8, inputs: up}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("inputs: input", "inputs: down", ["cycle", "up -> down -> up"]),
+        ("inputs: up", "inputs: down", ["cycle", "down -> down"]),
+        ("inputs: input", "inputs: inptu", ["'inptu'", "up"]),
+        ("n: 8, k: 4", "k: 4", ["gemm needs n"]),
+        ("n: 8, k: 4", "n: .nan, k: 4", ["not a usable number"]),
+        ("n: 8, k: 4", "n: -8, k: 4", ["n must be", "-8"]),
+        ("op: gemm", "op: gemmm", ["'gemmm'", "Nearest: gemm"]),
+        ("n: 8, k: 4", "n: 8, k: 4, p: 3", ["'p'"]),
+        ("kind: workload", "kind: wrkload", ["'wrkload'", "kind: workload"]),
+    ],
+)
+def test_a_wrong_workload_file_names_line_and_key(right: str, wrong: str, words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "network.yaml"
+    file.write_text(WORKLOAD, encoding="utf-8")
+    assert archcast("predict", file, "--on", "h100-sxm").code == 0
+    file.write_text(WORKLOAD.replace(right, wrong, 1), encoding="utf-8")
+    message = one_sentence("predict", file, "--on", "h100-sxm")
+    assert f"{file}:" in message
+    assert all(word in message for word in words), message
+
+
+def convolution(folder: Path, *, location: str = "weights.bin", image: list[int] | None = None) -> Path:
+    """Write an ONNX file of one convolution whose weights are external data at `location`."""
+    onnx = pytest.importorskip("onnx")
+    helper, tensor = onnx.helper, onnx.TensorProto
+    weights = tensor(name="w", data_type=tensor.FLOAT, dims=[8, 3, 3, 3], data_location=tensor.EXTERNAL)
+    weights.external_data.add(key="location", value=location)
+    (folder / "weights.bin").write_bytes(b"\0" * 4 * 8 * 27)
+    inputs = [helper.make_tensor_value_info("x", tensor.FLOAT, image)]
+    outputs = [helper.make_tensor_value_info("y", tensor.FLOAT, None)]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="first")], "g", inputs, outputs, [weights]
+    )
+    file = folder / "net.onnx"
+    file.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
+    return file
+
+
+IMAGE = [1, 3, 32, 32]
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "a/../../secret.bin"])
+def test_an_onnx_file_may_not_point_outside_its_folder(location: str, tmp_path: Path) -> None:
+    assert archcast("predict", convolution(tmp_path, image=IMAGE), "--on", "rk3588").code == 0
+    message = one_sentence("predict", convolution(tmp_path, location=location, image=IMAGE), "--on", "rk3588")
+    assert "'w'" in message
+    assert location in message
+
+
+def test_an_onnx_file_that_is_truncated_is_refused(tmp_path: Path) -> None:
+    file = convolution(tmp_path, image=IMAGE)
+    content = file.read_bytes()
+    for keep in (1, len(content) // 3, len(content) - 3):
+        file.write_bytes(content[:keep])
+        assert str(file) in one_sentence("predict", file, "--on", "rk3588")
+
+
+def test_an_onnx_file_without_shapes_says_which_is_missing(tmp_path: Path) -> None:
+    assert "'x'" in one_sentence("predict", convolution(tmp_path), "--on", "rk3588")
+
+
+@pytest.mark.parametrize("content", ["", HEAD, HEAD + "h100-sxm,gemm,bf16,1,2,3\n", "{}"])
+def test_what_cannot_be_calibrated_on_leaves_no_artefact(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "measured.csv"
+    file.write_text(content, encoding="utf-8")
+    one_sentence("calibrate", file, "--out", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 GRAPH = """kind: graph
 policy: critical-path
 engines:

@@ -139,7 +139,9 @@ def load_artefact(folder: str | Path) -> LearnedModel:
     if trees.width != len(FEATURES):
         raise BadFileError(path, f"the model takes {trees.width} features, this version makes {len(FEATURES)}.")
     version = f"{card.data_sha256[:12]}-{card.files[MODEL][:12]}"
-    return LearnedModel(trees, card.scope, card.intervals, card.shared_log_error, model_json, version=version)
+    return LearnedModel(
+        trees, card.scope, card.intervals, card.shared_log_error, card.rates_digests, model_json, version=version
+    )
 
 
 def _checked(folder: Path) -> dict[str, Any]:

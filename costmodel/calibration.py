@@ -109,7 +109,8 @@ def calibrate(
     model_json = _train(rows.take(part == TRAIN), seed, rounds)
     blank = Intervals(COVERAGE, {}, {}, {})
     scope = _scope(rows.take(part == TRAIN), devices, softwares)
-    model = LearnedModel(trees_from_json(model_json), scope, blank, 1.0, model_json)
+    digests = {name: compile_rates(load_device(name)).digest() for name in scope.devices}
+    model = LearnedModel(trees_from_json(model_json), scope, blank, 1.0, digests, model_json)
     progress("calibrating intervals and scoring the held-out rows")
     intervals, shared = _calibrated(rows.take(part == CONFORMAL), model)
     model = replace(model, intervals=intervals, shared_log_error=shared)
@@ -120,7 +121,7 @@ def calibrate(
               "held_out": int((part == HELD_OUT).sum()), "unpriced": unpriced},
         groups=_group_counts(rows, part), left_out=left_out, below_floor=_below_floor(rows),
         data_sha256=_data_hash(measurements),
-        rates_digests={name: compile_rates(load_device(name)).digest() for name in scope.devices},
+        rates_digests=digests,
         settings={**SETTINGS, "rounds": rounds, "seed": seed, "shape_keys": {k: SHAPE_KEYS[k] for k in sorted(used)}},
         versions=_versions(),
     )  # fmt: skip

@@ -29,6 +29,8 @@ FLAT_ROWS = 48
 """Up to here the flat trees are faster than a call of XGBoost (benchmarks/bench_learned.py)."""
 TOLERANCE = 0.05
 """How far outside the trained range a ratio may lie, as a part of that range (estimated, 0 to 0.1)."""
+MOST_PLANS = 256
+"""Devices (and what-ifs of them) whose lookups are remembered."""
 FEWEST = 9
 """Rows that a 90 % conformal quantile needs: with fewer the quantile does not exist."""
 
@@ -83,19 +85,23 @@ class _Plan:
 
 @dataclass(frozen=True)
 class LearnedModel:
-    """A `CostModel`: physics, a learned factor, and calibrated intervals. Load one with `costmodel.artefact`."""
+    """A `CostModel`: physics, a learned factor, and calibrated intervals. Load one with `costmodel.artefact`.
+
+    `rates_digests` are those of the devices as training priced them; a device whose figures differ is extrapolated.
+    """
 
     trees: FlatTrees
     scope: Scope
     intervals: Intervals
     shared_log_error: float
+    rates_digests: dict[str, str]
     model_json: bytes = field(repr=False)
     name: str = "learned"
     version: str = "1"
 
     def predict(self, table: OpTable, rates: Rates, fabric: Fabric | None = None, *, software: str = "") -> OpCosts:
         """Return the cost of one instance of every row on one device; equal rows are priced once."""
-        plan = self._plan(rates.device, self.scope.software_of(rates.device, software))
+        plan = self._plan(rates, self.scope.software_of(rates.device, software))
         if plan is None:
             return predict_physics(table, rates, fabric)
         small, inverse = distinct(table)
@@ -131,23 +137,30 @@ class LearnedModel:
         return lo, hi, 1.0 / np.maximum(hi - lo, 0.1).astype(np.float32)
 
     @cached_property
-    def _plans(self) -> dict[tuple[str, str], _Plan]:
+    def _plans(self) -> dict[tuple[int, str], tuple[Rates, _Plan | None]]:
         return {}
 
-    def _plan(self, device: str, software: str) -> _Plan | None:
+    def _plan(self, rates: Rates, software: str) -> _Plan | None:
         """Return what training saw of a device; None where it saw nothing."""
+        key = (id(rates), software)
+        found = self._plans.get(key)
+        if found is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            # beside the plan stand the rates, so that their id is not given to others while it serves as a key
+            found = self._plans[key] = (rates, self._planned(rates, software))
+        return found[1]
+
+    def _planned(self, rates: Rates, software: str) -> _Plan | None:
+        device = rates.device
         if device not in self.scope.devices:
             return None
-        key = (device, software)
-        if key not in self._plans:
-            self._plans[key] = self._planned(device, software)
-        return self._plans[key]
-
-    def _planned(self, device: str, software: str) -> _Plan:
         stacks = self.scope.softwares
         known = np.zeros((len(OPS), len(FORMAT_NAMES)), dtype=bool)
+        # a factor over other figures of the device (a what-if, a newer description) would be no measured truth
+        same = self.rates_digests.get(device) == rates.digest()
         for op, dtype, where, stack in self.scope.kernels:
-            if (where, stack) == (device, software):
+            if same and (where, stack) == (device, software):
                 known[OP_CODES[op], FORMAT_NAMES.index(dtype)] = True
         family = np.array([f"{device}/{op}" in self.intervals.physics for op in OPS])
         cuts = np.array([self.intervals.cuts.get(f"{device}/{op}", (0.0, 0.0)) for op in OPS])

@@ -133,6 +133,15 @@ def test_a_format_or_software_that_was_not_measured_is_extrapolated(model: Learn
     assert set(model.predict(table, rates, software="stack 1").sources()) == {"learned"}
 
 
+def test_a_device_with_other_figures_than_those_of_training_is_extrapolated(model: LearnedModel, rates: Rates) -> None:
+    table = known(3, 5)
+    assert set(model.predict(table, compile_rates(load_device("h100-sxm"))).sources()) == {"learned"}
+    faster = rates.scaled(bandwidth=1.01)
+    costs = model.predict(table, faster)
+    assert set(costs.sources()) == {"extrapolated"}
+    np.testing.assert_allclose(costs.latency_s, predict_physics(table, faster).latency_s, rtol=1e-12)
+
+
 def test_what_was_never_measured_is_physics_unchanged(model: LearnedModel, rates: Rates) -> None:
     norms = OpTable.from_columns({"op": "norm", "dtype": "bf16", "rows": [8.0, 512.0], "hidden": 4096.0})
     other = compile_rates(load_device("l40s"))
@@ -146,8 +155,8 @@ def test_what_was_never_measured_is_physics_unchanged(model: LearnedModel, rates
 def test_a_mixed_table_is_answered_row_by_row(model: LearnedModel, rates: Rates) -> None:
     gemm, norm = known(2, 3), OpTable.from_columns({"op": "norm", "dtype": "bf16", "rows": [8.0], "hidden": 64.0})
     attention = OpTable.from_columns(
-        {"op": "attention", "dtype": "bf16", "kv_dtype": "fp8", "phase": "decode", "batch": 4, "q_len": 1, "kv_len": 512,
-         "heads": 32, "kv_heads": 8, "head_dim": 128}
+        {"op": "attention", "dtype": "bf16", "kv_dtype": "fp8", "phase": "decode", "batch": 4, "q_len": 1,
+         "kv_len": 512, "heads": 32, "kv_heads": 8, "head_dim": 128}
     )  # fmt: skip
     costs = model.predict(OpTable.concat([gemm, norm, attention]), rates)
     assert costs.sources() == ["learned"] * 6 + ["physics"] * 2

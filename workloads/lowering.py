@@ -160,7 +160,8 @@ def _shard_training(o: Operator, mapping: Mapping) -> list[Operator]:
     """
     parts = max(1.0, min(mapping.tp, o.state_shards))
     if o.shard == "gradients":
-        shape = dict(o.shape) | {"bytes": o.shape["bytes"] / parts, "ranks": float(mapping.dp), "stride": float(mapping.tp)}
+        ranks = {"ranks": float(mapping.dp), "stride": float(mapping.tp)}  # a replica stands tp devices further
+        shape = dict(o.shape) | {"bytes": o.shape["bytes"] / parts} | ranks
         return [replace(o, shape=shape)] if mapping.dp > 1 else []
     key = "batch" if o.op == "gemm" else "hidden"
     return [replace(o, shape=dict(o.shape) | {key: np.ceil(np.asarray(o.shape[key]) / (parts * mapping.dp))})]

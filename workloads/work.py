@@ -126,7 +126,9 @@ def attention_span(t: OpTable) -> tuple[Array, Array]:
     return pairs * t["density"], np.where(q > 1, touched, touched * t["density"])
 
 
-def _pair_view(group: Array, pairs: Array, touched: Array, depth: Array, gemms: Array) -> tuple[Array, Array, Array, Array]:
+def _pair_view(
+    group: Array, pairs: Array, touched: Array, depth: Array, gemms: Array
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
     """Return the matrix view of attention: all keys across, and as many queries as fill the pairs.
 
     Both edges grow with queries and with keys; queries x mean keys would not (more queries see fewer keys each).

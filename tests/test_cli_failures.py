@@ -50,6 +50,16 @@ def test_the_traceback_is_shown_with_archcast_debug_only(
     assert ("Traceback (most recent call last)" in ended.stderr) is shown
 
 
+def test_sizes_beyond_this_machines_memory_are_the_inputs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted() -> None:
+        raise MemoryError("Unable to allocate 7.28 TiB")
+
+    monkeypatch.setattr("archcast.listing.device_rows", exhausted)
+    ended = archcast("devices")
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "more memory than this machine has" in ended.stderr
+
+
 def test_a_module_that_cannot_be_imported_is_our_fault_too(tmp_path: Path) -> None:
     (tmp_path / "pydantic.py").write_text("raise ImportError('a broken installation')\n", encoding="utf-8")
     done = archcast_process("devices", PYTHONPATH=os.pathsep.join((str(tmp_path), str(ROOT))))

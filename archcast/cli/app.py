@@ -66,6 +66,8 @@ def one_sentence_errors() -> Iterator[None]:
         if isinstance(error.__context__, BrokenPipeError):
             _environment_fault(error.__context__)
         raise
+    except MemoryError:
+        fail("the sizes asked for need more memory than this machine has; ask for smaller ones or fewer at once.", 2)
     except Exception as error:
         our_fault(error)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from archcast.prediction import SECONDS_PER_HOUR
+from archcast.prediction import SECONDS_PER_HOUR, linked_devices
 from archcast.question import MAX_BATCH, MAX_TOKENS, ask, parallel
 from costmodel.collectives import fabric_of
 from costmodel.estimate import Totals, compose
@@ -114,7 +114,7 @@ def _answer(key: dict[str, Any], where: Array, table: Mapping[str, Any], out: di
     lowered = lower(workload.passes, mapping)
     target = question.target
     report = memory_of(workload, lowered, mapping, target.rates)
-    costs = cost_model.predict(lowered.table, target.rates, fabric_of(target.spec, mapping.devices), software=mapping.software)
+    costs = cost_model.predict(lowered.table, target.rates, fabric_of(target.spec, linked_devices(mapping, key["mode"])), software=mapping.software)
     totals = compose(workload, lowered, costs)
     price = target.spec.price.usd_per_hour if target.spec.price else None
     hourly = (price.value, price.lo, price.hi) if price else (np.nan,) * 3

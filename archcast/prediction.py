@@ -64,7 +64,7 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     lowered = lower(workload.passes, mapping)
     target = question.target
     report = memory_of(workload, lowered, mapping, target.rates)
-    fabric = fabric_of(target.spec, mapping.devices)
+    fabric = fabric_of(target.spec, linked_devices(mapping, question.request.mode))
     shortfall = float(report.shortfall_bytes[0])
     estimate = Estimate(
         workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
@@ -80,6 +80,12 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     costs = cost_model.predict(lowered.table, target.rates, fabric, software=mapping.software)
     detail = Detail(workload, lowered, costs, target.rates, fabric)
     return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
+
+
+def linked_devices(mapping: Parallel, mode: str) -> int:
+    """Return how many devices talk to each other: replicas that only infer do not, unless they share experts."""
+    together = mode == "train" or mapping.ep > 1
+    return mapping.devices if together else mapping.tp * mapping.pp
 
 
 def build(question: Question, replicas: int = 1) -> Workload:

@@ -13,8 +13,7 @@ import numpy as np
 
 from costmodel.costs import BOUNDS, SOURCES
 from costmodel.estimate import Detail, Estimate
-from costmodel.kernels import SERIAL
-from costmodel.physics import stages
+from costmodel.physics import compute_s, side_by_side, stages
 from foundation.errors import BadValueError
 from workloads.table import OPS, Array
 from workloads.work import count_work
@@ -22,7 +21,7 @@ from workloads.work import count_work
 STEPS: tuple[tuple[str, str], ...] = (
     ("peak", "every FLOP at the peak rate of its format"),
     ("shape", "idle lanes in edge tiles, idle units in the last wave, folds that do not fill the array"),
-    ("fill and drain", "array fill and drain"),
+    ("fill and drain", "array fill and drain, starts and ends of waves"),
     ("efficiency", "share of the peak that kernels reach"),
     ("on-chip memory", "waiting for the last-level cache or scratchpad"),
     ("device memory", "waiting for device memory"),
@@ -88,10 +87,9 @@ def waterfall(detail: Detail) -> tuple[Step, ...]:
     work, count, ops = count_work(table), table.full("count"), table.full("op")
     parts = stages(table, work, rates)
     link = detail.fabric.seconds(table) * (table.full("kind") > 0) if detail.fabric is not None else np.zeros(table.rows)
-    matrix_s = (parts.ideal_s, parts.shaped_s, parts.filled_s, parts.filled_s / rates.compute_share(ops))
-    levels: list[Array] = [
-        np.maximum(step, parts.vector_s) + SERIAL[0] * np.minimum(step, parts.vector_s) for step in matrix_s
-    ]
+    levels: list[Array] = [side_by_side(step, parts.vector_s) for step in (parts.ideal_s, parts.shaped_s)]
+    levels.append(side_by_side(parts.filled_s, parts.vector_s) + parts.waves * rates.kernels.wave_s[ops, 0])
+    levels.append(compute_s(parts, rates, ops))
     dram_s = parts.dram_s / rates.memory_share(ops)
     # the wait for memory belongs to the level that binds: data from device memory passes the chip meanwhile
     levels.append(np.maximum(levels[-1], np.where(parts.cache_s > dram_s, parts.cache_s, 0.0)))

@@ -41,14 +41,16 @@ COMPUTE, MEMORY, NETWORK, OVERHEAD = range(len(BOUNDS))
 class Stages:
     """Seconds of each row at full efficiency; each matrix stage includes the one before it.
 
-    ideal_s: FLOP at the peak; shaped_s: with whole tiles, waves and folds; filled_s: with fill and drain of arrays and
-    waves. vector_s comes on top of them. moved_bytes: what passes the last on-chip level.
+    ideal_s: FLOP at the peak; shaped_s: with whole tiles, waves and folds; filled_s: with fill and drain of arrays.
+    vector_s comes on top of them, and what `waves` blocks after each other do not hide of their starts and ends (0 for
+    families that hide it). moved_bytes: what passes the last on-chip level.
     """
 
     ideal_s: Array
     shaped_s: Array
     filled_s: Array
     vector_s: Array
+    waves: Array
     dram_bytes: Array
     dram_s: Array
     moved_bytes: Array
@@ -70,13 +72,13 @@ def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
             on_array = rates.matrix_formats[fmt]
             shaped, filled = np.where(on_array, shaped, ideal), np.where(on_array, filled, ideal)
     else:
-        shaped = _tiles(work, rates) * per_flop_s
-        filled = _plus(shaped, _waves_s(table, work, rates))
+        shaped = filled = _tiles(work, rates) * per_flop_s
     operands = work.weight_bytes + work.input_bytes
     moved = operands + work.output_bytes
     dram = _dram_bytes(table, work, rates, operands)
     dram_s = dram * (1.0 / rates.dram_bytes_per_s)
-    return Stages(ideal, shaped, filled, vector_s, dram, dram_s, moved, moved * (1.0 / rates.cache_bytes_per_s))
+    waves = _waves(table, work, rates)
+    return Stages(ideal, shaped, filled, vector_s, waves, dram, dram_s, moved, moved * (1.0 / rates.cache_bytes_per_s))
 
 
 def _lanes(work: OpWork, rates: Rates) -> Array:
@@ -90,12 +92,12 @@ def _lanes(work: OpWork, rates: Rates) -> Array:
     return np.asarray(work.vector_flop + all_of_them * (EXPONENTIAL_FLOP - 1.0))
 
 
-def _waves_s(table: OpTable, work: OpWork, rates: Rates) -> Array:
-    """Return the fill and drain of all waves of thread blocks (zero for families that overlap it)."""
-    each = rates.kernels.wave_s[table["op"], 0]
-    if not np.any(each):
+def _waves(table: OpTable, work: OpWork, rates: Rates) -> Array:
+    """Return how many waves of thread blocks run one after the other (0 for families that hide their fill)."""
+    shown = rates.kernels.wave_s[table["op"], 0] > 0
+    if not np.any(shown):
         return np.zeros(())
-    return np.asarray(np.ceil(work.gemms * _pieces(work.m, rates.tile[0]) / rates.units) * each)
+    return np.asarray(np.ceil(work.gemms * _pieces(work.m, rates.tile[0]) / rates.units) * shown)
 
 
 def _launches_s(table: OpTable, rates: Rates, part: int) -> Array:
@@ -230,7 +232,7 @@ def _chunk(
     link, link_lo, link_hi = _links(table, fabric)
     ops = table["op"]
     memory = np.maximum(parts.dram_s * (1.0 / rates.memory_share(ops)), parts.cache_s)
-    compute = _compute_s(parts, rates.compute_share(ops), SERIAL[0])
+    compute = compute_s(parts, rates, ops)
     active = _largest(compute, memory, link)
     launch, launch_lo, launch_hi = (_launches_s(table, rates, end) for end in range(3))
     dynamic = _dynamic_energy(table, work, parts, rates, fabric, 0)
@@ -258,12 +260,23 @@ def _chunk(
     return work, parts
 
 
-def _compute_s(parts: Stages, efficiency: Array, serial: float) -> Array:
-    """Return matrix and vector time: kernels reach a share of the matrix peak; the lesser is hidden but for `serial`."""
-    matrix_s, vector_s = parts.filled_s * (1.0 / efficiency), parts.vector_s
+def compute_s(parts: Stages, rates: Rates, ops: Array, part: int = 0) -> Array:
+    """Return the time of the arithmetic: part 0 = value, 1 = least, 2 = most.
+
+    Kernels reach a share of the matrix peak; of matrix and vector work the lesser is hidden but for a share.
+    """
+    efficiency = rates.compute_share(ops, (0, 2, 1)[part])  # a low time goes with a high efficiency
+    arithmetic = side_by_side(parts.filled_s * (1.0 / efficiency), parts.vector_s, part)
+    if np.ndim(parts.waves) == 0 and parts.waves == 0:
+        return arithmetic
+    return np.asarray(arithmetic + parts.waves * rates.kernels.wave_s[ops, part])
+
+
+def side_by_side(matrix_s: Array, vector_s: Array, part: int = 0) -> Array:
+    """Return the time of matrix and vector work that run together: the larger, and a share of the lesser."""
     if np.ndim(vector_s) == 0 and vector_s == 0:
         return matrix_s
-    return np.asarray(np.maximum(matrix_s, vector_s) + serial * np.minimum(matrix_s, vector_s))
+    return np.asarray(np.maximum(matrix_s, vector_s) + SERIAL[part] * np.minimum(matrix_s, vector_s))
 
 
 def _largest(compute: Array, memory: Array, link: Array) -> Array:
@@ -275,13 +288,13 @@ def _least(parts: Stages, rates: Rates, ops: Array, link: Array) -> Array:
     """The least time before launch: best efficiencies, and a set that fits on chip may stay there between repeats."""
     memory = np.where(parts.dram_bytes <= rates.cache_bytes, np.minimum(parts.cache_s, parts.dram_s), parts.dram_s)
     memory *= 1.0 / rates.memory_share(ops, 2)
-    return _largest(_compute_s(parts, rates.compute_share(ops, 2), SERIAL[1]), memory, link)
+    return _largest(compute_s(parts, rates, ops, 1), memory, link)
 
 
 def _most(parts: Stages, rates: Rates, ops: Array, link: Array) -> Array:
     """The longest time before launch and power: worst efficiencies."""
     memory = np.maximum(parts.dram_s * (1.0 / rates.memory_share(ops, 1)), parts.cache_s)
-    return _largest(_compute_s(parts, rates.compute_share(ops, 1), SERIAL[2]), memory, link)
+    return _largest(compute_s(parts, rates, ops, 2), memory, link)
 
 
 def _dynamic_energy(

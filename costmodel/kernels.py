@@ -31,8 +31,8 @@ GPU_LAUNCHES: dict[str, tuple[float, float, float]] = {
 merges its splits; experts are sorted, multiplied twice, activated and merged. Estimated."""
 
 GPU_WAVE_S: dict[str, tuple[float, float, float]] = {
-    "attention": (2.5e-6, 0.5e-6, 4.0e-6),
-    "mla": (2.5e-6, 0.5e-6, 4.0e-6),
+    "attention": (3.1e-6, 0.6e-6, 5.0e-6),
+    "mla": (3.1e-6, 0.6e-6, 5.0e-6),
 }
 """Fill and drain of one wave of attention blocks on a GPU: queries, first keys, epilogue. Estimated."""
 

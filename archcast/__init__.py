@@ -1,9 +1,9 @@
 """archcast: what a workload costs on hardware that you do not have, with an interval and a source for every number.
 
-    >>> import archcast as ac
-    >>> answer = ac.predict("llama-3.1-8b", on="h100-sxm", batch=8, prompt=1024, generate=256)
-    >>> answer.latency_s.lo <= answer.latency_s.value <= answer.latency_s.hi
-    True
+>>> import archcast as ac
+>>> answer = ac.predict("llama-3.1-8b", on="h100-sxm", batch=8, prompt=1024, generate=256)
+>>> answer.latency_s.lo <= answer.latency_s.value <= answer.latency_s.hi
+True
 """
 
 from __future__ import annotations

@@ -96,7 +96,9 @@ def _empty(rows: int) -> dict[str, Any]:
     return out
 
 
-def _answer(key: dict[str, Any], where: Array, table: Mapping[str, Any], out: dict[str, Any], cost_model: CostModel) -> None:
+def _answer(
+    key: dict[str, Any], where: Array, table: Mapping[str, Any], out: dict[str, Any], cost_model: CostModel
+) -> None:
     """Answer the rows `where`, which differ in their sizes only."""
     mapping = parallel(key["count"] or None, key["tp"], key["pp"], key["ep"], key["dp"], key["software"])
     if mapping is None:
@@ -107,14 +109,21 @@ def _answer(key: dict[str, Any], where: Array, table: Mapping[str, Any], out: di
         return
     where, sizes = where[good], {name: values[good] for name, values in sizes.items()}
     defaults = question.model.defaults
-    tokens = {n: np.where(sizes[n] > 0, sizes[n], float(defaults[n])) if defaults[n] else None for n in ("prompt", "generate")}
+    tokens = {
+        n: np.where(sizes[n] > 0, sizes[n], float(defaults[n])) if defaults[n] else None for n in ("prompt", "generate")
+    }
     batch = np.ceil(sizes["batch"] / mapping.dp)
     request = replace(question.request, batch=batch, prompt=tokens["prompt"], generate=tokens["generate"])
     workload = question.model.workload(request)
     lowered = lower(workload.passes, mapping)
     target = question.target
     report = memory_of(workload, lowered, mapping, target.rates)
-    costs = cost_model.predict(lowered.table, target.rates, fabric_of(target.spec, linked_devices(mapping, key["mode"])), software=mapping.software)
+    costs = cost_model.predict(
+        lowered.table,
+        target.rates,
+        fabric_of(target.spec, linked_devices(mapping, key["mode"])),
+        software=mapping.software,
+    )
     totals = compose(workload, lowered, costs)
     price = target.spec.price.usd_per_hour if target.spec.price else None
     hourly = (price.value, price.lo, price.hi) if price else (np.nan,) * 3

@@ -75,7 +75,9 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     )  # fmt: skip
     if shortfall > 0:
         where = "the device" if mapping.devices == 1 else "the fullest device"
-        reason = f"{where} is {shortfall / 1e9:.2f} GB short of the {report.total_bytes[0] / 1e9:.2f} GB that it must hold"
+        reason = (
+            f"{where} is {shortfall / 1e9:.2f} GB short of the {report.total_bytes[0] / 1e9:.2f} GB that it must hold"
+        )
         return replace(estimate, reason=reason)
     costs = cost_model.predict(lowered.table, target.rates, fabric, software=mapping.software)
     detail = Detail(workload, lowered, costs, target.rates, fabric)
@@ -98,7 +100,9 @@ def build(question: Question, replicas: int = 1) -> Workload:
     if replicas > 1:
         together = slots or int(request.batch)
         if together < replicas:
-            raise MappingError(f"dp={replicas} replicas need at least {replicas} requests, not {together}; raise --batch.")
+            raise MappingError(
+                f"dp={replicas} replicas need at least {replicas} requests, not {together}; raise --batch."
+            )
         share = -(-together // replicas)
         request, slots = (request, share) if slots else (replace(request, batch=share), 0)
     if not slots:
@@ -151,12 +155,15 @@ def _with_times(
     price = question.target.spec.price
     cost = latency.scaled(mapping.devices * price.usd_per_hour.value / SECONDS_PER_HOUR) if price else None
     if cost and price:
-        cost = Quantity(cost.value, cost.lo * _ratio(price.usd_per_hour.lo, price), cost.hi * _ratio(price.usd_per_hour.hi, price))
+        cost = Quantity(
+            cost.value, cost.lo * _ratio(price.usd_per_hour.lo, price), cost.hi * _ratio(price.usd_per_hour.hi, price)
+        )
     watts = energy.value / latency.value
     return replace(
         estimate, latency_s=latency, ttft_s=ttft, tpot_s=tpot,
         rate_hz=Quantity(done / latency.value, done / latency.hi, done / latency.lo),
-        energy_j=energy, power_w=Quantity(watts, min(watts, energy.lo / latency.lo), max(watts, energy.hi / latency.hi)),
+        energy_j=energy,
+        power_w=Quantity(watts, min(watts, energy.lo / latency.lo), max(watts, energy.hi / latency.hi)),
         cost_usd=cost, price_date=price.date if price else "", dram_bytes=float(totals.dram_bytes[0]),
         link_bytes=float(totals.link_bytes[0]), work_flop=float(totals.flop[0]), source=source, bound=bound,
         interval_kind=detail.costs.interval_kind, detail=detail,
@@ -172,7 +179,9 @@ def _with_idle_stages(energy: Quantity, latency: Quantity, detail: Detail, mappi
     idle_s = (mapping.pp - 1) * mapping.tp * mapping.dp
     value, lo, hi = detail.rates.idle_w
     return Quantity(
-        energy.value + idle_s * latency.value * value, energy.lo + idle_s * latency.lo * lo, energy.hi + idle_s * latency.hi * hi
+        energy.value + idle_s * latency.value * value,
+        energy.lo + idle_s * latency.lo * lo,
+        energy.hi + idle_s * latency.hi * hi,
     )
 
 
@@ -202,7 +211,8 @@ def _versions(target: Target, cost_model: CostModel) -> dict[str, str]:
     from archcast import __version__
 
     return {
-        "archcast": __version__, "cost_model": f"{cost_model.name} {cost_model.version}", "device": target.rates.digest(),
+        "archcast": __version__, "cost_model": f"{cost_model.name} {cost_model.version}",
+        "device": target.rates.digest(),
         "numpy": np.__version__,
     }  # fmt: skip
 
@@ -226,5 +236,3 @@ def _best(question: Question, count: int, software: str, cost_model: CostModel) 
     if fits:
         return min(fits, key=lambda e: e.latency_s.value if e.latency_s else 0.0)
     return min(found, key=lambda e: e.shortfall_bytes)
-
-

@@ -48,11 +48,17 @@ def predict_file(document: YamlDocument, settings: Mapping[str, Any] | None = No
     knobs = keys.get("knobs") or {}
     if not isinstance(knobs, dict):
         raise document.fault(("knobs",), "this must be a mapping of knobs to values.")
-    words: dict[str, Any] = {name: str(keys[name]) for name in WORDS if name in keys and name not in ("workload", "on", "policy")}
+    words: dict[str, Any] = {
+        name: str(keys[name]) for name in WORDS if name in keys and name not in ("workload", "on", "policy")
+    }
     sizes: dict[str, Any] = {name: keys[name] for name in SIZES if name in keys}
     try:
         estimate = predict(
-            _near(document.path, str(keys["workload"])), on=_near(document.path, str(keys["on"])), knobs=knobs, **words, **sizes
+            _near(document.path, str(keys["workload"])),
+            on=_near(document.path, str(keys["on"])),
+            knobs=knobs,
+            **words,
+            **sizes,
         )
     except BadFileError:
         raise

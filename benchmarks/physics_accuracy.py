@@ -6,7 +6,8 @@ out: only rows that nobody looked at are scored.
 
 Run: `python benchmarks/physics_accuracy.py` beside the reference data (`ARCHCAST_DATA`, or `../shared/data`).
 Prints one line a data set: n, MAPE, median and p90 error, interval coverage, and the roofline max(compute, memory) on
-the same rows. H200 energies and NVLink efficiencies of the catalogue were read off these tables; end-to-end rows were never used.
+the same rows. H200 energies and NVLink efficiencies of the catalogue were read off these tables; end-to-end
+rows were never used.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def gemms(folder: Path) -> Iterator[Score]:
 def attentions(folder: Path) -> Iterator[Score]:
     for file, phase in (("context", "prefill"), ("generation", "decode")):
         rows = parquet(folder / "aiconfigurator" / f"op_power_{file}_attention.parquet")
-        keep = (rows["system"] == "h200_sxm") & (rows["attn_dtype"] == "bfloat16") & (rows["kv_cache_dtype"] == "bfloat16")
+        keep = (
+            (rows["system"] == "h200_sxm") & (rows["attn_dtype"] == "bfloat16") & (rows["kv_cache_dtype"] == "bfloat16")
+        )
         keep &= unseen(rows["num_heads"], rows["num_key_value_heads"], rows["head_dim"], rows["window_size"])
         r = {name: values[keep] for name, values in rows.items()}
         q_len = r["isl"] if phase == "prefill" else np.ones(keep.sum())
@@ -131,16 +134,23 @@ def collectives(folder: Path) -> Iterator[Score]:
 def vision(folder: Path) -> Iterator[Score]:
     """Throughput of whole networks at large batch on an RTX 4090 (compiled by the framework)."""
     names = {
-        "resnet18": "resnet-18", "resnet50": "resnet-50", "mobilenetv2_100": "mobilenet-v2", "vit_base_patch16_224": "vit-base",
-        "vit_large_patch16_224": "vit-large",
+        "resnet18": "resnet-18", "resnet50": "resnet-50", "mobilenetv2_100": "mobilenet-v2",
+        "vit_base_patch16_224": "vit-base", "vit_large_patch16_224": "vit-large",
     }  # fmt: skip
     with gzip.open(folder / "timm" / "benchmark.csv.gz", "rt") as file:
         rows = [
             r for r in csv.DictReader(file)
             if r["config"].endswith("4090-dynamo") and r["model"] in names and float(r["infer_img_size"]) == 224
         ]  # fmt: skip
-    found = [(ac.predict(names[r["model"]], on="rtx-4090", batch=int(float(r["infer_batch_size"])), dtype="fp16"), r) for r in rows]
-    yield _network_score("5 vision networks, RTX 4090, batch 256-1024", found, lambda r: float(r["infer_batch_size"]) / float(r["infer_samples_per_sec"]))
+    found = [
+        (ac.predict(names[r["model"]], on="rtx-4090", batch=int(float(r["infer_batch_size"])), dtype="fp16"), r)
+        for r in rows
+    ]
+    yield _network_score(
+        "5 vision networks, RTX 4090, batch 256-1024",
+        found,
+        lambda r: float(r["infer_batch_size"]) / float(r["infer_samples_per_sec"]),
+    )
 
 
 def _network_score(name: str, found: list[tuple[Any, dict[str, str]]], seconds: Any) -> Score:
@@ -180,7 +190,8 @@ def served(folder: Path) -> Iterator[Score]:
         rows = [
             r for r in csv.DictReader(file)
             if r["mode"] == "agg" and r["model_path"] in SERVED and r["system"] in SYSTEMS
-            and r["precision"] in ("fp8", "bf16") and float(r["attention_dp_size"] or 1) == 1 and float(r["pp_size"] or 1) == 1
+            and r["precision"] in ("fp8", "bf16")
+            and float(r["attention_dp_size"] or 1) == 1 and float(r["pp_size"] or 1) == 1
         ]  # fmt: skip
     values, refused = [], 0
     for r in rows:
@@ -188,7 +199,8 @@ def served(folder: Path) -> Iterator[Score]:
         try:
             e = ac.predict(
                 SERVED[r["model_path"]], on=SYSTEMS[r["system"]], concurrency=int(float(r["concurrency"])), dtype=dtype,
-                prompt=int(r["isl"]), generate=int(r["osl"]), tp=int(float(r["tp_size"])), ep=int(float(r["moe_ep_size"] or 1)),
+                prompt=int(r["isl"]), generate=int(r["osl"]), tp=int(float(r["tp_size"])),
+                ep=int(float(r["moe_ep_size"] or 1)),
             )  # fmt: skip
         except ac.ArchcastError:
             refused += 1

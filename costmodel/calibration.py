@@ -388,5 +388,3 @@ def _versions() -> dict[str, str]:
 
     return {"xgboost": xgboost.__version__, "numpy": np.__version__, "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}"}  # fmt: skip
-
-

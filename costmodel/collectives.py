@@ -17,7 +17,8 @@ from hardware_specs import ClusterSpec, DeviceSpec, NodeSpec, load_link, load_no
 from workloads.table import KINDS, Array, OpTable
 
 ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, ALL_TO_ALL, SEND_RECV = range(1, 6)
-assert KINDS[ALL_REDUCE] == "all_reduce" and KINDS[SEND_RECV] == "send_recv"
+assert KINDS[ALL_REDUCE] == "all_reduce"
+assert KINDS[SEND_RECV] == "send_recv"
 
 
 START_S = (2.8e-6, 0.5e-6, 7e-6)
@@ -139,7 +140,8 @@ def fabric_of(spec: DeviceSpec, devices: int, cluster: ClusterSpec | None = None
 
 
 def _bare(
-    spec: DeviceSpec, devices: int, remote_rate: float, latency: tuple[float, float, float], share: tuple[float, float, float]
+    spec: DeviceSpec, devices: int, remote_rate: float, latency: tuple[float, float, float],
+    share: tuple[float, float, float],
 ) -> Fabric:  # fmt: skip
     """Devices in one box on their fastest link."""
     ports = [(load_link(port.link), port.count) for port in spec.links]

@@ -122,8 +122,9 @@ class _Summer:
 class Estimate:
     """The answer to one question. Times, energy, money and traffic are None where the workload does not fit.
 
-    `latency_s` is one whole batch from start to last output; `ttft_s` first token minus start; `tpot_s` (last - first) /
-    (generated - 1). `energy_j` and `power_w` are those of all devices used. `detail` holds rows for `explain()`.
+    `latency_s` is one whole batch from start to last output; `ttft_s` first token minus start; `tpot_s` is
+    (last - first) / (generated - 1). `energy_j` and `power_w` are those of all devices used, `dram_bytes`, `link_bytes`
+    and `work_flop` those of one rank. `detail` holds rows for `explain()`.
     """
 
     workload: str
@@ -173,7 +174,9 @@ class Estimate:
             item = getattr(self, name)
             if name in skip or item is None:
                 continue
-            doc[name] = item.to_json() if isinstance(item, Quantity) else list(item) if isinstance(item, tuple) else item
+            doc[name] = (
+                item.to_json() if isinstance(item, Quantity) else list(item) if isinstance(item, tuple) else item
+            )
         doc["memory_parts_bytes"] = self.memory_parts_bytes
         return doc
 

@@ -77,7 +77,9 @@ def explain(estimate: Estimate) -> Explanation:
         BadValueError: it has no time, since the workload does not fit.
     """
     if estimate.detail is None or estimate.latency_s is None:
-        raise BadValueError(f"{estimate.workload} on {estimate.device} is {estimate.verdict}: there is no time to explain.")
+        raise BadValueError(
+            f"{estimate.workload} on {estimate.device} is {estimate.verdict}: there is no time to explain."
+        )
     return Explanation(waterfall(estimate.detail), operator_costs(estimate.detail))
 
 
@@ -86,7 +88,9 @@ def waterfall(detail: Detail) -> tuple[Step, ...]:
     table, rates = detail.lowered.table, detail.rates
     work, count, ops = count_work(table), table.full("count"), table.full("op")
     parts = stages(table, work, rates)
-    link = detail.fabric.seconds(table) * (table.full("kind") > 0) if detail.fabric is not None else np.zeros(table.rows)
+    link = (
+        detail.fabric.seconds(table) * (table.full("kind") > 0) if detail.fabric is not None else np.zeros(table.rows)
+    )
     levels: list[Array] = [side_by_side(step, parts.vector_s) for step in (parts.ideal_s, parts.shaped_s)]
     levels.append(side_by_side(parts.filled_s, parts.vector_s) + parts.waves * rates.kernels.wave_s[ops, 0])
     levels.append(compute_s(parts, rates, ops))
@@ -113,7 +117,8 @@ def operator_costs(detail: Detail, limit: int = 1000) -> tuple[OperatorCost, ...
     work, count = count_work(table), table.full("count")
     seconds = costs.latency_s * count
     names, inverse = np.unique(
-        [f"{p}\x00{label}" for p, label in zip(detail.lowered.pass_index, table.labels, strict=True)], return_inverse=True
+        [f"{p}\x00{label}" for p, label in zip(detail.lowered.pass_index, table.labels, strict=True)],
+        return_inverse=True,
     )
     sums = {
         key: np.bincount(inverse, weights=np.broadcast_to(values, (table.rows,)) * count)
@@ -127,11 +132,17 @@ def operator_costs(detail: Detail, limit: int = 1000) -> tuple[OperatorCost, ...
         top = rows[np.argmax(seconds[rows])]
         found.append(
             OperatorCost(
-                name=str(names[i]).split("\x00")[1], phase=detail.workload.passes[int(detail.lowered.pass_index[top])].name,
-                op=OPS[int(table.full("op")[top])], calls=float(calls[i]), latency_s=float(sums["s"][i]),
-                share=float(sums["s"][i]) / total if total > 0 else 0.0, energy_j=float(sums["j"][i]),
-                work_flop=float(sums["f"][i]), dram_bytes=float(sums["b"][i]), bound=BOUNDS[int(costs.bound[top])],
+                name=str(names[i]).split("\x00")[1],
+                phase=detail.workload.passes[int(detail.lowered.pass_index[top])].name,
+                op=OPS[int(table.full("op")[top])],
+                calls=float(calls[i]),
+                latency_s=float(sums["s"][i]),
+                share=float(sums["s"][i]) / total if total > 0 else 0.0,
+                energy_j=float(sums["j"][i]),
+                work_flop=float(sums["f"][i]),
+                dram_bytes=float(sums["b"][i]),
+                bound=BOUNDS[int(costs.bound[top])],
                 source=SOURCES[int(costs.source[top])],
-            )  # fmt: skip
+            )
         )
     return tuple(found)

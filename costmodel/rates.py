@@ -30,7 +30,7 @@ class Rates:
 
     `peak_flop_per_s`, `vector_flop_per_s`, `matrix_energy_j`, `vector_energy_j` have one entry a number format (order
     of `foundation.formats.FORMAT_NAMES`). `matrix_formats` says where the matrix unit can compute, at least widened;
-    elsewhere the peak is the vector unit's (the 16-bit attention of a network that a NPU runs in int8), NaN without one.
+    elsewhere the peak is the vector unit's (the 16-bit attention of a network that an NPU runs in int8), NaN without.
     `widened` names the arithmetic used in place of a format's own. `cache_bytes` is the last on-chip level.
     """
 
@@ -95,7 +95,9 @@ class Rates:
 
         values = [getattr(self, f.name) for f in fields(self)]
         values += [getattr(self.kernels, f.name) for f in fields(self.kernels)]
-        parts = (v.tobytes() if isinstance(v, np.ndarray) else repr(v).encode() for v in values if v is not self.kernels)
+        parts = (
+            v.tobytes() if isinstance(v, np.ndarray) else repr(v).encode() for v in values if v is not self.kernels
+        )
         return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
 
 
@@ -134,7 +136,8 @@ def compile_rates(spec: DeviceSpec) -> Rates:
         cache_bytes_per_s=max(inner.bandwidth_bytes_per_s.value, dram.bandwidth_bytes_per_s.value),
         dram_energy_j=_range(dram.energy_per_byte_j),
         cache_energy_j=_range(inner.energy_per_byte_j) if inner is not dram else (0.0, 0.0, 0.0),
-        launch_s=_range(spec.launch_overhead_s), kernels=kernels_of(spec.kind), idle_w=_range(spec.power.idle_w), limit_w=spec.power.limit_w.value,
+        launch_s=_range(spec.launch_overhead_s), kernels=kernels_of(spec.kind),
+        idle_w=_range(spec.power.idle_w), limit_w=spec.power.limit_w.value,
         usable_bytes=dram.usable_bytes,
     )  # fmt: skip
 
@@ -176,4 +179,6 @@ def require_format(rates: Rates, dtype: str) -> None:
     """
     if not rates.supports(dtype):
         able = [name for name in FORMATS if rates.supports(name)]
-        raise UnsupportedError(f"{rates.device} cannot compute in {dtype}, not even widened; it can in {', '.join(able)}.")
+        raise UnsupportedError(
+            f"{rates.device} cannot compute in {dtype}, not even widened; it can in {', '.join(able)}."
+        )

@@ -272,5 +272,3 @@ def _bits(column: Array) -> Array:
     if column.dtype.itemsize == 8:
         return np.ascontiguousarray(column).view(np.uint64)
     return column.astype(np.uint64)
-
-

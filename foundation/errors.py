@@ -36,7 +36,9 @@ class BadValueError(InputError):
 class BadFileError(InputError):
     """A file that cannot be used, with the place of the fault where it is known."""
 
-    def __init__(self, path: str | Path, problem: str, *, line: int | None = None, key: str = "", hint: str = "") -> None:
+    def __init__(
+        self, path: str | Path, problem: str, *, line: int | None = None, key: str = "", hint: str = ""
+    ) -> None:
         self.path, self.line, self.key = str(path), line, key
         place = f"{path}:{line}" if line is not None else f"{path}"
         where = f"{place}, key '{key}'" if key else place

@@ -82,6 +82,13 @@ def test_a_tile_that_is_no_power_of_two_is_left_to_numpy() -> None:
 
 
 def test_families_of_several_kernels_stay_on_the_numpy_path(compiled: list[int]) -> None:
-    attention = {"op": "attention", "dtype": "bf16", "batch": 1, "q_len": 128, "heads": 8, "head_dim": np.full(2_000, 64.0)}
+    attention = {
+        "op": "attention",
+        "dtype": "bf16",
+        "batch": 1,
+        "q_len": 128,
+        "heads": 8,
+        "head_dim": np.full(2_000, 64.0),
+    }
     physics.predict_physics(OpTable.from_columns(attention), compile_rates(load_device("h100-sxm")))
     assert not compiled

@@ -33,7 +33,9 @@ def test_settings_override_keys_of_the_file(tmp_path: Path) -> None:
 
 
 def test_a_workload_path_is_relative_to_the_file(tmp_path: Path) -> None:
-    (tmp_path / "net.yaml").write_text("family: decoder\nsource: a test\nknobs: {layers: 2, hidden: 64, heads: 4, inter: 128}\n")
+    (tmp_path / "net.yaml").write_text(
+        "family: decoder\nsource: a test\nknobs: {layers: 2, hidden: 64, heads: 4, inter: 128}\n"
+    )
     text = GPT2.replace("gpt-2", "net.yaml")
     assert ac.simulate(written(tmp_path, text)).timeline.makespan_s > 0
 

@@ -8,6 +8,6 @@ from workloads.table import OpTable
 from workloads.work import OpWork, count_work
 
 __all__ = [
-    "BLOCK_INPUT", "ONE_DEVICE", "Block", "Lowered", "Mapping", "Model", "OpTable", "OpWork", "Operator", "Pass", "Request",
-    "Workload", "WorkloadGraph", "count_work", "lower",
+    "BLOCK_INPUT", "ONE_DEVICE", "Block", "Lowered", "Mapping", "Model", "OpTable", "OpWork", "Operator", "Pass",
+    "Request", "Workload", "WorkloadGraph", "count_work", "lower",
 ]  # fmt: skip

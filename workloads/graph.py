@@ -138,7 +138,9 @@ class WorkloadGraph:
         blocks: list[Block] = []
         for block in self.blocks:
             repeats = 1 if block.shared else block.count
-            blocks += [block] if repeats == 1 else [replace(block, name=f"{block.name}.{i}", count=1) for i in range(repeats)]
+            blocks += (
+                [block] if repeats == 1 else [replace(block, name=f"{block.name}.{i}", count=1) for i in range(repeats)]
+            )
         return replace(self, blocks=tuple(blocks))
 
     def to_networkx(self, *, unroll: bool = False) -> nx.DiGraph[str]:
@@ -150,7 +152,9 @@ class WorkloadGraph:
         for block in (self.unrolled() if unroll else self).blocks:
             for o in block.operators:
                 node = f"{block.name}/{o.name}"
-                graph.add_node(node, op=o.op, dtype=o.dtype, count=block.count, parameters=o.parameters, **dict(o.shape))
+                graph.add_node(
+                    node, op=o.op, dtype=o.dtype, count=block.count, parameters=o.parameters, **dict(o.shape)
+                )
                 for source in o.inputs:
                     origin = f"{block.name}/{source}" if source != BLOCK_INPUT else entry
                     if origin is not None:
@@ -237,7 +241,11 @@ class TrainingState:
 
 
 def _active(blocks: Iterable[Block]) -> float:
-    used = ((o.parameters if o.active_parameters is None else o.active_parameters) * b.copies for b in blocks for o in b.operators)
+    used = (
+        (o.parameters if o.active_parameters is None else o.active_parameters) * b.copies
+        for b in blocks
+        for o in b.operators
+    )
     return sum(used)
 
 

@@ -79,7 +79,9 @@ def _assemble(
     widths = _pass_widths(rows)
     spread = np.repeat(np.arange(len(rows)), widths)
     starts = np.cumsum(widths) - widths
-    columns = {key: _stack([shape.get(key, DEFAULTS[key]) for _, shape, _, _ in rows], starts, widths) for key in numeric}
+    columns = {
+        key: _stack([shape.get(key, DEFAULTS[key]) for _, shape, _, _ in rows], starts, widths) for key in numeric
+    }
     columns["count"] = _stack([times for _, _, times, _ in rows], starts, widths)
     for key in CATEGORIES:
         codes = np.array([_code(key, o, shape) for o, shape, _, _ in rows], dtype=np.int16)
@@ -149,7 +151,10 @@ def shard(o: Operator, mapping: Mapping) -> list[Operator]:
     if o.shard not in ("row", "vocab", "logits"):
         return [part]
     kind = "all_gather" if o.shard == "logits" else "all_reduce"
-    return [replace(part, name=f"{o.name}.{o.shard}"), _collective(o, kind, tp, _output_bytes(o), f"{o.name}.{o.shard}")]
+    return [
+        replace(part, name=f"{o.name}.{o.shard}"),
+        _collective(o, kind, tp, _output_bytes(o), f"{o.name}.{o.shard}"),
+    ]
 
 
 def _shard_training(o: Operator, mapping: Mapping) -> list[Operator]:
@@ -183,7 +188,9 @@ def _split_heads(o: Operator, tp: int) -> dict[str, Size]:
         near = [d for d in range(1, int(heads) + 1) if heads % d == 0]
         raise MappingError(f"tp={tp} does not divide the {heads:g} heads of '{o.name}'; it can be one of {near}.")
     if max(kv_heads, tp) % min(kv_heads, tp):
-        raise MappingError(f"tp={tp} neither divides nor is a multiple of the {kv_heads:g} key-value heads of '{o.name}'.")
+        raise MappingError(
+            f"tp={tp} neither divides nor is a multiple of the {kv_heads:g} key-value heads of '{o.name}'."
+        )
     return {"heads": heads / tp, "kv_heads": max(1.0, kv_heads / tp)}
 
 
@@ -197,7 +204,9 @@ def _shard_experts(o: Operator, mapping: Mapping) -> list[Operator]:
         return [o]
     tokens = np.asarray(o.shape["tokens"], float) * mapping.dp
     shape = dict(o.shape) | {"tokens": tokens, "tp": float(mapping.expert_tp), "ep": float(mapping.ep)}
-    part = replace(o, shape=shape, parameters=o.parameters / ranks, active_parameters=_share(o.active_parameters, ranks))
+    part = replace(
+        o, shape=shape, parameters=o.parameters / ranks, active_parameters=_share(o.active_parameters, ranks)
+    )
     hidden_bytes = np.asarray(o.shape["hidden"], float) * _element_bytes(o)
     if mapping.ep == 1:
         part = replace(part, name=f"{o.name}.row")
@@ -209,7 +218,9 @@ def _shard_experts(o: Operator, mapping: Mapping) -> list[Operator]:
     compute = replace(part, name=f"{o.name}.experts", inputs=(dispatch.name,))
     parts = [dispatch, compute]
     if mapping.expert_tp > 1:
-        parts.append(replace(_collective(o, "all_reduce", mapping.expert_tp, routed, compute.name), name=f"{o.name}.row"))
+        parts.append(
+            replace(_collective(o, "all_reduce", mapping.expert_tp, routed, compute.name), name=f"{o.name}.row")
+        )
     return [*parts, _collective(o, "all_to_all", mapping.ep, routed, parts[-1].name, apart)]
 
 

@@ -66,8 +66,8 @@ class Model(ABC):
         """Return parameters, active parameters and MACs of one forward pass (batch 1)."""
         workload = self.workload(Request())
         return {
-            "name": self.name, "family": self.family, "parameters": int(round(workload.parameters)),
-            "active_parameters": int(round(workload.active_parameters)), "macs": workload.graph.macs(),
+            "name": self.name, "family": self.family, "parameters": round(workload.parameters),
+            "active_parameters": round(workload.active_parameters), "macs": workload.graph.macs(),
             "knobs": dict(self.knobs()),
         }  # fmt: skip
 
@@ -115,7 +115,9 @@ def with_batch(graph: WorkloadGraph, request: Request) -> WorkloadGraph:
         return replace(o, shape=shape, dtype=request.dtype or o.dtype)
 
     blocks = tuple(replace(b, operators=tuple(scaled(o) for o in b.operators)) for b in graph.blocks)
-    return replace(graph, blocks=blocks, boundary_elements=np.asarray(graph.boundary_elements) * np.asarray(request.batch))
+    return replace(
+        graph, blocks=blocks, boundary_elements=np.asarray(graph.boundary_elements) * np.asarray(request.batch)
+    )
 
 
 def decode_steps(prompt: Size, generate: Size, points: int = DECODE_POINTS) -> tuple[Array, Array, Array]:
@@ -125,7 +127,9 @@ def decode_steps(prompt: Size, generate: Size, points: int = DECODE_POINTS) -> t
     linearly between them, which is exact wherever the cost is linear in the context; `times` adds up to
     generate - 1. `owner` is the request that each row belongs to. All have shape (S x points,).
     """
-    prompt, generate = np.broadcast_arrays(np.atleast_1d(np.asarray(prompt, float)), np.atleast_1d(np.asarray(generate, float)))
+    prompt, generate = np.broadcast_arrays(
+        np.atleast_1d(np.asarray(prompt, float)), np.atleast_1d(np.asarray(generate, float))
+    )
     last = np.maximum(generate - 2, 0)
     nodes = np.round(last[:, None] * np.linspace(0, 1, points))
     length = np.diff(nodes, axis=1)

@@ -164,7 +164,8 @@ def _attention(t: OpTable) -> OpWork:
         reads=batch * q * heads * d * ACTIVATION_BYTES[t["dtype"]],
         writes=batch * q * heads * v_dim * OUTPUT_BYTES[t["dtype"]],
         view=_pair_view(heads / kv_heads, pairs, touched, both, batch * kv_heads),
-        exponentials=pairs * heads * batch, masked=heads / kv_heads * _masked_tiles(t),
+        exponentials=pairs * heads * batch,
+        masked=heads / kv_heads * _masked_tiles(t),
     )
 
 
@@ -188,7 +189,8 @@ def _mla(t: OpTable) -> OpWork:
         reads=batch * q * heads * np.where(decode, rank + rope, head + rope) * ACTIVATION_BYTES[t["dtype"]],
         writes=batch * q * heads * np.where(decode, rank, head) * OUTPUT_BYTES[t["dtype"]],
         view=_pair_view(heads / shared, pairs, touched, both, batch * shared),
-        exponentials=pairs * heads * batch, masked=heads / shared * _masked_tiles(t),
+        exponentials=pairs * heads * batch,
+        masked=heads / shared * _masked_tiles(t),
     )
 
 
@@ -277,9 +279,7 @@ def _pointwise(own_flop: float, stored: float = 0.0) -> Callable[[OpTable], OpWo
 
 def _embedding(t: OpTable) -> OpWork:
     size, fmt = t["rows"] * t["hidden"], t["dtype"]
-    return _work(
-        weights=size * WEIGHT_BYTES[fmt], reads=t["rows"] * INDEX_BYTES, writes=size * ACTIVATION_BYTES[fmt]
-    )
+    return _work(weights=size * WEIGHT_BYTES[fmt], reads=t["rows"] * INDEX_BYTES, writes=size * ACTIVATION_BYTES[fmt])
 
 
 def _scan(t: OpTable) -> OpWork:
@@ -288,7 +288,8 @@ def _scan(t: OpTable) -> OpWork:
     act = ACTIVATION_BYTES[t["dtype"]]
     channels = batch * q * heads * d
     return _work(
-        vector=SCAN_FLOP * channels * state, exponentials=channels * state,
+        vector=SCAN_FLOP * channels * state,
+        exponentials=channels * state,
         weights=2 * batch * heads * d * state * act,
         reads=(2 * channels + 2 * batch * q * state) * act,
         writes=channels * act,

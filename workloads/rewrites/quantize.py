@@ -93,4 +93,3 @@ def _rows_and_columns(o: Operator) -> dict[str, Any]:
     if o.op == "moe":
         return {"rows": o.shape["tokens"], "hidden": o.shape["hidden"]}
     return {"rows": o.shape["batch"] * o.shape["h"] * o.shape["w"], "hidden": o.shape["c_in"]}
-

@@ -66,11 +66,12 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     report = memory_of(workload, lowered, mapping, target.rates)
     fabric = fabric_of(target.spec, linked_devices(mapping, question.request.mode))
     shortfall = float(report.shortfall_bytes[0])
+    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, mapping.software))
     estimate = Estimate(
         workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
         request=_request(question, workload), verdict="infeasible" if shortfall > 0 else "feasible",
         memory_bytes=memory_quantity(report), memory_parts_bytes={k: float(v[0]) for k, v in report.parts.items()},
-        capacity_bytes=report.capacity_bytes, shortfall_bytes=shortfall, notes=(*question.notes, *workload.notes),
+        capacity_bytes=report.capacity_bytes, shortfall_bytes=shortfall, notes=notes,
         versions=_versions(target, cost_model),
     )  # fmt: skip
     if shortfall > 0:
@@ -82,6 +83,17 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     costs = cost_model.predict(lowered.table, target.rates, fabric, software=mapping.software)
     detail = Detail(workload, lowered, costs, target.rates, fabric)
     return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
+
+
+def _software_notes(cost_model: CostModel, software: str) -> tuple[str, ...]:
+    """Say where a software stack that was named changes nothing."""
+    if not software:
+        return ()
+    known: tuple[str, ...] = getattr(getattr(cost_model, "scope", None), "softwares", ())
+    if not known:
+        return ("The closed form knows no software stacks: --software changed nothing; calibrate, and use --model.",)
+    unknown = f"The model was not calibrated on the software '{software}', but on {', '.join(known)}."
+    return () if software in known else (unknown,)
 
 
 def linked_devices(mapping: Parallel, mode: str) -> int:
@@ -231,7 +243,10 @@ def _best(question: Question, count: int, software: str, cost_model: CostModel) 
         except MappingError as error:
             refusal = error
     if not found:
-        raise refusal or MappingError(f"'{question.model.name}' cannot be divided over {count} devices.")
+        raise refusal or MappingError(
+            f"'{question.model.name}' has too few heads and layers to be divided over {count} devices; "
+            "add replicas with --dp, and say --tp and --pp."
+        )
     fits = [e for e in found if e.latency_s is not None]
     if fits:
         return min(fits, key=lambda e: e.latency_s.value if e.latency_s else 0.0)

@@ -134,12 +134,13 @@ def _widening(rates: Rates, dtype: str) -> tuple[str, ...]:
 def mappings_of(count: int, model: Model) -> Iterator[Parallel]:
     """Yield the mappings of `count` devices worth trying: tensor x pipeline sizes, experts together or spread.
 
-    No stage is without a layer, where the model says how many it has.
+    No stage is without a layer and no rank without a head, where the model says how many it has.
     """
     knobs = model.knobs()
     experts = int(knobs.get("experts", 0) or 0)
     stages = int(knobs.get("layers", 0) or 0) or count
-    for tp in (d for d in range(count, 0, -1) if count % d == 0 and count // d <= stages):
+    heads = int(knobs.get("heads", 0) or 0) or count
+    for tp in (d for d in range(min(count, heads), 0, -1) if count % d == 0 and count // d <= stages):
         yield Parallel(tp=tp, pp=count // tp)
         if experts and tp > 1 and experts % tp == 0:
             yield Parallel(tp=tp, pp=count // tp, ep=tp)

@@ -119,11 +119,14 @@ def _architecture(document: YamlDocument) -> Model:
     knobs = data.get("knobs") or {}
     if not isinstance(knobs, dict):
         raise document.fault(("knobs",), "this must be a mapping of knobs to values.")
+    notes = data.get("notes") or []
+    if not isinstance(notes, list):
+        raise document.fault(("notes",), "this must be a list of sentences.")
     module, _, class_name = FAMILIES[family].partition(":")
     builder = getattr(import_module(module), class_name)
     name = str(data.get("name") or document.path.stem)
     try:
-        model: Model = builder.from_knobs(name, knobs, tuple(data.get("notes") or ()))
+        model: Model = builder.from_knobs(name, knobs, tuple(str(note) for note in notes))
     except BadFileError:
         raise
     except InputError as error:

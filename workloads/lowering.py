@@ -51,6 +51,7 @@ def lower(passes: Iterable[Pass], mapping: Mapping = ONE_DEVICE) -> Lowered:
     rows: list[_Row] = []
     sharded: list[tuple[tuple[Operator, ...], ...]] = []
     for p, run in enumerate(passes):
+        _check_stages(run, mapping)
         blocks = []
         for b, block in enumerate(run.graph.blocks):
             local = tuple(part for o in block.operators for part in shard(o, mapping))
@@ -65,6 +66,15 @@ def lower(passes: Iterable[Pass], mapping: Mapping = ONE_DEVICE) -> Lowered:
             rows.append((send, dict(send.shape), times, (p, len(blocks) - 1, 0)))
         sharded.append(tuple(blocks))
     return _assemble(rows, tuple(sharded))
+
+
+def _check_stages(run: Pass, mapping: Mapping) -> None:
+    """Refuse a stage without a layer. Raises MappingError."""
+    layers = sum(block.count for block in run.graph.blocks)
+    if mapping.pp > layers and np.any(run.graph.boundary_elements):
+        raise MappingError(
+            f"pp={mapping.pp} stages are more than the {layers} blocks of '{run.graph.name}'; use at most that many."
+        )
 
 
 def _assemble(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foundation.errors import BadValueError
 from foundation.formats import FORMATS
 from workloads.table import KINDS, OPS, Array, OpTable
 
@@ -194,6 +195,7 @@ def _mla(t: OpTable) -> OpWork:
     )
 
 
+MAX_EXPERTS = 1_000_000
 _LOAD_CELLS = 500_000
 """Rows x experts evaluated at a time."""
 
@@ -216,6 +218,10 @@ def expert_load(t: OpTable) -> tuple[Array, Array]:
             miss = 1 - np.minimum(1.0, topk[where] / count)
             hit[where] = count * (1 - miss ** tokens[where]) / ep[where]
             continue
+        if count > MAX_EXPERTS:
+            raise BadValueError(
+                f"{count:g} experts with skewed loads are too many; at most {MAX_EXPERTS:,} are counted."
+            )
         p = np.arange(1, int(count) + 1, dtype=np.float64) ** -exponent
         p /= p.sum()
         share[where] = np.maximum(1 / ep[where], p[0])
@@ -298,7 +304,7 @@ def _scan(t: OpTable) -> OpWork:
 
 def _collective(t: OpTable) -> OpWork:
     """Bytes that one rank sends under a bandwidth-optimal algorithm (Thakur et al. 2005, table of section 4)."""
-    ranks = np.maximum(t["ranks"], 1)
+    ranks = np.maximum(t.full("ranks"), 1)
     part = (ranks - 1) / ranks
     factor = np.stack(np.broadcast_arrays(0 * part, 2 * part, part, part, part, np.minimum(ranks - 1, 1)))
     kind = np.broadcast_to(t["kind"], factor.shape[1:])

@@ -148,4 +148,3 @@ def parse_settings(settings: list[str] | None) -> dict[str, str]:
             raise BadValueError(f"--set takes NAME=VALUE, such as --set layers=24, not '{item}'.")
         found[key.strip()] = value.strip()
     return found
-

@@ -100,7 +100,7 @@ def known_knobs(model: type[KnobModel], changes: Mapping[str, Any]) -> dict[str,
     known = knob_fields(model)
     for knob in changes:
         if knob not in known:
-            raise UnknownNameError("knob", str(knob), known, f"The family '{model.family}' has {len(known)} knobs.")
+            raise UnknownNameError("knob", str(knob), known, "`archcast workloads NAME` lists all knobs.")
     return dict(changes)
 
 

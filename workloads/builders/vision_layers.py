@@ -123,7 +123,7 @@ def one_pass(model: KnobModel, graph: WorkloadGraph, request: Request) -> Worklo
 
 def _sequence_notes(name: str, request: Request) -> tuple[str, ...]:
     asked = [k for k in ("prompt", "generate") if getattr(request, k) is not None and np.any(getattr(request, k))]
-    return (f"'{name}' takes images: {' and '.join(asked)} do not apply.",) if asked else ()
+    return (f"'{name}' takes images, not tokens: {' and '.join(asked)} changed nothing.",) if asked else ()
 
 
 def largest_boundary(blocks: Sequence[Layers]) -> Size:

@@ -111,7 +111,7 @@ def _window(config: JsonObject) -> Knobs:
 def _layer_types(config: JsonObject) -> list[str]:
     words = {"full_attention": "attention", "sliding_attention": "window"}
     listed = config.get("layer_types", [])
-    if not isinstance(listed, list) or any(word not in words for word in listed):
+    if not isinstance(listed, list) or any(not isinstance(word, str) or word not in words for word in listed):
         config.fault("layer_types", f"this must list {' and '.join(words)}.")
     return [words[word] for word in listed]
 
@@ -161,6 +161,8 @@ def _qwen3_moe(config: JsonObject) -> Knobs:
 def _deepseek(config: JsonObject) -> Knobs:
     knobs = _llama(config)
     every = config.size("moe_layer_freq", default=1)
+    if every > knobs["layers"]:
+        config.fault("moe_layer_freq", f"{every} is more than the {knobs['layers']} layers.")
     knobs |= {
         "mixers": ["mla"], "kv_heads": 0, "head_dim": config.size("qk_nope_head_dim"),
         "q_rank": config.size("q_lora_rank", default=0), "kv_rank": config.size("kv_lora_rank"),

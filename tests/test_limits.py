@@ -39,7 +39,7 @@ def test_skewed_experts_without_end_are_refused_before_memory_is_asked_for() -> 
 def test_notes_of_an_architecture_must_be_a_list(tmp_path: Path) -> None:
     file = tmp_path / "net.yaml"
     file.write_text("family: decoder\nnotes: 5\nknobs: {layers: 2}\n")
-:
+    with pytest.raises(BadFileError, match=r"net\.yaml:2, key 'notes'"):
         ac.load_model(file)
 
 

@@ -15,7 +15,7 @@ from costmodel.costs import BOUNDS, SOURCES
 from costmodel.estimate import Detail, Estimate
 from costmodel.physics import compute_s, side_by_side, stages
 from foundation.errors import BadValueError
-from workloads.table import OPS, Array
+from workloads.table import KINDS, OPS, Array
 from workloads.work import count_work
 
 STEPS: tuple[tuple[str, str], ...] = (
@@ -111,6 +111,17 @@ def waterfall(detail: Detail) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+SHARD_SUFFIXES = (".row", ".logits", ".vocab", ".experts")
+"""What lowering adds to the name of an operator's own part, where a collective that follows bears the plain name."""
+
+
+def _shown(label: str, kind: int) -> str:
+    """Return the name that people read: `down` for the product, `down.all_reduce` for the collective behind it."""
+    if kind:
+        return label if label.endswith((".dispatch", ".send")) else f"{label.removesuffix('.row')}.{KINDS[int(kind)]}"
+    return next((label.removesuffix(suffix) for suffix in SHARD_SUFFIXES if label.endswith(suffix)), label)
+
+
 def operator_costs(detail: Detail, limit: int = 1000) -> tuple[OperatorCost, ...]:
     """Return operators by time, rows of one (pass, name) added up."""
     table, costs = detail.lowered.table, detail.costs
@@ -132,7 +143,7 @@ def operator_costs(detail: Detail, limit: int = 1000) -> tuple[OperatorCost, ...
         top = rows[np.argmax(seconds[rows])]
         found.append(
             OperatorCost(
-                name=str(names[i]).split("\x00")[1],
+                name=_shown(str(names[i]).split("\x00")[1], table.full("kind")[top]),
                 phase=detail.workload.passes[int(detail.lowered.pass_index[top])].name,
                 op=OPS[int(table.full("op")[top])],
                 calls=float(calls[i]),

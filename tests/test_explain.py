@@ -87,3 +87,9 @@ def test_the_same_operator_in_prefill_and_decode_is_two_lines() -> None:
 def test_what_does_not_fit_is_not_explained() -> None:
     with pytest.raises(BadValueError, match=r"llama-3.1-70b on h100-sxm is infeasible: there is no time to explain"):
         ac.predict("llama-3.1-70b", on="h100-sxm").explain()
+
+
+def test_a_product_keeps_its_name_and_the_collective_behind_it_says_what_it_is() -> None:
+    operators = ac.predict("llama-3.1-8b", on="h100-sxm", tp=2, prompt=16, generate=2).explain().operators
+    kinds = {(o.name, o.op) for o in operators}
+    assert {("down", "gemm"), ("down.all_reduce", "collective"), ("lm_head.all_gather", "collective")} <= kinds

@@ -96,7 +96,10 @@ def ask(
     kv_dtype = number_format(str(kv_dtype)).name if kv_dtype else ""
     target = find_target(on)
     model = find_model(workload, knobs)
+    asked = dtype
     dtype, notes = choose_format(model, target, dtype)
+    if dtype == "int8" and not asked:
+        model = deployed(model, target)
     if generate is not None and model.defaults["prompt"] and (mode == "train" or not model.defaults["generate"]):
         who = "A training step" if mode == "train" else f"'{model.name}'"
         notes += (f"{who} generates no tokens: generate={generate} changes nothing.",)
@@ -122,6 +125,12 @@ def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[
     if not rates.supports(own):
         require_format(rates, own)
     return "", _widening(rates, own)
+
+
+def deployed(model: Model, target: Target) -> Model:
+    """Return the model as it runs in int8 on a device without 16-bit products: its attention is in int8 too."""
+    open_knob = model.knobs().get("attention_dtype", "set") == ""
+    return model if target.rates.supports("fp16") or not open_knob else model.with_knobs({"attention_dtype": "int8"})
 
 
 def _widening(rates: Rates, dtype: str) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ class VisionTransformer(KnobModel):
     bias: bool = switch(True)
     pool: str = choice("token", ("token", "mean"))
     dtype: str = number_format_knob("fp16")
+    attention_dtype: str = number_format_knob()
 
     def check(self) -> None:
         if not self.head_dim and self.hidden % self.heads:
@@ -63,7 +64,8 @@ class VisionTransformer(KnobModel):
     def graph(self, batch: Size) -> WorkloadGraph:
         """Return the graph of one pass."""
         act = wide(self.dtype)
-        step = Step(batch, self.tokens, self.tokens, 0.0, "prefill", self.dtype, act, act, act)
+        attention = self.attention_dtype or act
+        step = Step(batch, self.tokens, self.tokens, 0.0, "prefill", self.dtype, act, attention, attention)
         layers = layer_blocks([()] * self.layers, self._layer, step, "layers")
         blocks = (self._embedding(step), *layers, self._head(step))
         return WorkloadGraph(self.name, blocks, boundary_elements=step.tokens * self.hidden)

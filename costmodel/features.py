@@ -13,6 +13,7 @@ import numpy as np
 
 from costmodel.physics import GRANULE, SPLIT, Priced, Stages
 from costmodel.rates import Rates
+from workloads.elementwise import ONE, ZERO, Value, choose, larger, pieces, some, unwrapped
 from workloads.table import OP_CODES, OPS, Array, OpTable
 from workloads.work import OpWork
 
@@ -50,82 +51,91 @@ def describe(
     table: OpTable, priced: Priced, rates: Rates, device_code: int = 0, software_code: int = 0
 ) -> Described:  # fmt: skip
     """Return features and floors of every row of a table that the closed form has priced."""
-    matrix = np.empty((len(FEATURES), table.rows), dtype=np.float32)
-    logs, total = len(LOGARITHMS), len(RATIOS)
+    table = unwrapped(table)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        waves = _device_ratios(matrix, priced, rates)
-        _shape_ratios(matrix, table, priced.work, rates)
-        _shares(matrix[logs:total], table, priced.work, rates, waves)
-        block = matrix[:logs]
-        np.fmin(np.fmax(block, TINY, out=block), HUGE, out=block)  # also turns 0/0 into a bound
-        np.log(block, out=block)
-    for i, codes in enumerate(_codes(table)):
-        matrix[total + i] = codes
-    matrix[total + 5], matrix[total + 6] = device_code, software_code
+        waves, ratios = _device_ratios(priced, rates)
+        ratios += _shape_ratios(table, priced.work, rates)
+        shares = _shares(table, priced.work, rates, waves)
+        matrix = _filled([*ratios, *shares, *_codes(table), device_code, software_code], table.rows)
+        logs = matrix[: len(LOGARITHMS)]
+        np.fmin(np.fmax(logs, TINY, out=logs), HUGE, out=logs)  # also turns 0/0 into a bound
+        np.log(logs, out=logs)
+        part = matrix[len(LOGARITHMS) : len(RATIOS) - 1]
+        np.divide(part, np.maximum(np.ceil(part), 1.0), out=part)
     floor = floor_s(priced.stages, rates)
     return Described(matrix.T, floor if floor.ndim else np.full(table.rows, floor))
 
 
-def _codes(table: OpTable) -> list[Array]:
+def _filled(columns: list[Value], rows: int) -> Array:
+    """Return columns and scalars as the rows of a matrix (float32)."""
+    if rows == 1 and not any(isinstance(column, np.ndarray) for column in columns):
+        return np.array(columns, dtype=np.float32)[:, None]
+    matrix = np.empty((len(columns), rows), dtype=np.float32)
+    for i, column in enumerate(columns):
+        matrix[i] = column
+    return matrix
+
+
+def _codes(table: OpTable) -> tuple[Value, ...]:
     """Return op, dtype, kv_dtype, phase and kind; those that say nothing of a family stay at what an absent one is.
 
     A product is the same kernel in prefill, in decode and in a table of nothing but products.
     """
     ops, dtype = table["op"], table["dtype"]
     heads, linked = WITH_HEADS[ops], ops == OP_CODES["collective"]
-    kv_dtype = np.where(heads, table["kv_dtype"], dtype) if "kv_dtype" in table.columns else dtype
-    return [ops, dtype, kv_dtype, np.where(heads, table["phase"], 0), np.where(linked, table["kind"], 0)]
+    kv_dtype = choose(heads, table["kv_dtype"], dtype) if "kv_dtype" in table.columns else dtype
+    return ops, dtype, kv_dtype, choose(heads, table["phase"], 0), choose(linked, table["kind"], 0)
 
 
-def floor_s(parts: Stages, rates: Rates) -> Array:
+def floor_s(parts: Stages, rates: Rates) -> Value:
     """Return the time that no kernel can beat: peak FLOP, and bytes from the level that can hold them."""
-    outside = np.maximum(parts.moved_bytes - rates.cache_bytes, 0.0) * (1.0 / rates.dram_bytes_per_s)
-    return np.asarray(np.maximum(np.maximum(parts.ideal_s, parts.cache_s), outside) * (1.0 / BOOST))
+    outside = larger(parts.moved_bytes - rates.cache_bytes, ZERO) * rates.inverses.dram_byte_s
+    return larger(larger(parts.ideal_s, parts.cache_s), outside) * (1.0 / BOOST)
 
 
-def _device_ratios(out: Array, priced: Priced, rates: Rates) -> Array:
-    """Fill the ratios of the operator to the device (before the logarithm); returns waves, items over units."""
+def _device_ratios(priced: Priced, rates: Rates) -> tuple[Value, list[Value]]:
+    """Return waves, and the ratios of the operator to the device (before the logarithm)."""
     work, parts = priced.work, priced.stages
     tile_m, tile_n, tile_k = rates.tile
-    items = np.ceil(work.m / tile_m) * np.ceil(work.n / tile_n) * work.gemms * np.ceil(work.k / (tile_k * SPLIT))
+    items = pieces(work.m, tile_m) * pieces(work.n, tile_n) * work.gemms * pieces(work.k, tile_k * SPLIT)
     waves = items / rates.units
     compulsory, cache = parts.moved_bytes, max(rates.cache_bytes, 1.0)
-    out[0] = parts.ideal_s / parts.dram_s
-    out[1] = parts.shaped_s / parts.ideal_s
-    out[2] = waves
-    out[3] = compulsory / cache
-    out[4] = work.input_bytes / compulsory
-    out[5] = work.output_bytes / compulsory
-    out[6] = parts.dram_bytes / compulsory
-    out[7] = priced.costs.latency_s / rates.launch_s[0]
-    out[8] = work.vector_flop / work.matrix_flop
-    out[19] = np.nanmax(rates.peak_flop_per_s) / rates.dram_bytes_per_s
-    out[20] = rates.launch_s[0] * rates.dram_bytes_per_s / cache
-    return np.asarray(waves)
+    latency_s = priced.costs.latency_s
+    return waves, [
+        parts.ideal_s / parts.dram_s,
+        parts.shaped_s / parts.ideal_s,
+        waves,
+        compulsory / cache,
+        work.input_bytes / compulsory,
+        work.output_bytes / compulsory,
+        parts.dram_bytes / compulsory,
+        (latency_s if len(latency_s) > 1 else latency_s[0]) / rates.launch_s[0],
+        work.vector_flop / work.matrix_flop,
+    ]
 
 
-def _shape_ratios(out: Array, table: OpTable, work: OpWork, rates: Rates) -> None:
-    """Fill the ratios of the operator's sizes to each other and to the tile (before the logarithm)."""
+def _shape_ratios(table: OpTable, work: OpWork, rates: Rates) -> list[Value]:
+    """Return the ratios of the operator's sizes to each other and to the tile, and the device's own two."""
     tile_m, tile_n, tile_k = rates.tile
-    out[9], out[10], out[11] = work.m / tile_m, work.n / tile_n, work.k / tile_k
-    out[12], out[13], out[14] = work.m / work.n, work.k / work.n, work.gemms
-    out[15:19] = 1.0
-    with_heads = WITH_HEADS[table["op"]]
-    if np.any(with_heads):
-        heads, queries = np.maximum(table["heads"], 1), np.maximum(table["q_len"], 1)
-        out[15] = np.where(with_heads, heads / np.where(table["kv_heads"] > 0, table["kv_heads"], heads), 1.0)
-        out[16] = np.where(with_heads, queries / np.maximum(table["kv_len"], queries), 1.0)
-        out[17] = np.where(with_heads, np.maximum(table["head_dim"], 1) / 128, 1.0)
+    sizes = [work.m / tile_m, work.n / tile_n, work.k / tile_k, work.m / work.n, work.k / work.n, work.gemms]
+    shared = queried = wide = ranks = ONE
+    ops = table["op"]
+    with_heads = WITH_HEADS[ops]
+    if some(with_heads):
+        heads, queries = larger(table["heads"], ONE), larger(table["q_len"], ONE)
+        kv_heads = choose(table["kv_heads"] > 0, table["kv_heads"], heads)
+        shared = choose(with_heads, heads / kv_heads, ONE)
+        queried = choose(with_heads, queries / larger(table["kv_len"], queries), ONE)
+        wide = choose(with_heads, larger(table["head_dim"], ONE) / 128, ONE)
     if "ranks" in table.columns:
-        out[18] = np.where(table["op"] == OP_CODES["collective"], table["ranks"], 1.0)
+        ranks = choose(ops == OP_CODES["collective"], table["ranks"], ONE)
+    cache = max(rates.cache_bytes, 1.0)
+    device = [rates.inverses.ridge_flop_per_byte, rates.launch_s[0] * rates.dram_bytes_per_s / cache]
+    return [*sizes, shared, queried, wide, ranks, *device]
 
 
-def _shares(out: Array, table: OpTable, work: OpWork, rates: Rates, waves: Array) -> None:
-    """Fill the shares; an operator without matrix work fills nothing."""
+def _shares(table: OpTable, work: OpWork, rates: Rates, waves: Value) -> list[Value]:
+    """Return pieces, of which the filled share enters (an operator without matrix work fills nothing), and the skew."""
     _, tile_n, tile_k = rates.tile
-    pieces = (waves, work.m / GRANULE, work.n / tile_n, work.k / tile_k)
-    for i, piece in enumerate(pieces):
-        out[i] = piece
-    part = out[: len(pieces)]
-    np.divide(part, np.maximum(np.ceil(part), 1.0), out=part)
-    out[4] = np.where(table["op"] == OP_CODES["moe"], table["skew"], 0.0)
+    skew = choose(table["op"] == OP_CODES["moe"], table["skew"], ZERO)
+    return [waves, work.m / GRANULE, work.n / tile_n, work.k / tile_k, skew]

@@ -13,7 +13,6 @@ Times never fall when work grows, nor rise when a rate grows (tests/test_physics
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from costmodel.collectives import Fabric
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
 from costmodel.kernels import EXPONENTIAL_FLOP, SERIAL
 from costmodel.rates import Rates
+from workloads.elementwise import ZERO, Value, choose, larger, lesser, pieces, plus, some, times, unwrapped
 from workloads.table import OP_CODES, Array, OpTable
 from workloads.work import ACTIVATION_BYTES, OpWork, count_work
 
@@ -33,8 +33,10 @@ GRANULE = 8.0
 """Smallest sub-tile edge that tensor and SIMD instructions come in (mma.m16n8k16, AVX-512 fp64 lanes)."""
 SPLIT = 32.0
 """A product is split along k into pieces of this many k-tiles where that fills the units better (stream-K)."""
+_ACTIVATION_1_5: Array = ACTIVATION_BYTES**1.5
 PHYSICS = SOURCES.index("physics")
 COMPUTE, MEMORY, NETWORK, OVERHEAD = range(len(BOUNDS))
+_ALL_BITS = np.int8(OVERHEAD)
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ class Stages:
 
 def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
     """Return where the time of each row goes, before efficiencies and launch."""
-    fmt = table["dtype"]
-    vector_s = _lanes(work, rates) * (1.0 / rates.vector_flop_per_s[fmt])
-    per_flop_s = 1.0 / rates.peak_flop_per_s[fmt]
+    fmt, inverse = table["dtype"], rates.inverses
+    vector_s = _lanes(work, rates) * inverse.vector_flop_s[fmt]
+    per_flop_s = inverse.flop_s[fmt]
     ideal = work.matrix_flop * per_flop_s
     if rates.array is not None:
         streamed, filled = _folds(work, rates.array, rates.units)
@@ -70,69 +72,58 @@ def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
         shaped, filled = streamed * cycle_s, filled * cycle_s
         if not rates.matrix_formats.all():  # the vector unit has no folds
             on_array = rates.matrix_formats[fmt]
-            shaped, filled = np.where(on_array, shaped, ideal), np.where(on_array, filled, ideal)
+            shaped, filled = choose(on_array, shaped, ideal), choose(on_array, filled, ideal)
     else:
         shaped = filled = _tiles(work, rates) * per_flop_s
     operands = work.weight_bytes + work.input_bytes
     moved = operands + work.output_bytes
-    dram = _dram_bytes(table, work, rates, operands)
-    dram_s = dram * (1.0 / rates.dram_bytes_per_s)
-    waves = _waves(table, work, rates)
-    return Stages(ideal, shaped, filled, vector_s, waves, dram, dram_s, moved, moved * (1.0 / rates.cache_bytes_per_s))
+    if rates.cache_bytes > 0:  # compulsory traffic, or that of the best blocking on chip where that is more
+        operands = larger(operands, work.matrix_flop * _blocked_bytes(rates)[fmt], out=operands)
+    dram = operands + work.output_bytes
+    return Stages(
+        ideal, shaped, filled, vector_s, _waves(table, work, rates), dram, dram * inverse.dram_byte_s, moved,
+        moved * inverse.cache_byte_s,
+    )  # fmt: skip
 
 
-def _lanes(work: OpWork, rates: Rates) -> Array:
+def _lanes(work: OpWork, rates: Rates) -> Value:
     """Return vector work in FLOP-times: an exponential takes as long as `EXPONENTIAL_FLOP`, one of which is counted.
 
     Tiles that masks leave partly empty cost exponentials too.
     """
-    if not np.any(work.exponentials):
+    if not some(work.exponentials):
         return work.vector_flop
     all_of_them = work.exponentials + work.masked * rates.tile[0] * work.n * work.gemms
-    return np.asarray(work.vector_flop + all_of_them * (EXPONENTIAL_FLOP - 1.0))
+    return work.vector_flop + all_of_them * (EXPONENTIAL_FLOP - 1.0)
 
 
-def _waves(table: OpTable, work: OpWork, rates: Rates) -> Array:
+def _waves(table: OpTable, work: OpWork, rates: Rates) -> Value:
     """Return how many waves of thread blocks run one after the other (0 for families that hide their fill)."""
-    shown = rates.kernels.wave_s[table["op"], 0] > 0
-    if not np.any(shown):
-        return np.zeros(())
-    return np.asarray(np.ceil(work.gemms * _pieces(work.m, rates.tile[0]) / rates.units) * shown)
+    shown = rates.inverses.wave_s[0][table["op"]] > 0
+    if not some(shown):
+        return ZERO
+    return np.ceil(work.gemms * pieces(work.m, rates.tile[0]) / rates.units) * shown
 
 
-def _launches_s(table: OpTable, rates: Rates, part: int) -> Array:
-    """Return the time to start the kernels of each row: part 0 = value, 1 = lo, 2 = hi."""
-    return np.asarray(rates.kernels.launches[table["op"], part] * rates.launch_s[part])
-
-
-def _plus(a: Array, b: Array) -> Array:
-    """Return a + b; a b of one zero for all rows costs nothing."""
-    return a if np.ndim(b) == 0 and b == 0 else a + b
-
-
-def _times(a: Array, b: Array) -> Array:
-    """Return a * b; a b of one 1 for all rows costs nothing."""
-    return a if np.ndim(b) == 0 and b == 1 else a * b
-
-
-def _pieces(size: Array, edge: float) -> Array:
-    """Return ceil(size / edge). A power of two is multiplied by its (exact) inverse: a quarter of the time."""
-    exact = math.frexp(edge)[0] == 0.5
-    return np.asarray(np.ceil(size * (1.0 / edge) if exact else size / edge))
-
-
-def _tiles(work: OpWork, rates: Rates) -> Array:
+def _tiles(work: OpWork, rates: Rates) -> Value:
     """FLOP as if every unit worked until the last wave ends: waves x units x FLOP of one work item."""
     tile_m, tile_n, tile_k = rates.tile
     depth = tile_k * SPLIT
     edge_m, edge_n = min(GRANULE, tile_m), min(GRANULE, tile_n)
-    items = _times(_plus(_pieces(work.m, tile_m), work.masked) * _pieces(work.n, tile_n), work.gemms)
+    items = plus(pieces(work.m, tile_m), work.masked)
+    items = times(items * pieces(work.n, tile_n), work.gemms)
     # a split that would only pad the last piece is not made; each of the two ways is monotone, so the lesser is too
-    split = _pieces(items * _pieces(work.k, depth), rates.units) * np.minimum(work.k, depth)
-    deep = np.minimum(_pieces(items, rates.units) * work.k, split)
-    used_m = np.minimum(_pieces(work.m, edge_m) * edge_m, tile_m)
-    used_n = np.minimum(_pieces(work.n, edge_n) * edge_n, tile_n)
-    return np.asarray(deep * used_m * used_n * (2.0 * rates.units))
+    split = pieces(items * pieces(work.k, depth), rates.units)
+    split *= lesser(work.k, depth)
+    tiles = pieces(items, rates.units)
+    tiles *= work.k
+    tiles = lesser(tiles, split, out=tiles)
+    for size, edge, most in ((work.m, edge_m, tile_m), (work.n, edge_n, tile_n)):
+        used = pieces(size, edge)
+        used *= edge
+        tiles = tiles * lesser(used, most, out=used)
+    tiles *= 2.0 * rates.units
+    return tiles
 
 
 def _folds(work: OpWork, array: tuple[int, int, int], units: int) -> tuple[Array, Array]:
@@ -147,19 +138,13 @@ def _folds(work: OpWork, array: tuple[int, int, int], units: int) -> tuple[Array
         3: (work.k, work.m, work.n, 2 * rows + cols - 2),
     }[dataflow]
     folds = np.ceil(np.ceil(down / rows) * np.ceil(across / cols) * work.gemms / units)
-    return np.asarray(folds * along), np.asarray(folds * (along + fill))
-
-
-def _dram_bytes(table: OpTable, work: OpWork, rates: Rates, operands: Array) -> Array:
-    """Traffic to device memory: compulsory, or that of the best blocking on chip where that is more."""
-    if rates.cache_bytes > 0:
-        operands = np.maximum(operands, work.matrix_flop * _blocked_bytes(rates)[table["dtype"]])
-    return np.asarray(operands + work.output_bytes)
+    return folds * along, folds * (along + fill)
 
 
 def _blocked_bytes(rates: Rates) -> Array:
     """Traffic of the best blocking in bytes a FLOP, by format: 2 m n k / sqrt(S) elements, S elements on chip."""
-    return np.asarray(ACTIVATION_BYTES**1.5 / max(rates.cache_bytes, 1.0) ** 0.5)
+    blocked: Array = _ACTIVATION_1_5 / max(rates.cache_bytes, 1.0) ** 0.5
+    return blocked
 
 
 def predict_physics(
@@ -173,8 +158,8 @@ def predict_physics(
     out = _allocate(table.rows) if out is None else out
     if table.rows > CHUNK:
         _keep_memory()
-    simple = rates.array is None and fabric is None and bool(rates.kernels.plain[table["op"]].all())
-    fused = simple and physics_numba.worth_it(table.rows, rates.tile)
+    simple = rates.array is None and fabric is None and physics_numba.worth_it(table.rows, rates.tile)
+    fused = simple and bool(rates.kernels.plain[table["op"]].all())
     for start in range(0, table.rows, CHUNK):
         part = slice(start, min(start + CHUNK, table.rows))
         rows = table if table.rows <= CHUNK else _view(table, part)
@@ -226,27 +211,35 @@ def price(table: OpTable, rates: Rates, fabric: Fabric | None = None) -> Priced:
 def _chunk(
     table: OpTable, rates: Rates, fabric: Fabric | None, out: OpCosts, part: slice
 ) -> tuple[OpWork, Stages]:  # fmt: skip
-    """Fill the rows `part` of `out`; returns what their costs came from."""
+    """Fill the rows `part` of `out`; returns what their costs came from.
+
+    Sums are made in place: fewer columns then share the cache.
+    """
+    table = unwrapped(table)
     work = count_work(table)
     parts = stages(table, work, rates)
     link, link_lo, link_hi = _links(table, fabric)
-    ops = table["op"]
-    memory = np.maximum(parts.dram_s * (1.0 / rates.memory_share(ops)), parts.cache_s)
+    ops, inverse = table["op"], rates.inverses
+    memory = parts.dram_s * inverse.memory[0][ops]
+    memory = larger(memory, parts.cache_s, out=memory)
     compute = compute_s(parts, rates, ops)
-    active = _largest(compute, memory, link)
-    launch, launch_lo, launch_hi = (_launches_s(table, rates, end) for end in range(3))
-    dynamic = _dynamic_energy(table, work, parts, rates, fabric, 0)
-    floor = dynamic * (1.0 / (rates.limit_w - rates.idle_w[0]))  # slowed until the power limit holds
-    latency = np.maximum(active, floor)
+    active = _with_link(larger(compute, memory), link)
+    launch, launch_lo, launch_hi = (launches_s[ops] for launches_s in inverse.launches_s)
+    energy = _dynamic_energy(table, work, parts, rates, fabric, 0)
+    floor = energy * inverse.headroom_s_per_j  # slowed until the power limit holds
+    latency = larger(active, floor)
     latency += launch
     least = _least(parts, rates, ops, link_lo)
     least += launch_lo
-    most = np.maximum(_most(parts, rates, ops, link_hi), floor)
+    most = _most(parts, rates, ops, link_hi)
+    most = larger(most, floor, out=most)
     most += launch_hi
-    energy = dynamic + rates.idle_w[0] * latency
-    energy_lo = _dynamic_energy(table, work, parts, rates, fabric, 1) + rates.idle_w[1] * least
-    energy_hi = _dynamic_energy(table, work, parts, rates, fabric, 2) + rates.idle_w[2] * most
-    energy_hi = np.minimum(energy_hi, rates.limit_w * most)
+    energy += rates.idle_w[0] * latency
+    energy_lo = _dynamic_energy(table, work, parts, rates, fabric, 1)
+    energy_lo += rates.idle_w[1] * least
+    energy_hi = _dynamic_energy(table, work, parts, rates, fabric, 2)
+    energy_hi += rates.idle_w[2] * most
+    energy_hi = lesser(energy_hi, rates.limit_w * most, out=energy_hi)
     out.latency_s[part], out.energy_j[part], out.dram_bytes[part] = latency, energy, parts.dram_bytes
     np.minimum(least, latency, out=out.latency_lo_s[part])
     np.maximum(most, latency, out=out.latency_hi_s[part])
@@ -254,69 +247,71 @@ def _chunk(
     np.maximum(energy_hi, energy, out=out.energy_hi_j[part])
     bound = out.bound[part]
     np.greater(memory, compute, out=bound.view(np.bool_))  # COMPUTE = False, MEMORY = True
-    if np.ndim(link):
+    if not isinstance(link, float):
         bound[link > np.maximum(compute, memory)] = NETWORK
-    np.copyto(bound, OVERHEAD, where=active < launch)
+    bound |= _ALL_BITS * (active < launch)  # OVERHEAD has all bits of a bound
     return work, parts
 
 
-def compute_s(parts: Stages, rates: Rates, ops: Array, part: int = 0) -> Array:
+def compute_s(parts: Stages, rates: Rates, ops: Array, part: int = 0) -> Value:
     """Return the time of the arithmetic: part 0 = value, 1 = least, 2 = most.
 
     Kernels reach a share of the matrix peak; of matrix and vector work the lesser is hidden but for a share.
     """
-    efficiency = rates.compute_share(ops, (0, 2, 1)[part])  # a low time goes with a high efficiency
-    arithmetic = side_by_side(parts.filled_s * (1.0 / efficiency), parts.vector_s, part)
-    if np.ndim(parts.waves) == 0 and parts.waves == 0:
-        return arithmetic
-    return np.asarray(arithmetic + parts.waves * rates.kernels.wave_s[ops, part])
+    inverse = rates.inverses
+    matrix_s = parts.filled_s * inverse.compute[(0, 2, 1)[part]][ops]  # a low time goes with a high efficiency
+    arithmetic = side_by_side(matrix_s, parts.vector_s, part)
+    return arithmetic if _is_zero(parts.waves) else arithmetic + parts.waves * inverse.wave_s[part][ops]
 
 
-def side_by_side(matrix_s: Array, vector_s: Array, part: int = 0) -> Array:
+def side_by_side(matrix_s: Value, vector_s: Value, part: int = 0) -> Value:
     """Return the time of matrix and vector work that run together: the larger, and a share of the lesser."""
-    if np.ndim(vector_s) == 0 and vector_s == 0:
+    if _is_zero(vector_s):
         return matrix_s
-    return np.asarray(np.maximum(matrix_s, vector_s) + SERIAL[part] * np.minimum(matrix_s, vector_s))
+    return larger(matrix_s, vector_s) + SERIAL[part] * lesser(matrix_s, vector_s)
 
 
-def _largest(compute: Array, memory: Array, link: Array) -> Array:
-    active = np.maximum(compute, memory)
-    return np.maximum(active, link) if np.ndim(link) else active
+def _is_zero(value: Array) -> bool:
+    return isinstance(value, float) and value == 0
 
 
-def _least(parts: Stages, rates: Rates, ops: Array, link: Array) -> Array:
+def _with_link(active: Value, link: Value) -> Value:
+    return active if _is_zero(link) else larger(active, link)
+
+
+def _least(parts: Stages, rates: Rates, ops: Array, link: Array) -> Value:
     """The least time before launch: best efficiencies, and a set that fits on chip may stay there between repeats."""
-    memory = np.where(parts.dram_bytes <= rates.cache_bytes, np.minimum(parts.cache_s, parts.dram_s), parts.dram_s)
-    memory *= 1.0 / rates.memory_share(ops, 2)
-    return _largest(compute_s(parts, rates, ops, 1), memory, link)
+    memory = choose(parts.dram_bytes <= rates.cache_bytes, lesser(parts.cache_s, parts.dram_s), parts.dram_s)
+    memory *= rates.inverses.memory[2][ops]
+    return _with_link(larger(compute_s(parts, rates, ops, 1), memory, out=memory), link)
 
 
-def _most(parts: Stages, rates: Rates, ops: Array, link: Array) -> Array:
+def _most(parts: Stages, rates: Rates, ops: Array, link: Array) -> Value:
     """The longest time before launch and power: worst efficiencies."""
-    memory = np.maximum(parts.dram_s * (1.0 / rates.memory_share(ops, 1)), parts.cache_s)
-    return _largest(compute_s(parts, rates, ops, 2), memory, link)
+    memory = parts.dram_s * rates.inverses.memory[1][ops]
+    memory = larger(memory, parts.cache_s, out=memory)
+    return _with_link(larger(compute_s(parts, rates, ops, 2), memory, out=memory), link)
 
 
 def _dynamic_energy(
     table: OpTable, work: OpWork, parts: Stages, rates: Rates, fabric: Fabric | None, part: int
-) -> Array:  # fmt: skip
+) -> Value:  # fmt: skip
     """Energy above idle in joules: part 0 = value, 1 = lo, 2 = hi of the ranges."""
-    fmt = table["dtype"]
-    energy = work.matrix_flop * rates.matrix_energy_j[fmt, part]
-    energy = _plus(energy, work.vector_flop * rates.vector_energy_j[fmt, part])
+    fmt, inverse = table["dtype"], rates.inverses
+    energy = work.matrix_flop * inverse.matrix_j[part][fmt]
+    energy = plus(energy, work.vector_flop * inverse.vector_j[part][fmt])
     energy = energy + parts.dram_bytes * rates.dram_energy_j[part]
     energy += parts.moved_bytes * rates.cache_energy_j[part]
     if fabric is not None:
         energy = energy + work.link_bytes * fabric.energy_per_byte_j[part]
-    return np.asarray(energy)
+    return energy
 
 
 def _links(table: OpTable, fabric: Fabric | None) -> tuple[Array, Array, Array]:
     """Return the network time of each row (value, lo, hi)."""
     is_collective = table["op"] == OP_CODES["collective"]
     if fabric is None or not np.any(is_collective):
-        zero = np.zeros(())
-        return zero, zero, zero
+        return ZERO, ZERO, ZERO
     mask = np.broadcast_to(is_collective, (table.rows,))
     times = []
     where = np.flatnonzero(mask)

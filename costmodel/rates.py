@@ -5,7 +5,7 @@ A `DeviceSpec` is for people; this is its compiled form. Each uncertain number i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,33 @@ from workloads.table import Array
 Range = tuple[float, float, float]
 """(value, lo, hi)."""
 
+PerCode = tuple[Array, Array, Array]
+"""(value, lo, hi), each with one entry a number format or operator family."""
+
 DATAFLOWS: tuple[str, ...] = ("", "ws", "os", "is")
+
+
+@dataclass(frozen=True)
+class Inverses:
+    """A device the other way round: what one FLOP, byte or launch costs, so that rows are only multiplied.
+
+    Seconds at full rate: flop_s and vector_flop_s by format, dram_byte_s, cache_byte_s. By family: compute and memory
+    (1 / share of the rate that is reached), launches_s, wave_s. By format: matrix_j and vector_j a FLOP.
+    headroom_s_per_j is 1 / (power limit - idle power); ridge_flop_per_byte that of the fastest format.
+    """
+
+    flop_s: Array
+    vector_flop_s: Array
+    dram_byte_s: float
+    cache_byte_s: float
+    compute: PerCode
+    memory: PerCode
+    launches_s: PerCode
+    wave_s: PerCode
+    matrix_j: PerCode
+    vector_j: PerCode
+    headroom_s_per_j: float
+    ridge_flop_per_byte: float
 
 
 @dataclass(frozen=True)
@@ -81,6 +107,23 @@ class Rates:
         """Return the share of the memory bandwidth that operators of these families reach."""
         return np.asarray(self.memory_efficiency[part] * self.kernels.memory_share[ops, part])
 
+    @cached_property
+    def inverses(self) -> Inverses:
+        """What one FLOP, byte or launch costs."""
+        kernels, every = self.kernels, range(3)
+        return Inverses(
+            flop_s=1.0 / self.peak_flop_per_s, vector_flop_s=1.0 / self.vector_flop_per_s,
+            dram_byte_s=1.0 / self.dram_bytes_per_s, cache_byte_s=1.0 / self.cache_bytes_per_s,
+            compute=_per_code(1.0 / (self.compute_efficiency[i] * kernels.compute_share[:, i]) for i in every),
+            memory=_per_code(1.0 / (self.memory_efficiency[i] * kernels.memory_share[:, i]) for i in every),
+            launches_s=_per_code(kernels.launches[:, i] * self.launch_s[i] for i in every),
+            wave_s=_per_code(kernels.wave_s[:, i] for i in every),
+            matrix_j=_per_code(self.matrix_energy_j[:, i] for i in every),
+            vector_j=_per_code(self.vector_energy_j[:, i] for i in every),
+            headroom_s_per_j=1.0 / (self.limit_w - self.idle_w[0]),
+            ridge_flop_per_byte=float(np.nanmax(self.peak_flop_per_s)) / self.dram_bytes_per_s,
+        )  # fmt: skip
+
     def supports(self, dtype: str) -> bool:
         """Say whether the matrix unit can compute in a format, at least widened."""
         return bool(self.matrix_formats[list(FORMATS).index(dtype)])
@@ -99,6 +142,11 @@ class Rates:
             v.tobytes() if isinstance(v, np.ndarray) else repr(v).encode() for v in values if v is not self.kernels
         )
         return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
+
+
+def _per_code(columns: Iterable[Array]) -> PerCode:
+    value, lo, hi = (np.ascontiguousarray(column) for column in columns)
+    return value, lo, hi
 
 
 def _range(figure: Figure) -> Range:

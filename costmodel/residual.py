@@ -9,6 +9,7 @@ by device, operator family and third of the size range.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from costmodel.collectives import Fabric
-from costmodel.costs import SOURCES, OpCosts
+from costmodel.costs import COLUMNS, NUMERIC, SOURCES, OpCosts
 from costmodel.features import RATIOS, describe
 from costmodel.physics import CHUNK, Priced, predict_physics, price
 from costmodel.rates import Rates
 from costmodel.trees import FlatTrees
 from foundation.formats import FORMAT_NAMES
+from workloads.elementwise import Value, choose, larger, lesser, some, unwrapped
 from workloads.table import OP_CODES, OPS, Array, OpTable
 
 LEARNED, PHYSICS, EXTRAPOLATED = (SOURCES.index(name) for name in ("learned", "physics", "extrapolated"))
@@ -72,7 +74,7 @@ class Intervals:
 
 @dataclass(frozen=True)
 class _Plan:
-    """`Scope` and `Intervals` of one device and software as arrays, by operator and format code."""
+    """`Scope` and `Intervals` of one device and software as arrays, by operator and format code (cuts: two rows)."""
 
     device_code: int
     software_code: int
@@ -101,7 +103,7 @@ class LearnedModel:
 
     def predict(self, table: OpTable, rates: Rates, fabric: Fabric | None = None, *, software: str = "") -> OpCosts:
         """Return the cost of one instance of every row on one device; equal rows are priced once."""
-        plan = self._plan(rates, self.scope.software_of(rates.device, software))
+        plan = self._plan(rates, software)
         if plan is None:
             return predict_physics(table, rates, fabric)
         small, inverse = distinct(table)
@@ -153,6 +155,7 @@ class LearnedModel:
 
     def _planned(self, rates: Rates, software: str) -> _Plan | None:
         device = rates.device
+        software = self.scope.software_of(device, software)
         if device not in self.scope.devices:
             return None
         stacks = self.scope.softwares
@@ -167,34 +170,38 @@ class LearnedModel:
         half = np.array([self.intervals.half.get(f"{device}/{op}", (np.nan,) * 3) for op in OPS])
         physics = np.array([self.intervals.physics.get(f"{device}/{op}", np.nan) for op in OPS])
         codes = self.scope.devices.index(device), stacks.index(software) if software in stacks else -1
-        return _Plan(*codes, known, family, cuts, half, physics)
+        return _Plan(*codes, known, family, cuts.T.copy(), half, physics)
 
     def _correct(self, table: OpTable, rates: Rates, priced: Priced, plan: _Plan) -> OpCosts:
         """Return the closed form's costs corrected by the learned factor where it applies."""
-        physics = priced.costs
+        table, physics = unwrapped(table), _unwrapped(priced.costs)
         seen = describe(table, priced, rates, plan.device_code, plan.software_code)
         features = np.ascontiguousarray(seen.matrix)
+        distance, factor, floor_s = self.distance(features), self._factor(features), seen.floor_s
+        if table.rows == 1:
+            distance, factor, floor_s = distance[0], factor[0], floor_s[0]
         op = table["op"]
-        distance = self.distance(features)
-        inside = (distance <= TOLERANCE) & plan.known[op, table["dtype"]] & np.isfinite(physics.latency_s)
-        factor = np.exp(self.log_residual(features).astype(np.float64))
-        latency = np.maximum(physics.latency_s * factor, seen.floor_s)
-        log_size, cuts = np.log(physics.latency_s), plan.cuts[op]
-        third = (log_size > cuts[..., 0]).astype(np.intp) + (log_size > cuts[..., 1])
-        half = plan.half[op, third]
+        inside = (distance <= TOLERANCE) & plan.known[op, table["dtype"]] & (physics.latency_s < np.inf)
+        latency = larger(physics.latency_s * factor, floor_s)
+        log_size = np.log(physics.latency_s)
+        half = plan.half[op, 1 * (log_size > plan.cuts[0, op]) + (log_size > plan.cuts[1, op])]
         spread = np.exp(half)
-        lo, hi = np.minimum(np.maximum(latency / spread, seen.floor_s), latency), latency * spread
-        times = _Times(latency, lo, hi, np.full(table.rows, LEARNED, np.int8))
+        times = _Times(latency, lesser(larger(latency / spread, floor_s), latency), latency * spread, LEARNED)
         kind, shared = "conformal", self.shared_log_error
         missing = np.isnan(half) & inside
-        if not inside.all() or missing.any():
-            wide = plan.physics[op] * (1.0 + np.minimum(distance, 1.0))
-            times = _outside(times, physics, inside, missing, plan.family[op], wide, seen.floor_s)
+        if some(~inside) or some(missing):
+            wide = plan.physics[op] * (1.0 + lesser(distance, 1.0))
+            times = _outside(times, physics, inside, missing, plan.family[op], wide, floor_s)
             kind, shared = "propagated", 1.0
+        columns = _columns(table.rows, times.value_s, times.lo_s, times.hi_s, *_energy(times, physics, rates))
+        source = np.full(table.rows, times.source, np.int8)
+        numbers: Any = dict(zip(NUMERIC, (*columns, priced.costs.dram_bytes), strict=True))
         return OpCosts(
-            times.value_s, times.lo_s, times.hi_s, *_energy(times, physics, rates), dram_bytes=physics.dram_bytes,
-            bound=physics.bound, source=times.source, interval_kind=kind, shared_log_error=shared,
+            **numbers, bound=priced.costs.bound, source=source, interval_kind=kind, shared_log_error=shared
         )  # fmt: skip
+
+    def _factor(self, features: Array) -> Array:
+        return np.asarray(np.exp(self.log_residual(features).astype(np.float64)))
 
     def distance(self, features: Array) -> Array:
         """Return how far each row lies outside the trained ranges: the worst ratio, as a part of its range."""
@@ -203,46 +210,56 @@ class LearnedModel:
         return np.asarray((np.maximum(lo - ratios, ratios - hi) * per_range).max(axis=1, initial=0.0))
 
 
+def _unwrapped(costs: OpCosts) -> OpCosts:
+    """Return the costs with scalars in place of columns of one row."""
+    return OpCosts(*(getattr(costs, name)[0] for name in COLUMNS)) if costs.rows == 1 else costs
+
+
+def _columns(rows: int, *values: Value) -> Iterable[Array]:
+    """Return columns, also of values that are scalars for the one row."""
+    return np.array(values)[:, None] if rows == 1 else values
+
+
 @dataclass(frozen=True)
 class _Times:
     """Latency with its interval in seconds, and the source codes."""
 
-    value_s: Array
-    lo_s: Array
-    hi_s: Array
-    source: Array
+    value_s: Value
+    lo_s: Value
+    hi_s: Value
+    source: Value
 
 
 def _outside(
-    learned: _Times, physics: OpCosts, inside: Array, missing: Array, family: Array, half: Array, floor: Array
+    learned: _Times, physics: OpCosts, inside: Value, missing: Value, family: Value, half: Value, floor: Value
 ) -> _Times:  # fmt: skip
     """Return times with the closed form where training does not reach, widened (by `half`) where it extrapolates.
 
     A learned row without a conformal width (too few rows) keeps the closed form's relative range about its value.
     """
-    widened = np.exp(np.minimum(half, 5.0))
+    widened = np.exp(lesser(half, 5.0))
     farther = family & ~inside & np.isfinite(widened)
     lo, hi = physics.latency_lo_s, physics.latency_hi_s
-    lo = np.where(farther, np.minimum(np.maximum(physics.latency_s / widened, floor), lo), lo)
-    hi = np.where(farther, np.maximum(physics.latency_s * widened, hi), hi)
+    lo = choose(farther, lesser(larger(physics.latency_s / widened, floor), lo), lo)
+    hi = choose(farther, larger(physics.latency_s * widened, hi), hi)
     ratio = learned.value_s / physics.latency_s
-    own_lo = np.where(missing, np.maximum(physics.latency_lo_s * ratio, floor), learned.lo_s)
-    own_hi = np.where(missing, physics.latency_hi_s * ratio, learned.hi_s)
-    value = np.where(inside, learned.value_s, physics.latency_s)
-    source = np.where(inside, LEARNED, np.where(family, EXTRAPOLATED, PHYSICS)).astype(np.int8)
-    return _Times(value, np.minimum(np.where(inside, own_lo, lo), value), np.where(inside, own_hi, hi), source)
+    own_lo = choose(missing, larger(physics.latency_lo_s * ratio, floor), learned.lo_s)
+    own_hi = choose(missing, physics.latency_hi_s * ratio, learned.hi_s)
+    value = choose(inside, learned.value_s, physics.latency_s)
+    source = choose(inside, LEARNED, choose(family, EXTRAPOLATED, PHYSICS))
+    return _Times(value, lesser(choose(inside, own_lo, lo), value), choose(inside, own_hi, hi), source)
 
 
-def _energy(times: _Times, physics: OpCosts, rates: Rates) -> tuple[Array, Array, Array]:
+def _energy(times: _Times, physics: OpCosts, rates: Rates) -> tuple[Value, Value, Value]:
     """Return energy (value, lo, hi) with the idle power of the corrected time, within the power limit."""
     idle, idle_lo, idle_hi = rates.idle_w
     limit = rates.limit_w
-    value = np.minimum(physics.energy_j + idle * (times.value_s - physics.latency_s), limit * times.value_s)
-    value = np.maximum(value, idle_lo * times.value_s)
-    lo = np.minimum(physics.energy_lo_j + idle_lo * (times.lo_s - physics.latency_lo_s), value)
+    value = lesser(physics.energy_j + idle * (times.value_s - physics.latency_s), limit * times.value_s)
+    value = larger(value, idle_lo * times.value_s)
+    lo = lesser(physics.energy_lo_j + idle_lo * (times.lo_s - physics.latency_lo_s), value)
     hi = physics.energy_hi_j + idle_hi * (times.hi_s - physics.latency_hi_s)
-    hi = np.maximum(np.minimum(hi, limit * times.hi_s), value)
-    return value, np.maximum(lo, np.minimum(idle_lo * times.lo_s, value)), hi
+    hi = larger(lesser(hi, limit * times.hi_s), value)
+    return value, larger(lo, lesser(idle_lo * times.lo_s, value)), hi
 
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth, The Art of Computer Programming 3, section 6.4)
@@ -253,8 +270,10 @@ def distinct(table: OpTable) -> tuple[OpTable, Array | None]:
 
     Rows are compared by a 64-bit hash of their columns and then checked, so that a collision cannot mix them up.
     """
+    if table.rows <= FLAT_ROWS:
+        return table, None
     columns = [column for name, column in table.columns.items() if column.ndim and name != "count"]
-    if table.rows <= FLAT_ROWS or not columns:
+    if not columns:
         return table, None
     key = np.zeros(table.rows, dtype=np.uint64)
     for column in columns:

@@ -16,6 +16,7 @@ import numpy as np
 
 from foundation.errors import BadValueError
 from foundation.formats import FORMATS
+from workloads.elementwise import ONE, ZERO, Value, choose, larger, lesser, times
 from workloads.table import KINDS, OPS, Array, OpTable
 
 WEIGHT_BYTES: Array = np.array([f.weight_bits / 8 for f in FORMATS.values()])
@@ -33,7 +34,7 @@ INDEX_BYTES = 8.0
 
 @dataclass(frozen=True)
 class OpWork:
-    """Work of each row; every field is broadcastable to (rows,).
+    """Work of each row; every field is broadcastable to (rows,): columns, or scalars where the table has them.
 
     weight_bytes are operands that the model stores (parameters and KV cache), input_bytes and output_bytes are
     activations; link_bytes is what one rank must send. m, n, k, gemms: the matrix view. exponentials are those of the
@@ -90,24 +91,19 @@ def count_work(table: OpTable) -> OpWork:
 
 
 def _work(
-    *, matrix: Array | float = 0.0, vector: Array | float = 0.0,
-    weights: Array | float = 0.0, reads: Array | float = 0.0, writes: Array | float = 0.0,
-    link: Array | float = 0.0, view: tuple[Array, Array, Array, Array] | None = None,
-    exponentials: Array | float = 0.0, masked: Array | float = 0.0,
+    *, matrix: Array = ZERO, vector: Array = ZERO, weights: Array = ZERO, reads: Array = ZERO, writes: Array = ZERO,
+    link: Array = ZERO, view: tuple[Array, Array, Array, Array] = (ZERO,) * 4, exponentials: Array = ZERO,
+    masked: Array = ZERO,
 ) -> OpWork:  # fmt: skip
-    m, n, k, gemms = view if view is not None else (np.zeros(()),) * 4
-    return OpWork(
-        np.asarray(matrix), np.asarray(vector), np.asarray(weights), np.asarray(reads), np.asarray(writes),
-        np.asarray(link), m, n, k, gemms, np.asarray(exponentials), np.asarray(masked),
-    )  # fmt: skip
+    return OpWork(matrix, vector, weights, reads, writes, link, *view, exponentials, masked)
 
 
 def _gemm(t: OpTable) -> OpWork:
     m, n, k, batch, fmt = t["m"], t["n"], t["k"], t["batch"], t["dtype"]
-    mb, nk = m * batch, n * k
+    rows, nk = times(m, batch), n * k
     return _work(
-        matrix=2.0 * mb * nk, weights=nk * batch * WEIGHT_BYTES[fmt], reads=mb * k * ACTIVATION_BYTES[fmt],
-        writes=mb * n * OUTPUT_BYTES[fmt], view=(m, n, k, batch),
+        matrix=2.0 * rows * nk, weights=times(nk, batch) * WEIGHT_BYTES[fmt], reads=rows * k * ACTIVATION_BYTES[fmt],
+        writes=rows * n * OUTPUT_BYTES[fmt], view=(m, n, k, batch),
     )  # fmt: skip
 
 
@@ -117,14 +113,14 @@ def attention_span(t: OpTable) -> tuple[Array, Array]:
     Causal: query i of q sees the last min(window, kv - q + i + 1) keys. Otherwise each sees min(window, kv).
     """
     q = t["q_len"]
-    kv = np.maximum(np.where(t["kv_len"] > 0, t["kv_len"], q), np.where(t["causal"] > 0, q, 1))
-    window = np.where(t["window"] > 0, np.minimum(t["window"], kv), kv)
+    kv = larger(choose(t["kv_len"] > 0, t["kv_len"], q), choose(t["causal"] > 0, q, ONE))
+    window = choose(t["window"] > 0, lesser(t["window"], kv), kv)
     first = kv - q + 1
-    growing = np.clip(window - first + 1, 0, q)
+    growing = lesser(larger(window - first + 1, ZERO), q)
     causal = growing * (2 * first + growing - 1) / 2 + (q - growing) * window
-    pairs = np.where(t["causal"] > 0, causal, q * window)
-    touched = np.minimum(kv, window + q - 1)
-    return pairs * t["density"], np.where(q > 1, touched, touched * t["density"])
+    pairs = choose(t["causal"] > 0, causal, q * window)
+    touched = lesser(kv, window + q - 1)
+    return pairs * t["density"], choose(q > 1, touched, touched * t["density"])
 
 
 def _pair_view(
@@ -141,20 +137,20 @@ TILE_QUERIES = 128.0
 """Queries that an attention kernel takes at a time (FlashAttention-3, Shah et al. 2024, section 3)."""
 
 
-def _masked_tiles(t: OpTable) -> Array:
+def _masked_tiles(t: OpTable) -> Value:
     """Return the tiles that a block of queries computes beyond its pairs, by head.
 
     A causal block computes its whole diagonal tile, half of it in vain. The window of a block of queries slides by a
     block from first to last query, and it ends inside tiles: one and a half in vain.
     """
-    block = np.minimum(1.0, (t["q_len"] - 1) / TILE_QUERIES)
-    return block * np.where(t["window"] > 0, 1.5, np.where(t["causal"] > 0, 0.5, 0.0))
+    block = lesser((t["q_len"] - 1) / TILE_QUERIES, ONE)
+    return block * choose(t["window"] > 0, 1.5, choose(t["causal"] > 0, 0.5, 0.0))
 
 
 def _attention(t: OpTable) -> OpWork:
     batch, q, heads, d = t["batch"], t["q_len"], t["heads"], t["head_dim"]
-    kv_heads = np.where(t["kv_heads"] > 0, t["kv_heads"], heads)
-    v_dim = np.where(t["v_dim"] > 0, t["v_dim"], d)
+    kv_heads = choose(t["kv_heads"] > 0, t["kv_heads"], heads)
+    v_dim = choose(t["v_dim"] > 0, t["v_dim"], d)
     pairs, touched = attention_span(t)
     kv_format = t["kv_dtype"] if "kv_dtype" in t.columns else t["dtype"]
     both = d + v_dim
@@ -177,18 +173,18 @@ def _mla(t: OpTable) -> OpWork:
     head_dim + rope and head_dim. The cache holds kv_rank + rope_dim per token either way.
     """
     batch, q, heads, rank, rope = t["batch"], t["q_len"], t["heads"], t["kv_rank"], t["rope_dim"]
-    head = np.where(t["head_dim"] > 0, t["head_dim"], 128)
+    head = choose(t["head_dim"] > 0, t["head_dim"], 128)
     decode = t["phase"] == 2
     pairs, touched = attention_span(t)
-    both = np.where(decode, 2 * rank + rope, 2 * head + rope)
+    both = choose(decode, 2 * rank + rope, 2 * head + rope)
     kv_format = t["kv_dtype"] if "kv_dtype" in t.columns else t["dtype"]
-    shared = np.where(decode, 1, heads)  # absorbed: all heads read one latent
+    shared = choose(decode, 1, heads)  # absorbed: all heads read one latent
     return _work(
         matrix=2.0 * pairs * heads * batch * both,
         vector=SOFTMAX_FLOP * pairs * heads * batch,
         weights=batch * touched * (rank + rope) * WEIGHT_BYTES[kv_format],
-        reads=batch * q * heads * np.where(decode, rank + rope, head + rope) * ACTIVATION_BYTES[t["dtype"]],
-        writes=batch * q * heads * np.where(decode, rank, head) * OUTPUT_BYTES[t["dtype"]],
+        reads=batch * q * heads * choose(decode, rank + rope, head + rope) * ACTIVATION_BYTES[t["dtype"]],
+        writes=batch * q * heads * choose(decode, rank, head) * OUTPUT_BYTES[t["dtype"]],
         view=_pair_view(heads / shared, pairs, touched, both, batch * shared),
         exponentials=pairs * heads * batch,
         masked=heads / shared * _masked_tiles(t),
@@ -236,14 +232,14 @@ def expert_load(t: OpTable) -> tuple[Array, Array]:
 def _moe(t: OpTable) -> OpWork:
     rows, hit = expert_load(t)
     hidden, inter, fmt = t["hidden"], t["inter"] / t["tp"], t["dtype"]
-    matrices = np.where(t["gated"] > 0, 3, 2)
+    matrices = choose(t["gated"] > 0, 3.0, 2.0)
     return _work(
         matrix=2.0 * rows * hidden * inter * matrices,
         vector=rows * inter * (matrices + 1),
         weights=hit * hidden * inter * matrices * WEIGHT_BYTES[fmt],
         reads=rows * hidden * ACTIVATION_BYTES[fmt],
         writes=rows * hidden * OUTPUT_BYTES[fmt],
-        view=(rows / hit, matrices * inter, np.broadcast_to(hidden, hit.shape), hit),
+        view=(rows / hit, matrices * inter, hidden, hit),
     )
 
 
@@ -274,8 +270,8 @@ def _pointwise(own_flop: float, stored: float = 0.0) -> Callable[[OpTable], OpWo
 
     def family(t: OpTable) -> OpWork:
         size, act = t["rows"] * t["hidden"], ACTIVATION_BYTES[t["dtype"]]
-        flop = np.where(t["flop_per_element"] > 0, t["flop_per_element"], own_flop)
-        exponentials = size if own_flop == SOFTMAX_FLOP else 0.0
+        flop = choose(t["flop_per_element"] > 0, t["flop_per_element"], own_flop)
+        exponentials = size if own_flop == SOFTMAX_FLOP else ZERO
         weights = stored * t["hidden"] * WEIGHT_BYTES[t["dtype"]]
         reads = size * t["operands"] * act
         return _work(vector=size * flop, weights=weights, reads=reads, writes=size * act, exponentials=exponentials)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 from costmodel.estimate import Estimate
 from foundation.checks import whole_number
-from foundation.errors import BadFileError, InputError, UnknownNameError
+from foundation.errors import BadFileError, UnknownNameError
+from foundation.files import write_text_whole
 from foundation.yaml_file import YamlDocument, load_yaml
 from simulator import Timeline, simulate_file
 from simulator.graph_file import example_files
@@ -100,12 +100,12 @@ def timeline_of(estimate: Estimate, policy: str = "in-order") -> Timeline | None
 
 
 def write_trace(timeline: Timeline, path: str | Path) -> None:
-    """Write a Chrome trace that Perfetto loads. Raises InputError where the folder is absent."""
-    write_text(path, json.dumps(timeline.to_chrome_trace()))
+    """Write a Chrome trace that Perfetto loads. Raises BadFileError where it cannot be written."""
+    write_text_whole(path, json.dumps(timeline.to_chrome_trace()))
 
 
 def write_timeline_html(simulation: Simulation, path: str | Path) -> None:
-    """Write the timeline as one self-contained page. Raises InputError where the folder is absent."""
+    """Write the timeline as one self-contained page. Raises BadFileError where it cannot be written."""
     from html import escape
 
     title = escape(Path(simulation.file).name)
@@ -115,17 +115,4 @@ def write_timeline_html(simulation: Simulation, path: str | Path) -> None:
         "<style>body{margin:2rem auto;max-width:1160px;font:15px/1.5 system-ui,sans-serif}pre{overflow:auto}</style>"
         f"</head><body><h1>{title}</h1>{simulation.timeline.to_svg()}<pre>{escape(simulation.text())}</pre></body></html>"
     )
-    write_text(path, page)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a file whole or not at all. Raises InputError where it cannot be written."""
-    target = Path(path)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, target)
-    except OSError as error:
-        part.unlink(missing_ok=True) if part.parent.is_dir() else None
-        what = "name a file in it" if target.is_dir() else "check the folder and the rights to write in it"
-        raise InputError(f"{path} cannot be written ({error.strerror}); {what}.") from None
+    write_text_whole(path, page)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import BadFileError
+from foundation.files import plain_file
 
 MAX_BYTES = 4_000_000
 MAX_DEPTH = 40
@@ -49,14 +50,7 @@ def read_text(path: str | Path, *, max_bytes: int = MAX_BYTES) -> str:
     Raises:
         BadFileError: it is absent, a folder, too large, or not UTF-8.
     """
-    file = Path(path)
-    if not file.exists():
-        raise BadFileError(path, "there is no such file.", hint="Check the path.")
-    if not file.is_file():
-        raise BadFileError(path, "this is not a plain file.")
-    size = file.stat().st_size
-    if size > max_bytes:
-        raise BadFileError(path, f"the file has {size:,} bytes; at most {max_bytes:,} are read.")
+    file = plain_file(path, max_bytes)
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:

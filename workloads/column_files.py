@@ -7,7 +7,6 @@ Here a cell is a number or text; what it means is the business of `workloads.mea
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from foundation.errors import BadFileError, UnsupportedError
+from foundation.files import plain_file, written_whole
 from workloads.table import Array
 
 MAX_FILE_BYTES = 4_000_000_000
@@ -51,18 +51,11 @@ def read_columns(path: str | Path, is_number: Callable[[str], bool], wanted: Cal
         BadFileError: absent, empty, too large, not a table, ragged, or truncated.
         UnsupportedError: Parquet without pyarrow.
     """
-    file = Path(path)
-    if not file.exists():
-        raise BadFileError(path, "there is no such file.", hint="Check the path.")
-    if not file.is_file():
-        raise BadFileError(path, "this is not a plain file.")
-    size = file.stat().st_size
-    if size == 0:
-        raise BadFileError(path, "the file is empty.")
-    if size > MAX_FILE_BYTES:
-        raise BadFileError(path, f"the file has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.")
+    file = plain_file(path, MAX_FILE_BYTES)
     with file.open("rb") as stream:
         head = stream.read(4096)
+    if not head:
+        raise BadFileError(path, "the file is empty.")
     if head[:4] == b"PAR1" or file.suffix == ".parquet":
         return _read_parquet(file, is_number, wanted)
     if b"\0" in head:
@@ -242,14 +235,8 @@ def write_columns(path: str | Path, columns: Mapping[str, Array]) -> None:
     writers = {".csv": _write_csv, ".parquet": _write_parquet}
     if file.suffix not in writers:
         raise BadFileError(path, "the name must end in .csv or .parquet.")
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
+    with written_whole(file) as part:
         writers[file.suffix](part, columns)
-        part.replace(file)
-    except OSError as error:
-        raise BadFileError(path, f"cannot be written ({error.strerror}).") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_csv(path: Path, columns: Mapping[str, Array]) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -28,7 +26,7 @@ from archcast.render.sections import (
 )
 from archcast.render.sources import provenance_section
 from costmodel.estimate import Estimate
-from foundation.errors import InputError
+from foundation.files import write_text_whole
 
 if TYPE_CHECKING:
     from hardware_specs import DeviceSpec
@@ -58,9 +56,9 @@ def write_html(
         device: the device's description, for its sources; None takes the catalogue's of that name.
 
     Raises:
-        InputError: the folder does not exist or cannot be written.
+        BadFileError: the folder does not exist or cannot be written.
     """
-    _write_whole(Path(path), page(estimate, timeline, device=device))
+    write_text_whole(path, page(estimate, timeline, device=device))
 
 
 def page(estimate: Estimate, timeline: Drawable | None = None, *, device: DeviceSpec | None = None) -> str:
@@ -123,28 +121,3 @@ def _assets() -> tuple[str, str, str]:
     script = (folder / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (folder / "page.css").read_text(encoding="utf-8"), script, digest
-
-
-def _write_whole(path: Path, content: str) -> None:
-    """Write beside the target and rename, so that a reader never sees half a page."""
-    if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file in it, such as {path / 'report.html'}.")
-    part = ""
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
-            part = file.name
-            file.write(content)
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
-    except OSError as error:
-        if part:
-            Path(part).unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written ({error.strerror}).") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import BadFileError, UnsupportedError
+from foundation.files import plain_file
 
 MAX_FILE_BYTES = 2**31
 """protobuf cannot hold more; larger models keep their weights as external data."""
@@ -59,16 +60,10 @@ def read_onnx(path: Path) -> Any:
 
 
 def _parse(path: Path, onnx: Any) -> Any:
-    if not path.exists():
-        raise BadFileError(path, "there is no such file.", hint="Check the path.")
-    if not path.is_file():
-        raise BadFileError(path, "this is not a plain file.")
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise BadFileError(path, f"the file has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.")
+    file = plain_file(path, MAX_FILE_BYTES)
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(file.read_bytes())
     except OSError as error:
         raise BadFileError(path, f"cannot be read ({error.strerror}).") from None
     except Exception:  # protobuf's DecodeError, whose class depends on its implementation

@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from archcast.prediction import SECONDS_PER_HOUR, linked_devices
+from archcast.prediction import linked_devices
+from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, ask, parallel
 from costmodel.collectives import fabric_of
-from costmodel.estimate import Totals, compose
+from costmodel.estimate import compose
 from costmodel.memory import MemoryReport, memory_of
 from costmodel.protocol import CostModel, PhysicsModel
 from foundation.checks import whole_number
 from foundation.errors import BadValueError, InputError, UnknownNameError
-from workloads.graph import Workload
 from workloads.lowering import lower
-from workloads.mapping import Mapping as Parallel
 from workloads.table import Array
 
 SIZES = ("batch", "prompt", "generate")
@@ -125,9 +124,7 @@ def _answer(
         software=mapping.software,
     )
     totals = compose(workload, lowered, costs)
-    price = target.spec.price.usd_per_hour if target.spec.price else None
-    hourly = (price.value, price.lo, price.hi) if price else (np.nan,) * 3
-    _fill(out, where, workload, totals, report, mapping, hourly, target.rates.idle_w)
+    _fill(out, where, report, quantities(workload, totals, mapping, target), totals.dram_bytes)
 
 
 def _sizes(where: Array, table: Mapping[str, Any], out: dict[str, Any]) -> tuple[dict[str, Array], Array]:
@@ -147,29 +144,15 @@ def _sizes(where: Array, table: Mapping[str, Any], out: dict[str, Any]) -> tuple
     return sizes, good
 
 
-def _fill(
-    out: dict[str, Any], where: Array, workload: Workload, totals: Totals, report: MemoryReport, mapping: Parallel,
-    hourly: tuple[float, ...], idle_w: tuple[float, float, float],
-) -> None:  # fmt: skip
+def _fill(out: dict[str, Any], where: Array, report: MemoryReport, values: Mapping[str, Array], dram: Array) -> None:
+    """Write the answers of the rows `where`; what does not fit has its memory and what is missing."""
     fits = report.shortfall_bytes <= 0
-    latency = totals.latency_s
-    ranks = mapping.tp * mapping.dp
-    energy = totals.energy_j * ranks + (mapping.pp - 1) * ranks * latency * np.array(idle_w)
-    steps = np.maximum(np.broadcast_to(np.asarray(workload.tokens_out, float), (len(where),)) - 1, 0)
-    generated = np.any(workload.tokens_out)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        tpot = np.where(steps[:, None] > 0, totals.step_s / steps[:, None], np.nan)
-    values = {
-        "latency_s": latency, "ttft_s": totals.first_s if generated else np.full_like(latency, np.nan),
-        "tpot_s": tpot if generated else np.full_like(latency, np.nan), "energy_j": energy,
-        "cost_usd": latency * mapping.devices * np.array(hourly) / SECONDS_PER_HOUR,
-    }  # fmt: skip
     for name, columns in values.items():
         for j, suffix in enumerate(("", "_lo", "_hi")):
             out[name + suffix][where] = np.where(fits, columns[:, j], np.nan)
     for suffix, column in (("", report.total_bytes), ("_lo", report.lo_bytes), ("_hi", report.hi_bytes)):
         out["memory_bytes" + suffix][where] = column
-    out["dram_bytes"][where] = np.where(fits, totals.dram_bytes, np.nan)
+    out["dram_bytes"][where] = np.where(fits, dram, np.nan)
     out["shortfall_bytes"][where] = report.shortfall_bytes
     out["verdict"][where] = np.where(fits, "feasible", "infeasible")
     short = report.shortfall_bytes / 1e9

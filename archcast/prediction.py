@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from archcast.question import Question, Target, ask, mappings_of, parallel, with_software
+from archcast.quantities import quantities
+from archcast.question import Question, Target, ask, mappings_of, parallel
 from costmodel.collectives import fabric_of
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
 from costmodel.memory import memory_of
@@ -20,8 +21,7 @@ from workloads.graph import Pass, Workload
 from workloads.lowering import lower
 from workloads.mapping import Mapping as Parallel
 from workloads.model import Model, Request
-
-SECONDS_PER_HOUR = 3600.0
+from workloads.table import Array
 
 
 def predict(
@@ -81,7 +81,7 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         )
         return replace(estimate, reason=reason)
     costs = cost_model.predict(lowered.table, target.rates, fabric, software=mapping.software)
-    detail = Detail(workload, lowered, costs, target.rates, fabric)
+    detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
     return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
 
 
@@ -155,68 +155,30 @@ def _request(question: Question, workload: Workload) -> dict[str, Any]:
     return doc
 
 
-def _with_times(
-    estimate: Estimate, detail: Detail, totals: Totals, question: Question, mapping: Parallel
-) -> Estimate:  # fmt: skip
+def _with_times(estimate: Estimate, detail: Detail, totals: Totals, question: Question, mapping: Parallel) -> Estimate:
     """Fill in time, energy, money and traffic of the one request."""
-    latency, energy = _quantity(totals.latency_s), _quantity(totals.energy_j).scaled(mapping.tp * mapping.dp)
-    energy = _with_idle_stages(energy, latency, detail, mapping)
-    ttft, tpot = _token_times(totals, detail.workload, -(-question.concurrency // mapping.dp))
+    slots = -(-question.concurrency // mapping.dp)
+    columns = quantities(detail.workload, totals, mapping, question.target, slots)
+    found = {name: _quantity(values) for name, values in columns.items()}
+    latency, energy = Quantity(*totals.latency_s[0].tolist()), Quantity(*columns["energy_j"][0].tolist())
     source, bound = time_shares(detail)
     done = max(question.concurrency, 1) * int(question.request.batch)
-    price = question.target.spec.price
-    cost = latency.scaled(mapping.devices * price.usd_per_hour.value / SECONDS_PER_HOUR) if price else None
-    if cost and price:
-        cost = Quantity(
-            cost.value, cost.lo * _ratio(price.usd_per_hour.lo, price), cost.hi * _ratio(price.usd_per_hour.hi, price)
-        )
-    watts = energy.value / latency.value
+    price, watts = question.target.spec.price, energy.value / latency.value
     return replace(
-        estimate, latency_s=latency, ttft_s=ttft, tpot_s=tpot,
+        estimate, latency_s=latency, ttft_s=found["ttft_s"], tpot_s=found["tpot_s"],
         rate_hz=Quantity(done / latency.value, done / latency.hi, done / latency.lo),
         energy_j=energy,
         power_w=Quantity(watts, min(watts, energy.lo / latency.lo), max(watts, energy.hi / latency.hi)),
-        cost_usd=cost, price_date=price.date if price else "", dram_bytes=float(totals.dram_bytes[0]),
+        cost_usd=found["cost_usd"], price_date=price.date if price else "", dram_bytes=float(totals.dram_bytes[0]),
         link_bytes=float(totals.link_bytes[0]), work_flop=float(totals.flop[0]), source=source, bound=bound,
         interval_kind=detail.costs.interval_kind, detail=detail,
     )  # fmt: skip
 
 
-def _ratio(bound: float, price: Any) -> float:
-    return float(bound / price.usd_per_hour.value)
-
-
-def _with_idle_stages(energy: Quantity, latency: Quantity, detail: Detail, mapping: Parallel) -> Quantity:
-    """Add what pipeline stages draw while another one works: each is busy for 1/pp of the time."""
-    idle_s = (mapping.pp - 1) * mapping.tp * mapping.dp
-    value, lo, hi = detail.rates.idle_w
-    return Quantity(
-        energy.value + idle_s * latency.value * value,
-        energy.lo + idle_s * latency.lo * lo,
-        energy.hi + idle_s * latency.hi * hi,
-    )
-
-
-def _token_times(totals: Totals, workload: Workload, concurrency: int) -> tuple[Quantity | None, Quantity | None]:
-    """Return TTFT and TPOT of a generator, None for anything else.
-
-    In the steady state of C slots a request waits, between its first and last token, for the prefills of the others.
-    """
-    generated = float(np.ravel(workload.tokens_out)[0]) if np.any(workload.tokens_out) else 0.0
-    if generated < 1:
-        return None, None
-    slots = max(concurrency, 1)
-    first = _quantity(totals.first_s).scaled(1 / slots)
-    if generated < 2:
-        return first, None
-    steps, others = _quantity(totals.step_s), first.scaled(slots - 1)
-    between = Quantity(steps.value + others.value, steps.lo + others.lo, steps.hi + others.hi)
-    return first, between.scaled(1 / (generated - 1))
-
-
-def _quantity(columns: Any) -> Quantity:
-    value, lo, hi = (float(x) for x in columns[0])
-    return Quantity(value, lo, hi)
+def _quantity(columns: Array) -> Quantity | None:
+    """Return the one request's (value, lo, hi), None where there is none."""
+    value, lo, hi = columns[0].tolist()
+    return None if np.isnan(value) else Quantity(value, lo, hi)
 
 
 def _versions(target: Target, cost_model: CostModel) -> dict[str, str]:
@@ -239,7 +201,7 @@ def _best(question: Question, count: int, software: str, cost_model: CostModel) 
     refusal: MappingError | None = None
     for mapping in mappings_of(count, question.model):
         try:
-            found.append(answer(question, with_software(mapping, software), cost_model))
+            found.append(answer(question, replace(mapping, software=software), cost_model))
         except MappingError as error:
             refusal = error
     if not found:

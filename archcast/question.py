@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -173,8 +173,3 @@ def parallel(count: int | None, tp: int, pp: int, ep: int, dp: int, software: st
         uses = f"tp={tp} x pp={pp} x dp={dp} uses {fixed.devices} devices"
         raise MappingError(f"{uses}, but count={count}; make them equal or leave one out.")
     return fixed
-
-
-def with_software(mapping: Parallel, software: str) -> Parallel:
-    """Return the mapping with a software stack named."""
-    return replace(mapping, software=software)

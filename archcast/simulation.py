@@ -95,8 +95,7 @@ def timeline_of(estimate: Estimate, policy: str = "in-order") -> Timeline | None
     if estimate.detail is None:
         return None
     detail = estimate.detail
-    sizes = dict(part.split("=") for part in estimate.mapping.split() if "=" in part)
-    return run_workload(detail.workload, detail.lowered, detail.costs, int(sizes.get("pp", 1)), policy)
+    return run_workload(detail.workload, detail.lowered, detail.costs, detail.mapping.pp, policy)
 
 
 def write_trace(timeline: Timeline, path: str | Path) -> None:

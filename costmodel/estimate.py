@@ -8,16 +8,22 @@ shrinks to nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from costmodel.collectives import Fabric
 from costmodel.costs import BOUNDS, SOURCES, OpCosts
 from costmodel.memory import MemoryReport
+from costmodel.rates import Rates
 from workloads.graph import Workload
 from workloads.lowering import Lowered
+from workloads.mapping import Mapping
 from workloads.table import Array
 from workloads.work import count_work
+
+if TYPE_CHECKING:
+    from costmodel.explain import Explanation
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,7 @@ class Estimate:
     versions: dict[str, str] = field(default_factory=dict)
     detail: Detail | None = field(default=None, repr=False, compare=False)
 
-    def explain(self) -> Any:
+    def explain(self) -> Explanation:
         """Return the waterfall from peak to achieved and the operators that take most of the time.
 
         Raises:
@@ -183,13 +189,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Detail:
-    """What an estimate was made from: rows, their costs, and the device."""
+    """What an estimate was made from: rows, their costs, how they are laid onto devices, and the device."""
 
     workload: Workload
     lowered: Lowered
     costs: OpCosts
-    rates: Any
-    fabric: Any
+    mapping: Mapping
+    rates: Rates
+    fabric: Fabric | None
 
 
 def shares(codes: Array, names: tuple[str, ...], weights: Array) -> dict[str, float]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archcast as ac
-from archcast.prediction import SECONDS_PER_HOUR
+from archcast.quantities import SECONDS_PER_HOUR
 from archcast.question import find_model, find_target
 from costmodel.costs import OpCosts
 from costmodel.estimate import Estimate, Quantity, compose

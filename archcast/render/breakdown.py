@@ -112,18 +112,16 @@ def energy_by_family(estimate: Estimate) -> tuple[Part, ...]:
     idle = np.minimum(idle_w * costs.latency_s, costs.energy_j) * count
     parts = _sums(table.full("op"), OPS, costs.energy_j * count - idle)
     parts["idle power"] = float(idle.sum())
-    scaled = {name: value * ranks(estimate) for name, value in parts.items()}
+    scaled = {name: value * ranks(detail) for name, value in parts.items()}
     waiting = total.value - sum(scaled.values())
     if waiting > 1e-6 * total.value:  # stages of a pipeline that wait for their turn
         scaled["waiting stages"] = waiting
     return parts_of(scaled)
 
 
-def ranks(estimate: Estimate) -> int:
+def ranks(detail: Detail) -> int:
     """Return how many devices work at once: all but the pipeline stages that wait, whose rows stand in one table."""
-    sizes = dict(part.split("=", 1) for part in estimate.mapping.split() if "=" in part)
-    stages = int(sizes.get("pp", "1")) if sizes.get("pp", "1").isdigit() else 1
-    return max(1, estimate.devices // max(1, stages))
+    return detail.mapping.tp * detail.mapping.dp
 
 
 def memory_parts(estimate: Estimate) -> tuple[Part, ...]:

@@ -113,7 +113,7 @@ def energy_section(estimate: Estimate) -> str:
     ranked = sorted(estimate.explain().operators, key=lambda o: -o.energy_j)
     total = sum(o.energy_j for o in ranked)
     if total > 0:
-        scale = ranks(estimate)
+        scale = ranks(estimate.detail)
         rows = [(o.name, o.phase, o.energy_j / total, "c0", text(o.energy_j * scale, "j")) for o in ranked[:TOP]]
         body += f"<h3>by operator, idle power included</h3>{sorted_bars(rows)}"
         rest = sum(o.energy_j for o in ranked[TOP:]) / total

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import archcast
 from costmodel.estimate import Estimate
 from workloads.graph import Block, Operator, WorkloadGraph
-from workloads.model import GraphModel
+from workloads.graph_model import GraphModel
 
 HOSTILE = (
     "<script>document.documentElement.dataset.hacked='1'</script>"

@@ -10,7 +10,8 @@ import pytest
 
 from foundation.errors import BadFileError
 from workloads.catalogue import load_model
-from workloads.importers.workload_file import WorkloadFile, load_workload_file
+from workloads.graph_model import GraphModel
+from workloads.importers.workload_file import load_workload_file
 from workloads.lowering import lower
 from workloads.mapping import Mapping
 from workloads.model import Request
@@ -20,7 +21,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "workloads" / "examples"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-def written(tmp_path: Path, text: str) -> WorkloadFile:
+def written(tmp_path: Path, text: str) -> GraphModel:
     path = tmp_path / "net.yaml"
     path.write_text(text, encoding="utf-8")
     return load_workload_file(path)
@@ -147,3 +148,12 @@ def test_every_fault_has_its_line_and_says_what_is_valid(
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadFileError, match="no such file"):
         load_workload_file(tmp_path / "absent.yaml")
+
+
+def test_the_notes_of_a_model_stand_beside_a_training_step_too(tmp_path: Path) -> None:
+    text = "kind: workload\nnotes: [Sizes are guessed.]\nblocks:\n  - operators:\n"
+    model = written(tmp_path, text + "      - {name: fc, op: gemm, m: 1, n: 8, k: 8, parameters: auto}\n")
+    for mode in ("infer", "train"):
+        assert model.workload(Request(mode=mode)).notes == ("Sizes are guessed.",)  # type: ignore[arg-type]
+    long = load_model("llama-3.1-8b").workload(Request(prompt=200_000, mode="train"))
+    assert "was made for 131,072" in long.notes[0]

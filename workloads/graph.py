@@ -180,8 +180,8 @@ class Pass:
 class Workload:
     """What one request (a batch) makes a device do: passes in order, and how to read their sum.
 
-    `tokens_out` is generated tokens per sequence (0: not a generator), `scenarios` how many requests it stands for;
-    row scenario s of a pass belongs to request `owner[s]` (decode steps of several lengths belong to one request).
+    `tokens_out` is generated tokens per sequence (0: not a generator), `requests` how many requests it stands for;
+    row scenario s of pass p belongs to request `owners[p][s]` (decode steps of several lengths belong to one request).
     """
 
     name: str

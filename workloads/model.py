@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from workloads.graph import Pass, Size, Workload, WorkloadGraph
+from workloads.graph import Size, Workload
 from workloads.table import Array
 
 DECODE_POINTS = 5
@@ -70,54 +70,6 @@ class Model(ABC):
             "active_parameters": round(workload.active_parameters), "macs": workload.graph.macs(),
             "knobs": dict(self.knobs()),
         }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class GraphModel(Model):
-    """A model that is one fixed graph (from a file), built for batch 1 and scaled by a callable elsewhere."""
-
-    family: ClassVar[str] = "graph"
-    name: str
-    graph: WorkloadGraph
-    report: Mapping[str, Any] = field(default_factory=dict)
-
-    def workload(self, request: Request) -> Workload:
-        graph = with_batch(self.graph, request)
-        return Workload(self.name, (Pass("forward", graph),), batch=request.batch, requests=int(np.size(request.batch)))
-
-    def knobs(self) -> Mapping[str, Any]:
-        return {}
-
-    def with_knobs(self, changes: Mapping[str, Any]) -> Model:
-        from foundation.errors import UnknownNameError
-
-        for name in changes:
-            raise UnknownNameError("knob", name, (), f"'{self.name}' is a fixed graph without knobs.")
-        return self
-
-
-BATCHED: Mapping[str, str] = {
-    "gemm": "m", "attention": "batch", "mla": "batch", "moe": "tokens", "conv2d": "batch", "norm": "rows",
-    "elementwise": "rows", "softmax": "rows", "embedding": "rows", "copy": "rows", "scan": "batch",
-}  # fmt: skip
-"""The column of each operator that grows with the batch (a batched gemm without weights grows in `batch`)."""
-
-
-def with_batch(graph: WorkloadGraph, request: Request) -> WorkloadGraph:
-    """Return a graph that was built for batch 1, for the request's batch and format."""
-    from dataclasses import replace
-
-    def scaled(o: Any) -> Any:
-        column = "batch" if o.op == "gemm" and not o.parameters else BATCHED.get(o.op)
-        shape = dict(o.shape)
-        if column is not None:
-            shape[column] = shape.get(column, 1) * np.asarray(request.batch)
-        return replace(o, shape=shape, dtype=request.dtype or o.dtype)
-
-    blocks = tuple(replace(b, operators=tuple(scaled(o) for o in b.operators)) for b in graph.blocks)
-    return replace(
-        graph, blocks=blocks, boundary_elements=np.asarray(graph.boundary_elements) * np.asarray(request.batch)
-    )
 
 
 def decode_steps(prompt: Size, generate: Size, points: int = DECODE_POINTS) -> tuple[Array, Array, Array]:

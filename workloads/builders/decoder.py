@@ -16,8 +16,6 @@ from workloads.builders.mixers import MIXERS
 from workloads.graph import BLOCK_INPUT, Block, Pass, Workload, WorkloadGraph
 from workloads.model import Request, decode_steps
 
-ATTENTION_MIXERS = ("attention", "window", "sparse", "topk")
-
 
 @dataclass(frozen=True)
 class Decoder(KnobModel):
@@ -155,10 +153,10 @@ class Decoder(KnobModel):
     def _training(self, sizes: Sizes) -> Workload:
         from workloads.training import training_workload
 
-        self._notes(sizes.prompt)
+        notes = self.notes + self._notes(sizes.prompt)
         step = self.step(sizes.batch, sizes.prompt, sizes.prompt, 0.0 * sizes.prompt, "prefill")
         forward = Pass("forward", self.graph(step, logits=step.tokens), np.ones(sizes.batch.shape))
-        return training_workload(forward, name=self.name, batch=sizes.batch, tokens_in=sizes.prompt)
+        return training_workload(forward, name=self.name, batch=sizes.batch, tokens_in=sizes.prompt, notes=notes)
 
     def step(self, batch: Any, q_len: Any, kv_len: Any, final_len: Any, phase: str) -> Step:
         """Return a pass's sizes with the model's formats."""

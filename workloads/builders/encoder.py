@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from foundation.errors import BadValueError
 from workloads.builders.chain import (
     GELU_FLOP,
@@ -23,7 +21,8 @@ from workloads.builders.chain import (
 from workloads.builders.feedforward import two_layer
 from workloads.builders.knobs import KnobModel, choice, number_format_knob, size, switch
 from workloads.builders.mixers import multi_head
-from workloads.graph import BLOCK_INPUT, Block, Pass, Workload, WorkloadGraph
+from workloads.builders.one_pass import one_pass
+from workloads.graph import BLOCK_INPUT, Block, Workload, WorkloadGraph
 from workloads.model import Request
 
 TANH_FLOP = 4.0
@@ -70,15 +69,8 @@ class Encoder(KnobModel):
         model = in_formats(self, request)
         sizes = request_sizes(request, self.defaults)
         notes = context_notes(self.name, sizes.prompt, self.max_context, table=self.position == "table")
-        forward = Pass("forward", model.graph(sizes), np.ones(sizes.batch.shape))
-        if request.mode == "train":
-            from workloads.training import training_workload
-
-            return training_workload(forward, name=self.name, batch=sizes.batch, tokens_in=sizes.prompt)
-        return Workload(
-            self.name, (forward,), batch=sizes.batch, tokens_in=sizes.prompt, requests=sizes.requests,
-            owners={"forward": np.arange(sizes.requests)}, notes=self.notes + notes,
-        )  # fmt: skip
+        graph, notes = model.graph(sizes), self.notes + notes
+        return one_pass(self.name, graph, sizes.batch, request, tokens_in=sizes.prompt, notes=notes)
 
     def graph(self, sizes: Sizes) -> WorkloadGraph:
         """Return the graph of one pass."""

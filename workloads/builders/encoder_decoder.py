@@ -84,7 +84,8 @@ class EncoderDecoder(KnobModel):
         encoder = self.step(sizes.batch, sizes.prompt, sizes.prompt, 0.0 * target, "prefill")
         decoder = self.step(sizes.batch, target, target, 0.0 * target, "prefill")
         forward = Pass("forward", self.graph(decoder, sizes.prompt, encoder, cached=False), np.ones(target.shape))
-        return training_workload(forward, name=self.name, batch=sizes.batch, tokens_in=sizes.prompt + target)
+        tokens = sizes.prompt + target
+        return training_workload(forward, name=self.name, batch=sizes.batch, tokens_in=tokens, notes=self.notes)
 
     def step(self, batch: Any, q_len: Any, kv_len: Any, final_len: Any, phase: str) -> Step:
         """Return a pass's sizes with the model's formats."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from workloads.builders.chain import request_sizes
 from workloads.builders.knobs import KnobModel
-from workloads.graph import BLOCK_INPUT, Operator, Pass, Size, Workload, WorkloadGraph
+from workloads.builders.one_pass import one_pass
+from workloads.graph import BLOCK_INPUT, Operator, Size, Workload, WorkloadGraph
 from workloads.model import Request
 from workloads.table import Array
 
@@ -102,23 +102,9 @@ def _after(size: int, kernel: int, stride: int, padding: int) -> int:
     return (size + 2 * padding - kernel) // stride + 1
 
 
-def image_batch(request: Request) -> Array:
-    """Return the checked batch of a request for an image network (shape () or (S,)). Raises BadValueError."""
-    return request_sizes(Request(batch=request.batch), {"prompt": 1, "generate": 0}).batch
-
-
-def one_pass(model: KnobModel, graph: WorkloadGraph, request: Request) -> Workload:
+def image_pass(model: KnobModel, graph: WorkloadGraph, batch: Array, request: Request) -> Workload:
     """Return one forward pass over a batch of images, or the training step of it."""
-    batch = image_batch(request)
-    forward = Pass("forward", graph, np.ones(batch.shape))
-    if request.mode == "train":
-        from workloads.training import training_workload
-
-        return training_workload(forward, name=model.name, batch=batch, tokens_in=np.zeros(batch.shape))
-    return Workload(
-        model.name, (forward,), batch=batch, requests=int(batch.size), owners={"forward": np.arange(batch.size)},
-        notes=model.notes + _sequence_notes(model.name, request),
-    )  # fmt: skip
+    return one_pass(model.name, graph, batch, request, notes=model.notes + _sequence_notes(model.name, request))
 
 
 def _sequence_notes(name: str, request: Request) -> tuple[str, ...]:

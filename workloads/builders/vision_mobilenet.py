@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from foundation.errors import BadValueError
 from workloads.builders.knobs import KnobModel, choice, number_format_knob, share, size, sizes
-from workloads.builders.vision_layers import Layers, image_batch, in_format, largest_boundary, one_pass
+from workloads.builders.one_pass import checked_batch
+from workloads.builders.vision_layers import Layers, image_pass, in_format, largest_boundary
 from workloads.graph import BLOCK_INPUT, Block, Size, Workload, WorkloadGraph
 from workloads.model import Request
 
@@ -51,7 +52,8 @@ class MobileNet(KnobModel):
     def workload(self, request: Request) -> Workload:
         """Return one forward pass over a batch of images, or a training step. Raises BadValueError."""
         model: MobileNet = in_format(self, request)
-        return one_pass(model, model.graph(image_batch(request)), request)
+        batch = checked_batch(request)
+        return image_pass(model, model.graph(batch), batch, request)
 
     def graph(self, batch: Size) -> WorkloadGraph:
         """Return the graph of one pass; the equal blocks of a stage are one block and a count."""

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from foundation.errors import BadValueError
 from workloads.builders.chain import GELU_FLOP, Chain, Step, layer_blocks, wide
 from workloads.builders.knobs import KnobModel, choice, number_format_knob, size, switch
-from workloads.builders.vision_layers import image_batch, in_format, one_pass
+from workloads.builders.one_pass import checked_batch
+from workloads.builders.vision_layers import image_pass, in_format
 from workloads.graph import BLOCK_INPUT, Block, Size, Workload, WorkloadGraph
 from workloads.model import Request
 
@@ -59,7 +60,8 @@ class VisionTransformer(KnobModel):
     def workload(self, request: Request) -> Workload:
         """Return one forward pass over a batch of images, or a training step. Raises BadValueError."""
         model: VisionTransformer = in_format(self, request)
-        return one_pass(model, model.graph(image_batch(request)), request)
+        batch = checked_batch(request)
+        return image_pass(model, model.graph(batch), batch, request)
 
     def graph(self, batch: Size) -> WorkloadGraph:
         """Return the graph of one pass."""

@@ -15,12 +15,13 @@ import numpy as np
 
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, BadValueError, UnknownNameError
-from workloads.builders.chain import request_sizes
-from workloads.graph import Block, Operator, Pass, Size, Workload, WorkloadGraph
+from workloads.builders.one_pass import checked_batch, one_pass
+from workloads.graph import Block, Operator, Size, Workload, WorkloadGraph
+from workloads.graph_model import BATCHED
 from workloads.importers.onnx_graph import Findings, Row, Segment, Walker
 from workloads.importers.onnx_read import read_onnx
 from workloads.importers.onnx_shapes import OpenDimensions, infer, open_dimensions
-from workloads.model import BATCHED, Model, Request
+from workloads.model import Model, Request
 from workloads.table import DEFAULTS, Array
 
 RATIOS = ("operands", "flop_per_element")
@@ -126,16 +127,8 @@ class OnnxModel(Model):
 
     def workload(self, request: Request) -> Workload:
         """Return one forward pass over a batch, or the training step of it. Raises as `built`, and BadValueError."""
-        batch = request_sizes(Request(batch=request.batch), {"prompt": 1, "generate": 0}).batch
-        forward = Pass("forward", self.graph_at(batch, request.dtype), np.ones(batch.shape))
-        if request.mode == "train":
-            from workloads.training import training_workload
-
-            return training_workload(forward, name=self.name, batch=batch, tokens_in=np.zeros(batch.shape))
-        return Workload(
-            self.name, (forward,), batch=batch, requests=int(batch.size), owners={"forward": np.arange(batch.size)},
-            notes=self._notes(),
-        )  # fmt: skip
+        batch = checked_batch(request)
+        return one_pass(self.name, self.graph_at(batch, request.dtype), batch, request, notes=self._notes())
 
     @property
     def graph(self) -> WorkloadGraph:

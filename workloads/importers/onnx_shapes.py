@@ -40,7 +40,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Result of inference: per graph (by `id` of its path) the typed tensors, and shapes that had to be assumed."""
+    """Result of inference: the model with the types of its tensors, and a sentence for each shape that was assumed."""
 
     model: Any
     assumed: tuple[str, ...]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadFileError, InputError, UnknownNameError
 from foundation.yaml_file import Path_, YamlDocument, load_yaml
-from workloads.builders.chain import request_sizes
-from workloads.graph import BLOCK_INPUT, Block, Operator, Pass, Workload, WorkloadGraph, as_table, ordered
-from workloads.model import GraphModel, Request, with_batch
+from workloads.graph import BLOCK_INPUT, Block, Operator, WorkloadGraph, as_table, ordered
+from workloads.graph_model import GraphModel
 from workloads.table import CATEGORIES, DEFAULTS
 
 INPUT = "input"
@@ -29,33 +25,7 @@ SHARDS = ("", "column", "row", "heads", "experts", "vocab", "logits", "hidden")
 MAX_OPERATORS = 20_000
 
 
-@dataclass(frozen=True)
-class WorkloadFile(GraphModel):
-    """A graph from a workload file: the sizes of one sample, scaled to the request's batch."""
-
-    notes: tuple[str, ...] = ()
-    dtype: str = "bf16"
-
-    @property
-    def defaults(self) -> Mapping[str, Any]:
-        return {"prompt": 0, "generate": 0, "dtype": self.dtype}
-
-    def workload(self, request: Request) -> Workload:
-        """Return one forward pass over a batch, or the training step of it. Raises BadValueError."""
-        batch = request_sizes(Request(batch=request.batch), {"prompt": 1, "generate": 0}).batch
-        graph = with_batch(self.graph, Request(batch=batch, dtype=request.dtype))
-        forward = Pass("forward", graph, np.ones(batch.shape))
-        if request.mode == "train":
-            from workloads.training import training_workload
-
-            return training_workload(forward, name=self.name, batch=batch, tokens_in=np.zeros(batch.shape))
-        return Workload(
-            self.name, (forward,), batch=batch, requests=int(batch.size), owners={"forward": np.arange(batch.size)},
-            notes=self.notes,
-        )  # fmt: skip
-
-
-def load_workload_file(path: str | Path) -> WorkloadFile:
+def load_workload_file(path: str | Path) -> GraphModel:
     """Return the model in a workload file.
 
     Raises:
@@ -64,7 +34,7 @@ def load_workload_file(path: str | Path) -> WorkloadFile:
     return read_workload(load_yaml(path))
 
 
-def read_workload(document: YamlDocument) -> WorkloadFile:
+def read_workload(document: YamlDocument) -> GraphModel:
     """Return the model in a parsed workload file. Raises as `load_workload_file`."""
     data = document.data
     if not isinstance(data, dict):
@@ -86,7 +56,7 @@ def read_workload(document: YamlDocument) -> WorkloadFile:
     boundary = _number(document, ("boundary_elements",), data.get("boundary_elements", 0))
     notes = tuple(str(note) for note in _list(document, ("notes",), data.get("notes") or [], empty=True))
     name = _text(document, ("name",), data.get("name") or document.path.stem)
-    return WorkloadFile(name, WorkloadGraph(name, tuple(blocks), boundary), notes=notes, dtype=dtype)
+    return GraphModel(name, WorkloadGraph(name, tuple(blocks), boundary), notes=notes, dtype=dtype)
 
 
 def _block(document: YamlDocument, at: Path_, entry: Any, dtype: str) -> Block:

@@ -23,7 +23,7 @@ from workloads.training.optimizers import (
 
 def training_workload(
     forward: Pass, *, name: str, batch: Size, tokens_in: Size, optimizer: str = "adamw", recompute: Recompute = "none",
-    gradient_accumulation: int = 1, zero_stage: int = 0,
+    gradient_accumulation: int = 1, zero_stage: int = 0, notes: tuple[str, ...] = (),
 ) -> Workload:  # fmt: skip
     """Return the passes `forward`, `backward` and `optimizer` of one training step of one data-parallel replica.
 
@@ -49,7 +49,7 @@ def training_workload(
     )
     state = TrainingState(_bytes_beside_weight(forward.graph, chosen), workload_retained_bytes(recompute, repeats))
     requests = max(np.size(batch), np.size(tokens_in), np.size(times))
-    return Workload(name, passes, batch=batch, tokens_in=tokens_in, requests=requests, training=state)
+    return Workload(name, passes, batch=batch, tokens_in=tokens_in, requests=requests, notes=notes, training=state)
 
 
 def _bytes_beside_weight(graph: WorkloadGraph, optimizer: Optimizer) -> float:

@@ -79,7 +79,8 @@ def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
     moved = operands + work.output_bytes
     if rates.cache_bytes > 0:  # compulsory traffic, or that of the best blocking on chip where that is more
         operands = larger(operands, work.matrix_flop * _blocked_bytes(rates)[fmt], out=operands)
-    dram = operands + work.output_bytes
+    dram = operands
+    dram += work.output_bytes
     return Stages(
         ideal, shaped, filled, vector_s, _waves(table, work, rates), dram, dram * inverse.dram_byte_s, moved,
         moved * inverse.cache_byte_s,
@@ -111,17 +112,20 @@ def _tiles(work: OpWork, rates: Rates) -> Value:
     depth = tile_k * SPLIT
     edge_m, edge_n = min(GRANULE, tile_m), min(GRANULE, tile_n)
     items = plus(pieces(work.m, tile_m), work.masked)
-    items = times(items * pieces(work.n, tile_n), work.gemms)
+    items *= pieces(work.n, tile_n)
+    items = times(items, work.gemms)
     # a split that would only pad the last piece is not made; each of the two ways is monotone, so the lesser is too
-    split = pieces(items * pieces(work.k, depth), rates.units)
+    split = pieces(work.k, depth)
+    split *= items
+    split = pieces(split, rates.units, out=split)
     split *= lesser(work.k, depth)
-    tiles = pieces(items, rates.units)
+    tiles = pieces(items, rates.units, out=items)
     tiles *= work.k
     tiles = lesser(tiles, split, out=tiles)
     for size, edge, most in ((work.m, edge_m, tile_m), (work.n, edge_n, tile_n)):
         used = pieces(size, edge)
         used *= edge
-        tiles = tiles * lesser(used, most, out=used)
+        tiles *= lesser(used, most, out=used)
     tiles *= 2.0 * rates.units
     return tiles
 
@@ -300,7 +304,7 @@ def _dynamic_energy(
     fmt, inverse = table["dtype"], rates.inverses
     energy = work.matrix_flop * inverse.matrix_j[part][fmt]
     energy = plus(energy, work.vector_flop * inverse.vector_j[part][fmt])
-    energy = energy + parts.dram_bytes * rates.dram_energy_j[part]
+    energy += parts.dram_bytes * rates.dram_energy_j[part]
     energy += parts.moved_bytes * rates.cache_energy_j[part]
     if fabric is not None:
         energy = energy + work.link_bytes * fabric.energy_per_byte_j[part]

@@ -194,7 +194,8 @@ class LearnedModel:
             times = _outside(times, physics, inside, missing, plan.family[op], wide, floor_s)
             kind, shared = "propagated", 1.0
         columns = _columns(table.rows, times.value_s, times.lo_s, times.hi_s, *_energy(times, physics, rates))
-        source = np.full(table.rows, times.source, np.int8)
+        source = priced.costs.source  # a column of our own: its last reader
+        source[...] = times.source
         numbers: Any = dict(zip(NUMERIC, (*columns, priced.costs.dram_bytes), strict=True))
         return OpCosts(
             **numbers, bound=priced.costs.bound, source=source, interval_kind=kind, shared_log_error=shared

@@ -62,10 +62,9 @@ class FlatTrees:
         return self._sum(self.leaves.take(node))
 
     def _sum(self, parts: Array) -> Array:
-        """Add leaf values one after the other, from the base on: shape (rows, trees) to (rows,)."""
-        first = parts[:, :1] + self.base
-        ordered = np.concatenate((first, parts[:, 1:]), axis=1)
-        return np.asarray(np.add.accumulate(ordered, axis=1, dtype=np.float32)[:, -1])
+        """Add leaf values one after the other, from the base on: shape (rows, trees) to (rows,); overwrites `parts`."""
+        parts[:, :1] += self.base
+        return np.asarray(np.add.accumulate(parts, axis=1)[:, -1])
 
 
 def trees_from_json(text: bytes | str) -> FlatTrees:

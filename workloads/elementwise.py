@@ -88,10 +88,13 @@ def times(a: Value, b: Value) -> Value:
     return a if isinstance(b, float) and b == 1 else a * b
 
 
-def pieces(size: Value, edge: float) -> Value:
+def pieces(size: Value, edge: float, out: Value = None) -> Value:
     """Return ceil(size / edge). A power of two is multiplied by its (exact) inverse: a quarter of the time."""
-    count = size * (1.0 / edge) if math.frexp(edge)[0] == 0.5 else size / edge
-    return np.ceil(count) if isinstance(count, float) else np.ceil(count, out=count)
+    exact = math.frexp(edge)[0] == 0.5
+    if isinstance(size, float):
+        return np.ceil(size * (1.0 / edge) if exact else size / edge)
+    count = np.multiply(size, 1.0 / edge, out=out) if exact else np.divide(size, edge, out=out)
+    return np.ceil(count, out=_column(count))
 
 
 def _column(out: Value) -> Value:

@@ -76,6 +76,14 @@ def test_every_list_of_packages_in_pyproject_is_the_same(pyproject: dict[str, An
     assert layers == ["archcast", "simulator", "costmodel", "hardware_specs | workloads", "foundation"]
 
 
+def test_pytest_finds_every_file_with_benchmarks(pyproject: dict[str, Any], repository: Path) -> None:
+    """`python -m pytest benchmarks -m benchmark` runs them all (CONTRIBUTING.md)."""
+    patterns = pyproject["tool"]["pytest"]["ini_options"]["python_files"]
+    files = [file for file in (repository / "benchmarks").glob("*.py") if "\ndef test_" in file.read_text()]
+    assert files
+    assert not [file.name for file in files if not any(file.match(pattern) for pattern in patterns)]
+
+
 @pytest.mark.parametrize(
     ("system", "machine", "expected"),
     [

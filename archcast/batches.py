@@ -42,8 +42,9 @@ def predict_batch(*, model: CostModel | None = None, **columns: Any) -> dict[str
             `tp`, `pp`, `ep`, `dp`, `software`; each a list or one value for all rows.
 
     Returns:
-        For each of latency_s, ttft_s, tpot_s, energy_j, memory_bytes, cost_usd arrays NAME, NAME_lo and NAME_hi of
-        shape (rows,), NaN where there is no answer; `dram_bytes`, `shortfall_bytes`, `verdict` and `reason`.
+        Arrays of shape (rows,): latency_s, ttft_s, tpot_s, energy_j, memory_bytes, cost_usd and the ends of each
+        (`latency_lo_s`, `latency_hi_s`, ...), NaN where there is no answer; `dram_bytes`, `shortfall_bytes`,
+        `verdict` and `reason`.
 
     A row that cannot be answered is `infeasible` with a `reason`; the others are answered.
 
@@ -63,6 +64,12 @@ def predict_batch(*, model: CostModel | None = None, **columns: Any) -> dict[str
         except InputError as error:
             out["reason"][where] = str(error)
     return out
+
+
+def interval_columns(name: str) -> tuple[str, str, str]:
+    """Return the columns of a quantity's value, lo and hi; the unit stays last: `latency_s`, `latency_lo_s`, ..."""
+    stem, _, unit = name.rpartition("_")
+    return name, f"{stem}_lo_{unit}", f"{stem}_hi_{unit}"
 
 
 def _columns(columns: Mapping[str, Any]) -> tuple[int, dict[str, Sequence[Any]]]:
@@ -86,8 +93,8 @@ def _columns(columns: Mapping[str, Any]) -> tuple[int, dict[str, Sequence[Any]]]
 def _empty(rows: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name in QUANTITIES:
-        for suffix in ("", "_lo", "_hi"):
-            out[name + suffix] = np.full(rows, np.nan)
+        for column in interval_columns(name):
+            out[column] = np.full(rows, np.nan)
     for name in ("dram_bytes", "shortfall_bytes"):
         out[name] = np.full(rows, np.nan)
     out["verdict"] = np.full(rows, "infeasible", dtype="U10")
@@ -148,10 +155,11 @@ def _fill(out: dict[str, Any], where: Array, report: MemoryReport, values: Mappi
     """Write the answers of the rows `where`; what does not fit has its memory and what is missing."""
     fits = report.shortfall_bytes <= 0
     for name, columns in values.items():
-        for j, suffix in enumerate(("", "_lo", "_hi")):
-            out[name + suffix][where] = np.where(fits, columns[:, j], np.nan)
-    for suffix, column in (("", report.total_bytes), ("_lo", report.lo_bytes), ("_hi", report.hi_bytes)):
-        out["memory_bytes" + suffix][where] = column
+        for j, column in enumerate(interval_columns(name)):
+            out[column][where] = np.where(fits, columns[:, j], np.nan)
+    held = (report.total_bytes, report.lo_bytes, report.hi_bytes)
+    for column, size in zip(interval_columns("memory_bytes"), held, strict=True):
+        out[column][where] = size
     out["dram_bytes"][where] = np.where(fits, dram, np.nan)
     out["shortfall_bytes"][where] = report.shortfall_bytes
     out["verdict"][where] = np.where(fits, "feasible", "infeasible")

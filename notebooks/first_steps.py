@@ -107,7 +107,7 @@ except ImportError:
 if plt is not None:
     figure, axes = plt.subplots(figsize=(7, 4))
     for device, columns in sweep.items():
-        low, middle, high = (batches * 256 / columns[name] for name in ("latency_s_hi", "latency_s", "latency_s_lo"))
+        low, middle, high = (batches * 256 / columns[name] for name in ("latency_hi_s", "latency_s", "latency_lo_s"))
         axes.fill_between(batches, low, high, alpha=0.15)
         axes.plot(batches, middle, marker="o", label=device)
     axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="tokens/s", title="llama-3.1-8b, 1024 in, 256 out")

@@ -206,7 +206,7 @@ def test_every_axis_is_finite_and_ordered(name: str, device: str, batch: int, pr
 def test_no_axis_falls_when_a_request_grows(name: str, grown: str) -> None:
     sizes = {"batch": 4, "prompt": 700, "generate": 90} | {grown: list(range(1, 300, 13))}
     found = ac.predict_batch(workload=name, on="h200-sxm", **sizes)
-    for field in ("latency_s", "latency_s_lo", "latency_s_hi", "energy_j", "dram_bytes", "memory_bytes"):
+    for field in ("latency_s", "latency_lo_s", "latency_hi_s", "energy_j", "dram_bytes", "memory_bytes"):
         assert (np.diff(found[field]) >= 0).all(), field
 
 

@@ -52,9 +52,10 @@ def check_row(found: dict[str, Any], row: int, single: ac.Estimate | str, wrong:
     np.testing.assert_allclose(found["shortfall_bytes"][row], single.shortfall_bytes, rtol=1e-12)
     for name in QUANTITIES:
         quantity = getattr(single, name)
-        for suffix in ("", "_lo", "_hi"):
-            expected = np.nan if quantity is None else getattr(quantity, suffix[1:] or "value")
-            np.testing.assert_allclose(found[name + suffix][row], expected, rtol=1e-12, err_msg=name + suffix)
+        stem, _, unit = name.rpartition("_")
+        for end, column in (("value", name), ("lo", f"{stem}_lo_{unit}"), ("hi", f"{stem}_hi_{unit}")):
+            expected = np.nan if quantity is None else getattr(quantity, end)
+            np.testing.assert_allclose(found[column][row], expected, rtol=1e-12, err_msg=column)
     if single.dram_bytes is not None:
         np.testing.assert_allclose(found["dram_bytes"][row], single.dram_bytes, rtol=1e-12)
 

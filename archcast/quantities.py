@@ -25,9 +25,7 @@ def quantities(
     first and last token a request waits for the prefills of the others.
     """
     latency, ranks, price = totals.latency_s, mapping.tp * mapping.dp, target.spec.price
-    hourly = np.full(3, np.nan)
-    if price is not None:
-        hourly = np.array((price.usd_per_hour.value, price.usd_per_hour.lo, price.usd_per_hour.hi))
+    hourly = np.array(price.usd_per_hour.interval if price else (np.nan,) * 3)
     waiting_w = (mapping.pp - 1) * ranks * np.array(target.rates.idle_w)
     generated = np.broadcast_to(np.asarray(workload.tokens_out, float), (workload.requests,))[:, None]
     slots = max(concurrency, 1)

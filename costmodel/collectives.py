@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foundation.errors import MappingError
-from hardware_specs import ClusterSpec, DeviceSpec, NodeSpec, load_link, load_node, node_of
+from hardware_specs import ClusterSpec, DeviceSpec, load_link, load_node, node_of
 from workloads.table import KINDS, Array, OpTable
 
 ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, ALL_TO_ALL, SEND_RECV = range(1, 6)
@@ -45,7 +45,6 @@ class Fabric:
     remote_latency_s: tuple[float, float, float]
     remote_efficiency: tuple[float, float, float]
     energy_per_byte_j: tuple[float, float, float]
-    host_power_w: float = 0.0
     peers: int = 1
 
     def seconds(self, table: OpTable, part: int = 0) -> Array:
@@ -126,16 +125,16 @@ def fabric_of(spec: DeviceSpec, devices: int, cluster: ClusterSpec | None = None
     network = load_link(cluster.inter_link if cluster else "infiniband-ndr")
     ports = cluster.links_per_node / node.count / cluster.oversubscription.value if cluster and node else 1.0
     remote_rate = network.bandwidth_bytes_per_s.value * ports
-    remote = (_triple(network.latency_s), _triple(network.efficiency))
+    remote = (network.latency_s.interval, network.efficiency.interval)
     if node is None:
         return _bare(spec, devices, remote_rate, *remote)
     link = load_link(node.intra_link)
     return Fabric(
         name=node.id, node_size=node.count, switched=node.topology == "switch",
-        local_bytes_per_s=node.intra_bandwidth_bytes_per_s.value, local_latency_s=_triple(link.latency_s),
-        local_efficiency=_triple(link.efficiency), remote_bytes_per_s=remote_rate, remote_latency_s=remote[0],
-        remote_efficiency=remote[1], energy_per_byte_j=_triple(link.energy_per_byte_j),
-        host_power_w=_host_power(node), peers=max(node.count - 1, 1) if node.topology == "mesh" else 1,
+        local_bytes_per_s=node.intra_bandwidth_bytes_per_s.value, local_latency_s=link.latency_s.interval,
+        local_efficiency=link.efficiency.interval, remote_bytes_per_s=remote_rate, remote_latency_s=remote[0],
+        remote_efficiency=remote[1], energy_per_byte_j=link.energy_per_byte_j.interval,
+        peers=max(node.count - 1, 1) if node.topology == "mesh" else 1,
     )  # fmt: skip
 
 
@@ -148,15 +147,7 @@ def _bare(
     link, count = max(ports, key=lambda pair: pair[0].bandwidth_bytes_per_s.value * pair[1])
     return Fabric(
         name=link.id, node_size=min(devices, 8), switched=False,
-        local_bytes_per_s=link.bandwidth_bytes_per_s.value * count, local_latency_s=_triple(link.latency_s),
-        local_efficiency=_triple(link.efficiency), remote_bytes_per_s=remote_rate, remote_latency_s=latency,
-        remote_efficiency=share, energy_per_byte_j=_triple(link.energy_per_byte_j),
+        local_bytes_per_s=link.bandwidth_bytes_per_s.value * count, local_latency_s=link.latency_s.interval,
+        local_efficiency=link.efficiency.interval, remote_bytes_per_s=remote_rate, remote_latency_s=latency,
+        remote_efficiency=share, energy_per_byte_j=link.energy_per_byte_j.interval,
     )  # fmt: skip
-
-
-def _host_power(node: NodeSpec) -> float:
-    return node.host_power_w.value / node.count
-
-
-def _triple(figure: object) -> tuple[float, float, float]:
-    return (figure.value, figure.lo, figure.hi)  # type: ignore[attr-defined]

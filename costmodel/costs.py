@@ -12,7 +12,6 @@ from workloads.table import Array
 
 BOUNDS: tuple[str, ...] = ("compute", "memory", "network", "overhead")
 SOURCES: tuple[str, ...] = ("measured", "interpolated", "learned", "physics", "extrapolated")
-INTERVAL_KINDS: tuple[str, ...] = ("conformal", "pseudo_target", "propagated", "uncalibrated")
 
 NUMERIC: tuple[str, ...] = (
     "latency_s", "latency_lo_s", "latency_hi_s", "energy_j", "energy_lo_j", "energy_hi_j", "dram_bytes",

@@ -149,10 +149,6 @@ def _per_code(columns: Iterable[Array]) -> PerCode:
     return value, lo, hi
 
 
-def _range(figure: Figure) -> Range:
-    return (figure.value, figure.lo, figure.hi)
-
-
 def compile_rates(spec: DeviceSpec) -> Rates:
     """Return the rates of a device."""
     matrix, vector = spec.unit("matrix"), spec.unit("vector")
@@ -178,14 +174,14 @@ def compile_rates(spec: DeviceSpec) -> Rates:
         peak_flop_per_s=np.array(peaks), vector_flop_per_s=np.array(vectors),
         matrix_energy_j=np.array(matrix_j), vector_energy_j=np.array(vector_j),
         matrix_formats=np.array(able), widened=widened,
-        compute_efficiency=_range(matrix.efficiency), memory_efficiency=_range(dram.efficiency),
+        compute_efficiency=matrix.efficiency.interval, memory_efficiency=dram.efficiency.interval,
         dram_bytes_per_s=dram.bandwidth_bytes_per_s.value,
         cache_bytes=max((m.usable_bytes for m in spec.memory[1:]), default=0.0),
         cache_bytes_per_s=max(inner.bandwidth_bytes_per_s.value, dram.bandwidth_bytes_per_s.value),
-        dram_energy_j=_range(dram.energy_per_byte_j),
-        cache_energy_j=_range(inner.energy_per_byte_j) if inner is not dram else (0.0, 0.0, 0.0),
-        launch_s=_range(spec.launch_overhead_s), kernels=kernels_of(spec.kind),
-        idle_w=_range(spec.power.idle_w), limit_w=spec.power.limit_w.value,
+        dram_energy_j=dram.energy_per_byte_j.interval,
+        cache_energy_j=inner.energy_per_byte_j.interval if inner is not dram else (0.0, 0.0, 0.0),
+        launch_s=spec.launch_overhead_s.interval, kernels=kernels_of(spec.kind),
+        idle_w=spec.power.idle_w.interval, limit_w=spec.power.limit_w.value,
         usable_bytes=dram.usable_bytes,
     )  # fmt: skip
 
@@ -209,7 +205,7 @@ def _energy(unit: ComputeUnit, math: str) -> Range:
     """Energy per FLOP; an arithmetic without a figure of its own scales with the peak from the dearest known one."""
     known = _named(unit.energy_per_flop_j)
     if math in known:
-        return _range(known[math])
+        return known[math].interval
     if not known or not math:
         return (0.0, 0.0, 0.0)
     peaks = _named(unit.peak_flop_per_s)

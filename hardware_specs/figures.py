@@ -33,6 +33,11 @@ class Figure(BaseModel):
     source: str = ""
     estimated: bool = False
 
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """(value, lo, hi)."""
+        return self.value, self.lo, self.hi
+
     @model_validator(mode="before")
     @classmethod
     def _default_range(cls, data: Any) -> Any:

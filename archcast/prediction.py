@@ -66,7 +66,7 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     report = memory_of(workload, lowered, mapping, target.rates)
     fabric = fabric_of(target.spec, linked_devices(mapping, question.request.mode))
     shortfall = float(report.shortfall_bytes[0])
-    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, mapping.software))
+    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, mapping.software), *_stage_notes(mapping))
     estimate = Estimate(
         workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
         request=_request(question, workload), verdict="infeasible" if shortfall > 0 else "feasible",
@@ -83,6 +83,16 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     costs = cost_model.predict(lowered.table, target.rates, fabric, software=mapping.software)
     detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
     return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
+
+
+def _stage_notes(mapping: Parallel) -> tuple[str, ...]:
+    """Say what a pipeline's time leaves out."""
+    if mapping.pp == 1:
+        return ()
+    return (
+        f"One batch passes the {mapping.pp} stages one after the other; an engine that keeps all stages busy with "
+        f"microbatches serves up to {mapping.pp} times the rate.",
+    )
 
 
 def _software_notes(cost_model: CostModel, software: str) -> tuple[str, ...]:
@@ -113,7 +123,8 @@ def build(question: Question, replicas: int = 1) -> Workload:
         together = slots or int(request.batch)
         if together < replicas:
             raise MappingError(
-                f"dp={replicas} replicas need at least {replicas} requests, not {together}; raise --batch."
+                f"dp={replicas} replicas need at least {replicas} requests, not {together}; "
+                f"raise --{'concurrency' if slots else 'batch'}."
             )
         share = -(-together // replicas)
         request, slots = (request, share) if slots else (replace(request, batch=share), 0)
@@ -142,7 +153,8 @@ def steady_state(model: Model, request: Request, concurrency: int) -> Workload:
 
 def _request(question: Question, workload: Workload) -> dict[str, Any]:
     request = question.request
-    doc: dict[str, Any] = {"batch": int(request.batch), "mode": request.mode}
+    doc: dict[str, Any] = {} if question.concurrency else {"batch": int(request.batch)}
+    doc["mode"] = request.mode
     if np.any(workload.tokens_in):
         doc["prompt"] = int(np.ravel(workload.tokens_in)[0])
     if np.any(workload.tokens_out):
@@ -164,11 +176,12 @@ def _with_times(estimate: Estimate, detail: Detail, totals: Totals, question: Qu
     source, bound = time_shares(detail)
     done = max(question.concurrency, 1) * int(question.request.batch)
     price, watts = question.target.spec.price, energy.value / latency.value
+    limit_w = question.target.rates.limit_w * mapping.devices
     return replace(
         estimate, latency_s=latency, ttft_s=found["ttft_s"], tpot_s=found["tpot_s"],
         rate_hz=Quantity(done / latency.value, done / latency.hi, done / latency.lo),
         energy_j=energy,
-        power_w=Quantity(watts, min(watts, energy.lo / latency.lo), max(watts, energy.hi / latency.hi)),
+        power_w=Quantity(watts, energy.lo / latency.hi, max(watts, min(energy.hi / latency.lo, limit_w))),
         cost_usd=found["cost_usd"], price_date=price.date if price else "", dram_bytes=float(totals.dram_bytes[0]),
         link_bytes=float(totals.link_bytes[0]), work_flop=float(totals.flop[0]), source=source, bound=bound,
         interval_kind=detail.costs.interval_kind, detail=detail,
@@ -199,7 +212,8 @@ def _best(question: Question, count: int, software: str, cost_model: CostModel) 
     """
     found: list[Estimate] = []
     refusal: MappingError | None = None
-    for mapping in mappings_of(count, question.model):
+    together = question.concurrency or int(question.request.batch)
+    for mapping in mappings_of(count, question.model, together):
         try:
             found.append(answer(question, replace(mapping, software=software), cost_model))
         except MappingError as error:
@@ -207,7 +221,7 @@ def _best(question: Question, count: int, software: str, cost_model: CostModel) 
     if not found:
         raise refusal or MappingError(
             f"'{question.model.name}' has too few heads and layers to be divided over {count} devices; "
-            "add replicas with --dp, and say --tp and --pp."
+            "raise --batch, so that --dp can make replicas."
         )
     fits = [e for e in found if e.latency_s is not None]
     if fits:

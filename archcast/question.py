@@ -120,8 +120,8 @@ def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[
     own = str(model.defaults["dtype"])
     wide = number_format(own).weight_bits > 8
     if rates.kind in ("npu", "mcu") and wide and rates.supports("int8"):
-        note = f"Computed in int8, as {rates.device} is deployed; --dtype {own} asks for the model's own format."
-        return "int8", (note,)
+        other = f"; --dtype {own} asks for the model's own format" if rates.supports(own) else ""
+        return "int8", (f"Computed in int8, as {rates.device} is deployed{other}.",)
     if not rates.supports(own):
         require_format(rates, own)
     return "", _widening(rates, own)
@@ -140,19 +140,22 @@ def _widening(rates: Rates, dtype: str) -> tuple[str, ...]:
     return (f"{rates.device} has no {math} arithmetic: {dtype} is computed in {wider}.",)
 
 
-def mappings_of(count: int, model: Model) -> Iterator[Parallel]:
-    """Yield the mappings of `count` devices worth trying: tensor x pipeline sizes, experts together or spread.
+def mappings_of(count: int, model: Model, together: int) -> Iterator[Parallel]:
+    """Yield the mappings of `count` devices worth trying: replicas x tensor x pipeline, experts together or spread.
 
-    No stage is without a layer and no rank without a head, where the model says how many it has.
+    No stage is without a layer, no rank without a head and no replica without one of the `together` requests. A model
+    without heads (convolutions, graphs from files) is not divided by tensors.
     """
     knobs = model.knobs()
     experts = int(knobs.get("experts", 0) or 0)
     stages = int(knobs.get("layers", 0) or 0) or count
-    heads = int(knobs.get("heads", 0) or 0) or count
-    for tp in (d for d in range(min(count, heads), 0, -1) if count % d == 0 and count // d <= stages):
-        yield Parallel(tp=tp, pp=count // tp)
-        if experts and tp > 1 and experts % tp == 0:
-            yield Parallel(tp=tp, pp=count // tp, ep=tp)
+    heads = int(knobs.get("heads", 0) or 0) or 1
+    for dp in (d for d in range(1, min(count, together) + 1) if count % d == 0):
+        ranks = count // dp
+        for tp in (d for d in range(min(ranks, heads), 0, -1) if ranks % d == 0 and ranks // d <= stages):
+            yield Parallel(tp=tp, pp=ranks // tp, dp=dp)
+            if experts and tp * dp > 1 and experts % (tp * dp) == 0:
+                yield Parallel(tp=tp, pp=ranks // tp, dp=dp, ep=tp * dp)
 
 
 def parallel(count: int | None, tp: int, pp: int, ep: int, dp: int, software: str) -> Parallel | None:

@@ -18,6 +18,8 @@ from simulator.graph_file import example_files
 from simulator.streams import DEFAULT_SEED
 from simulator.workload_run import run_workload
 
+ONE_OF_EACH = "each pass runs once: prefill, and of the decode steps the middle one (predict counts all of them)"
+
 
 @dataclass(frozen=True)
 class Simulation:
@@ -27,11 +29,18 @@ class Simulation:
     timeline: Timeline
     seed: int
     replications: int
+    about: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain JSON values."""
         summary = self.timeline.summary()
-        return {"file": self.file, "seed": self.seed, "replications": self.replications, **summary}
+        return {
+            "file": self.file,
+            **({"about": self.about} if self.about else {}),
+            "seed": self.seed,
+            "replications": self.replications,
+            **summary,
+        }
 
     def text(self) -> str:
         """Return the answer for a terminal."""
@@ -45,7 +54,7 @@ class Simulation:
             f"{e['name'][:22]:22} {e['busy_s']:10.4g} s {e['idle_s']:9.4g} s   {e['utilisation']:8.1%}"
             for e in doc["engines"]
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *([self.about] if self.about else [])])
 
 
 def simulate(
@@ -63,9 +72,8 @@ def simulate(
     path = _file_of(file)
     document = load_yaml(path)
     if isinstance(document.data, dict) and document.data.get("kind") == "run":
-        timeline = _run(document, settings)
-    else:
-        timeline = simulate_file(path, seed=seed, overrides=dict(settings or {}))
+        return Simulation(str(file), _run(document, settings), seed, replications, ONE_OF_EACH)
+    timeline = simulate_file(path, seed=seed, overrides=dict(settings or {}))
     return Simulation(str(file), timeline, seed, replications)
 
 

@@ -80,3 +80,37 @@ def test_unrolling_keeps_shared_blocks_and_writes_the_others_out() -> None:
 
     unrolled = WorkloadGraph("g", (block("own", False), block("again", True))).unrolled()
     assert [(b.name, b.count) for b in unrolled.blocks] == [("own.0", 1), ("own.1", 1), ("own.2", 1), ("again", 3)]
+
+
+def test_devices_alone_become_replicas_where_nothing_else_divides_the_work() -> None:
+    four = ac.predict("resnet-50", on="h100-sxm", count=4, batch=64)
+    assert four.mapping == "dp=4"
+    one = ac.predict("resnet-50", on="h100-sxm", batch=16)
+    assert four.latency_s == one.latency_s
+
+
+def test_the_division_that_is_chosen_is_the_fastest_that_was_possible() -> None:
+    chosen = ac.predict("bert-large", on="h100-sxm", count=4, batch=64, prompt=512)
+    others = [
+        ac.predict("bert-large", on="h100-sxm", batch=64, prompt=512, **sizes) for sizes in ({"tp": 4}, {"dp": 4})
+    ]
+    assert chosen.latency_s is not None
+    assert chosen.latency_s.value == min(o.latency_s.value for o in others if o.latency_s)
+
+
+def test_a_pipeline_says_what_its_time_leaves_out() -> None:
+    answer = ac.predict("gpt-2", on="h100-sxm", pp=2, prompt=64, generate=2)
+    assert any("microbatches" in note for note in answer.notes)
+
+
+def test_int8_is_explained_without_offering_a_format_that_the_device_lacks() -> None:
+    lacks = ac.predict("resnet-50", on="gemmini-16x16").notes
+    has = ac.predict("resnet-50", on="rk3588").notes
+    assert not any("--dtype" in note for note in lacks)
+    assert any("--dtype fp16" in note for note in has)
+
+
+def test_the_power_of_an_answer_lies_inside_its_interval_and_under_the_limit() -> None:
+    power = ac.predict("mixtral-8x7b", on="h100-sxm", tp=2).power_w
+    assert power is not None
+    assert power.lo < power.value < power.hi <= 1400

@@ -50,18 +50,18 @@ def unwrapped(table: OpTable) -> OpTable:
 
 
 def larger(a: Value, b: Value, out: Value = None) -> Value:
-    """Return the larger of two; into `out` where that is a column (a temporary of the caller's)."""
+    """Return the larger of two; written into `out` where that is a column."""
     if isinstance(a, float) and isinstance(b, float):
-        return b if a < b or b != b else a
+        return _put(b if a < b or b != b else a, out)
     return np.maximum(a, b, out=_column(out))
 
 
 def lesser(a: Value, b: Value, out: Value = None) -> Value:
-    """Return the lesser of two; into `out` where that is a column (a temporary of the caller's)."""
+    """Return the lesser of two; written into `out` where that is a column."""
     if not isinstance(b, float):
         return np.minimum(a, b, out=_column(out))
     if isinstance(a, float):
-        return b if b < a or b != b else a
+        return _put(b if b < a or b != b else a, out)
     # numpy has vector code for the minimum of two columns and for a clip by two numbers
     return a.clip(-np.inf, b, out=_column(out))
 
@@ -95,6 +95,12 @@ def pieces(size: Value, edge: float, out: Value = None) -> Value:
         return np.ceil(size * (1.0 / edge) if exact else size / edge)
     count = np.multiply(size, 1.0 / edge, out=out) if exact else np.divide(size, edge, out=out)
     return np.ceil(count, out=_column(count))
+
+
+def _put(value: Value, out: Value) -> Value:
+    if out.__class__ is np.ndarray:
+        out[...] = value
+    return value
 
 
 def _column(out: Value) -> Value:

@@ -19,6 +19,16 @@ INTERVAL_MEANING: dict[str, str] = {
     "propagated": "from the ranges of the device's figures; no measurement has tested it",
     "uncalibrated": "no interval is known; value, lo and hi are the same",
 }
+MIXED_INTERVAL = "for learned operators from measurements, for the others from the ranges of the device's figures"
+
+
+def interval_meaning(estimate: Estimate) -> str:
+    """Return what the intervals of an answer rest on."""
+    if estimate.interval_kind == "propagated" and estimate.source.get("learned", 0.0) > 0:
+        return MIXED_INTERVAL
+    return INTERVAL_MEANING.get(estimate.interval_kind, "")
+
+
 SOURCE_MEANING: dict[str, str] = {
     "measured": "this very case was measured",
     "interpolated": "between measured cases",
@@ -180,7 +190,7 @@ def what_would_help(estimate: Estimate) -> tuple[str, ...]:
     if estimate.shortfall_bytes <= 0 or capacity <= 0:
         return ()
     parts = estimate.memory_parts_bytes
-    weights = parts.get("weights", 0.0) + parts.get("optimizer", 0.0)
+    weights, optimizer = parts.get("weights", 0.0), parts.get("optimizer", 0.0)
     loose = parts.get("state", 0.0) + parts.get("activations", 0.0) + parts.get("margin", 0.0)
     found = []
     room = capacity - (total - loose)
@@ -193,6 +203,8 @@ def what_would_help(estimate: Estimate) -> tuple[str, ...]:
         found.append(f"a format of half the width for the weights ({text(weights, 'bytes')} now)")
     elif weights > 0.9 * capacity:
         found.append(f"weights in a narrower format, or divided: they alone take {text(weights, 'bytes')} a device")
+    if optimizer > 0.5 * capacity:
+        found.append(f"fewer trained parameters or a leaner optimizer: its state takes {text(optimizer, 'bytes')}")
     factor = math.ceil(total / capacity)
     found.append(f"at least {factor} times as many devices to divide the model over (--tp, --pp, --count)")
     return tuple(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archcast.render.bars import interval_bar
-from archcast.render.breakdown import BOUND_MEANING, INTERVAL_MEANING, answers, per_token, what_would_help
+from archcast.render.breakdown import BOUND_MEANING, answers, interval_meaning, per_token, what_would_help
 from archcast.render.human import percent, shown, text
 from archcast.render.markup import esc
 from costmodel.estimate import Estimate
@@ -77,7 +77,7 @@ def answer_section(estimate: Estimate) -> str:
             number, _, unit = text(value, "traffic_bytes").partition(" ")
             cards.append(_card(label, number, unit, "", f"{about}; counted, without interval"))
     kind = estimate.interval_kind
-    note = f"Intervals are <b>{esc(kind)}</b>: {esc(INTERVAL_MEANING.get(kind, ''))}." if kind else ""
+    note = f"Intervals are <b>{esc(kind)}</b>: {esc(interval_meaning(estimate))}." if kind else ""
     notes = "".join(f'<p class="note">{esc(words)}</p>' for words in estimate.notes)
     return f'<div class="wide"><div class="stats">{"".join(cards)}</div><p class="note">{note}</p>{notes}</div>'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from archcast.render.breakdown import INTERVAL_MEANING
+from archcast.render.breakdown import interval_meaning
 from archcast.render.figures import figure_rows
 from archcast.render.markup import esc, section
 from costmodel.estimate import Estimate
@@ -19,7 +19,7 @@ def provenance_section(estimate: Estimate, device: DeviceSpec | None) -> str:
     kind = estimate.interval_kind
     facts = [("workload", estimate.workload), ("device", estimate.device), ("mapping", estimate.mapping)]
     if kind:
-        facts.append(("intervals", f"{kind}: {INTERVAL_MEANING.get(kind, '')}"))
+        facts.append(("intervals", f"{kind}: {interval_meaning(estimate)}"))
     if estimate.price_date:
         facts.append(("price of", estimate.price_date))
     facts += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
-from archcast.render.breakdown import BOUND_MEANING, INTERVAL_MEANING, answers, per_token, what_would_help
+from archcast.render.breakdown import BOUND_MEANING, answers, interval_meaning, per_token, what_would_help
 from archcast.render.console import make_console, plain_table, styled
 from archcast.render.human import listed, percent, printable, shown, text
 from archcast.render.listings import print_device, print_devices, print_workload, print_workloads
@@ -100,7 +100,7 @@ def _context(console: Console, estimate: Estimate) -> None:
     if estimate.source:
         console.print(styled(f"source: {listed([f'{percent(s)} {name}' for name, s in estimate.source.items()])}"))
     if estimate.interval_kind:
-        meaning = INTERVAL_MEANING.get(estimate.interval_kind, "")
+        meaning = interval_meaning(estimate)
         console.print(styled(f"intervals: {estimate.interval_kind}{f', {meaning}' if meaning else ''}"))
     if estimate.versions:
         pairs = "  ".join(f"{printable(k, 40)} {printable(v, 40)}" for k, v in estimate.versions.items())

@@ -68,7 +68,7 @@ def describe(
 
 def _filled(columns: list[Value], rows: int) -> Array:
     """Return columns and scalars as the rows of a matrix (float32)."""
-    if rows == 1 and not any(isinstance(column, np.ndarray) for column in columns):
+    if rows == 1 and np.ndarray not in map(type, columns):
         return np.array(columns, dtype=np.float32)[:, None]
     matrix = np.empty((len(columns), rows), dtype=np.float32)
     for i, column in enumerate(columns):

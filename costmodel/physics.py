@@ -36,7 +36,7 @@ SPLIT = 32.0
 _ACTIVATION_1_5: Array = ACTIVATION_BYTES**1.5
 PHYSICS = SOURCES.index("physics")
 COMPUTE, MEMORY, NETWORK, OVERHEAD = range(len(BOUNDS))
-_ALL_BITS = np.int8(OVERHEAD)
+_MEMORY, _OVERHEAD = np.int8(MEMORY), np.int8(OVERHEAD)
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,11 @@ def _keep_memory() -> None:
 
 
 def _allocate(rows: int) -> OpCosts:
+    bound, source = np.empty((2, rows), dtype=np.int8)
+    source.fill(PHYSICS)
     # one block: the system hands out large pages for it, which halves the cost of first touching it
     numbers: Any = dict(zip(NUMERIC, np.empty((len(NUMERIC), rows)), strict=True))
-    source = np.full(rows, PHYSICS, dtype=np.int8)
-    return OpCosts(**numbers, bound=np.empty(rows, dtype=np.int8), source=source)
+    return OpCosts(**numbers, bound=bound, source=source)
 
 
 def _view(table: OpTable, part: slice) -> OpTable:
@@ -245,15 +246,14 @@ def _chunk(
     energy_hi += rates.idle_w[2] * most
     energy_hi = lesser(energy_hi, rates.limit_w * most, out=energy_hi)
     out.latency_s[part], out.energy_j[part], out.dram_bytes[part] = latency, energy, parts.dram_bytes
-    np.minimum(least, latency, out=out.latency_lo_s[part])
-    np.maximum(most, latency, out=out.latency_hi_s[part])
-    np.minimum(energy_lo, energy, out=out.energy_lo_j[part])
-    np.maximum(energy_hi, energy, out=out.energy_hi_j[part])
-    bound = out.bound[part]
-    np.greater(memory, compute, out=bound.view(np.bool_))  # COMPUTE = False, MEMORY = True
-    if not isinstance(link, float):
-        bound[link > np.maximum(compute, memory)] = NETWORK
-    bound |= _ALL_BITS * (active < launch)  # OVERHEAD has all bits of a bound
+    lesser(least, latency, out=out.latency_lo_s[part])
+    larger(most, latency, out=out.latency_hi_s[part])
+    lesser(energy_lo, energy, out=out.energy_lo_j[part])
+    larger(energy_hi, energy, out=out.energy_hi_j[part])
+    bound = _MEMORY * (memory > compute)  # COMPUTE is 0
+    if not _is_zero(link):
+        bound = choose(link > larger(compute, memory), NETWORK, bound)
+    out.bound[part] = bound | _OVERHEAD * (active < launch)  # OVERHEAD has all bits of a bound
     return work, parts
 
 

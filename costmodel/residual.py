@@ -108,6 +108,7 @@ class LearnedModel:
             return predict_physics(table, rates, fabric)
         small, inverse = distinct(table)
         if small.rows <= CHUNK:
+            small = unwrapped(small)
             costs = self._correct(small, rates, price(small, rates, fabric), plan)
         else:
             pieces = (small.take(slice(i, i + CHUNK)) for i in range(0, small.rows, CHUNK))

@@ -30,6 +30,9 @@ _ABSENT: dict[str, Value] = {
 class Unwrapped(OpTable):
     """A table whose columns of one value, and all columns of a table of one row, are numpy scalars."""
 
+    def __post_init__(self) -> None:
+        """Nothing: the columns were checked when the table was built."""
+
     def __getitem__(self, name: str) -> Value:
         column = self.columns.get(name)
         if column is not None:

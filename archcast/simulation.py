@@ -15,10 +15,12 @@ from foundation.files import write_text_whole
 from foundation.yaml_file import YamlDocument, load_yaml
 from simulator import Timeline, simulate_file
 from simulator.graph_file import example_files
-from simulator.streams import DEFAULT_SEED
+from simulator.streams import DEFAULT_SEED, MAX_SEED
 from simulator.workload_run import run_workload
 
 ONE_OF_EACH = "each pass runs once: prefill, and of the decode steps the middle one (predict counts all of them)"
+
+PAGE_STYLE = "body{margin:2rem auto;max-width:1160px;font:15px/1.5 system-ui,sans-serif}pre{overflow:auto}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def simulate(
     Raises:
         BadFileError: with file, line and key.
     """
-    whole_number("seed", seed, low=0, high=2**63)
+    whole_number("seed", seed, low=0, high=MAX_SEED)
     whole_number("replications", replications, high=1_000_000)
     path = _file_of(file)
     document = load_yaml(path)
@@ -113,13 +115,10 @@ def write_trace(timeline: Timeline, path: str | Path) -> None:
 
 def write_timeline_html(simulation: Simulation, path: str | Path) -> None:
     """Write the timeline as one self-contained page. Raises BadFileError where it cannot be written."""
-    from html import escape
+    from archcast.render.document import document
+    from archcast.render.markup import esc
 
-    title = escape(Path(simulation.file).name)
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<style>body{margin:2rem auto;max-width:1160px;font:15px/1.5 system-ui,sans-serif}pre{overflow:auto}</style>"
-        f"</head><body><h1>{title}</h1>{simulation.timeline.to_svg()}<pre>{escape(simulation.text())}</pre></body></html>"
-    )
-    write_text_whole(path, page)
+    title = Path(simulation.file).name
+    text = "\n".join(esc(line) for line in simulation.text().splitlines())
+    body = f"<h1>{esc(title)}</h1>{simulation.timeline.to_svg()}<pre>{text}</pre>"
+    write_text_whole(path, document(title, PAGE_STYLE, body))

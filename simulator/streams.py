@@ -14,6 +14,8 @@ from foundation.checks import whole_number
 
 DEFAULT_SEED = 20_260_101
 """Fixed, so that every run repeats unless the user asks otherwise. Its value has no meaning."""
+MAX_SEED = 2**53
+"""Whole numbers up to here survive the way through JSON and YAML."""
 
 
 class RandomStreams:
@@ -23,7 +25,7 @@ class RandomStreams:
     """
 
     def __init__(self, seed: int = DEFAULT_SEED, replication: int = 0) -> None:
-        self.seed = whole_number("seed", seed, low=0, high=2**53)
+        self.seed = whole_number("seed", seed, low=0, high=MAX_SEED)
         self.replication = whole_number("replication", replication, low=0, high=2**31)
         self._streams: dict[str, np.random.Generator] = {}
 

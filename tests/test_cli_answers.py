@@ -165,3 +165,17 @@ def test_a_pipe_carries_strict_json_and_nothing_else() -> None:
     assert ended.stderr == ""
     assert ended.stdout.isascii()
     assert ended.json()["workload"] == "llama-3.1-8b"
+
+
+def test_the_page_of_a_timeline_runs_nothing_and_shows_names_as_text(tmp_path: Path) -> None:
+    graph, page = tmp_path / "graph.yaml", tmp_path / "page.html"
+    graph.write_text(
+        "kind: graph\nengines: [{name: '<script>x</script>', kind: compute}]\n"
+        "tasks: [{name: '<b>', engine: '<script>x</script>', duration_s: 1}]\n"
+    )
+    assert archcast("simulate", str(graph), "--html", str(page)).code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "default-src 'none'" in text
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert text.count("&lt;script&gt;x") >= 2  # in the drawing, and in the table below it

@@ -1,17 +1,12 @@
-"""One self-contained page about one answer: no network, no fonts, no libraries; inline styles, drawings and one script.
-
-Names in it may come from strangers' files. All text is escaped, and a content security policy allows the page's own
-script (by its hash) and nothing else, so that even a mistake in escaping could not run anything or load anything.
-"""
+"""One self-contained page about one answer: no network, fonts or libraries; inline styles, drawings and one script."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from archcast.render.document import document
 from archcast.render.header import answer_section, header
 from archcast.render.human import text
 from archcast.render.markup import esc, section
@@ -37,8 +32,6 @@ MAX_TIMELINE_BYTES = 700_000
 TIMELINE_PX = 1088
 """Width of a card's inside on a wide screen."""
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-
 
 class Drawable(Protocol):
     """What can draw itself, such as `simulator.Timeline`; the drawing escapes its own names."""
@@ -63,17 +56,9 @@ def write_html(
 
 def page(estimate: Estimate, timeline: Drawable | None = None, *, device: DeviceSpec | None = None) -> str:
     """Return the page as text."""
-    style, script, digest = _assets()
-    policy = f"{POLICY}; script-src 'sha256-{digest}'"
+    style, script = _assets()
     title = f"{estimate.workload} on {estimate.device} - archcast"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="referrer" content="no-referrer">'
-        f"<title>{esc(title)}</title><style>{style}</style></head>\n<body><main>"
-        f"{''.join(_sections(estimate, timeline, device))}</main><script>{script}</script></body></html>\n"
-    )
+    return document(title, style, f"<main>{''.join(_sections(estimate, timeline, device))}</main>", script)
 
 
 def _sections(estimate: Estimate, timeline: Drawable | None, device: DeviceSpec | None) -> list[str]:
@@ -115,9 +100,7 @@ def _timeline_section(timeline: Drawable | None, title: str) -> str:
 
 
 @cache
-def _assets() -> tuple[str, str, str]:
-    """Return (style sheet, script, hash of the script for the policy)."""
+def _assets() -> tuple[str, str]:
+    """Return (style sheet, script)."""
     folder = Path(__file__).parent
-    script = (folder / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (folder / "page.css").read_text(encoding="utf-8"), script, digest
+    return (folder / "page.css").read_text(encoding="utf-8"), (folder / "page.js").read_text(encoding="utf-8")

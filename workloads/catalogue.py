@@ -5,7 +5,7 @@ Adding an architecture is one YAML file in `architectures/`; adding a family is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -103,9 +103,16 @@ def _from_file(path: Path) -> Model:
         raise BadFileError(path, "the file must be a mapping of keys to values.", line=1)
     if "family" in document.data:
         return _architecture(document)
-    from workloads.importers.workload_file import load_workload_file
+    from workloads.importers.workload_file import read_workload
 
-    return load_workload_file(path)
+    return read_workload(document)
+
+
+def build(family: str, name: str, knobs: Mapping[str, Any], notes: Sequence[str] = ()) -> Model:
+    """Return a model of one of `FAMILIES`; its builder is imported now. Raises UnknownNameError, BadValueError."""
+    module, _, builder = FAMILIES[family].partition(":")
+    model: Model = getattr(import_module(module), builder).from_knobs(name, knobs, tuple(notes))
+    return model
 
 
 def _architecture(document: YamlDocument) -> Model:
@@ -122,16 +129,13 @@ def _architecture(document: YamlDocument) -> Model:
     notes = data.get("notes") or []
     if not isinstance(notes, list):
         raise document.fault(("notes",), "this must be a list of sentences.")
-    module, _, class_name = FAMILIES[family].partition(":")
-    builder = getattr(import_module(module), class_name)
     name = str(data.get("name") or document.path.stem)
     try:
-        model: Model = builder.from_knobs(name, knobs, tuple(str(note) for note in notes))
+        return build(family, name, knobs, [str(note) for note in notes])
     except BadFileError:
         raise
     except InputError as error:
         raise document.fault(_knob_at_fault(knobs, str(error)), str(error)) from None
-    return model
 
 
 def _knob_at_fault(knobs: Mapping[str, Any], message: str) -> tuple[str, ...]:

@@ -37,20 +37,16 @@ def load_huggingface(path: str | Path) -> Model:
 
 
 def _build(config: JsonObject, family: str, knobs: Knobs, notes: list[str]) -> Model:
-    from importlib import import_module
+    from workloads.catalogue import build  # which knows the importers
 
-    from workloads.catalogue import FAMILIES
-
-    module, _, builder = FAMILIES[family].partition(":")
     path = config.path
     name = path.resolve().parent.name if path.stem == "config" else path.stem
     try:
-        model: Model = getattr(import_module(module), builder).from_knobs(name or "model", knobs, tuple(notes))
+        return build(family, name or "model", knobs, notes)
     except BadFileError:
         raise
     except InputError as error:
         raise BadFileError(path, str(error)) from None
-    return model
 
 
 def _architecture(config: JsonObject) -> str:

@@ -165,12 +165,13 @@ def predict_physics(
         _keep_memory()
     simple = rates.array is None and fabric is None and physics_numba.worth_it(table.rows, rates.tile)
     fused = simple and bool(rates.kernels.plain[table["op"]].all())
+    limits = (rates.tile[2] * SPLIT, GRANULE, float("count" in table.columns))
     for start in range(0, table.rows, CHUNK):
         part = slice(start, min(start + CHUNK, table.rows))
         rows = table if table.rows <= CHUNK else _view(table, part)
         if fused:
             blocked = _blocked_bytes(rates)
-            physics_numba.fill(rows, count_work(rows), rates, blocked, (rates.tile[2] * SPLIT, GRANULE), out, part)
+            physics_numba.fill(rows, count_work(rows), rates, blocked, limits, out, part)
         else:
             _chunk(rows, rates, fabric, out, part)
     return out
@@ -232,18 +233,19 @@ def _chunk(
     active = _with_link(larger(compute, memory), link)
     launch, launch_lo, launch_hi = (launches_s[ops] for launches_s in inverse.launches_s)
     energy = _dynamic_energy(table, work, parts, rates, fabric, 0)
-    floor = energy * inverse.headroom_s_per_j  # slowed until the power limit holds
-    latency = larger(active, floor)
+    energy_lo, energy_hi = (_dynamic_energy(table, work, parts, rates, fabric, end) for end in (1, 2))
+    # slowed until the power limit holds, at each end of the energy's range
+    slowed, slowed_lo, slowed_hi = inverse.headroom_s_per_j
+    latency = larger(active, energy * slowed)
     latency += launch
-    least = _least(parts, rates, ops, link_lo)
+    least = _least(table, work, parts, rates, link_lo)
+    least = larger(least, energy_lo * slowed_lo, out=least)
     least += launch_lo
     most = _most(parts, rates, ops, link_hi)
-    most = larger(most, floor, out=most)
+    most = larger(most, energy_hi * slowed_hi, out=most)
     most += launch_hi
     energy += rates.idle_w[0] * latency
-    energy_lo = _dynamic_energy(table, work, parts, rates, fabric, 1)
     energy_lo += rates.idle_w[1] * least
-    energy_hi = _dynamic_energy(table, work, parts, rates, fabric, 2)
     energy_hi += rates.idle_w[2] * most
     energy_hi = lesser(energy_hi, rates.limit_w * most, out=energy_hi)
     out.latency_s[part], out.energy_j[part], out.dram_bytes[part] = latency, energy, parts.dram_bytes
@@ -284,9 +286,17 @@ def _with_link(active: Value, link: Value) -> Value:
     return active if _is_zero(link) else larger(active, link)
 
 
-def _least(parts: Stages, rates: Rates, ops: Array, link: Array) -> Value:
-    """The least time before launch: best efficiencies, and a set that fits on chip may stay there between repeats."""
-    memory = choose(parts.dram_bytes <= rates.cache_bytes, lesser(parts.cache_s, parts.dram_s), parts.dram_s)
+def _least(table: OpTable, work: OpWork, parts: Stages, rates: Rates, link: Array) -> Value:
+    """The least time before launch and power: best efficiencies, and a set that fits on chip may already be there.
+
+    An operator on its own may be repeated, with all its operands still on chip. In a workload (rows with a count) its
+    repeats have weights and caches of their own: only activations can have stayed.
+    """
+    ops = table["op"]
+    on_chip = lesser(parts.cache_s, parts.dram_s)
+    if "count" in table.columns:
+        on_chip = larger(on_chip, work.weight_bytes * (1.0 / rates.dram_bytes_per_s))
+    memory = choose(parts.dram_bytes <= rates.cache_bytes, on_chip, parts.dram_s)
     memory *= rates.inverses.memory[2][ops]
     return _with_link(larger(compute_s(parts, rates, ops, 1), memory, out=memory), link)
 

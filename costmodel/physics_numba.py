@@ -55,9 +55,12 @@ def kernel() -> Any:
     return numba.njit(types.void(*given, *[number] * 7, *writes), cache=True, error_model="numpy", nogil=True)(_rows)
 
 
-def fill(table: OpTable, work: OpWork, rates: Rates, blocked: Array, limits: tuple[float, float], out: OpCosts,
+def fill(table: OpTable, work: OpWork, rates: Rates, blocked: Array, limits: tuple[float, ...], out: OpCosts,
          part: slice) -> None:  # fmt: skip
-    """Fill the rows `part` of `out`. blocked: bytes a FLOP of a blocked product by format; limits: (depth, granule)."""
+    """Fill the rows `part` of `out`.
+
+    blocked: bytes a FLOP of a blocked product by format; limits: (depth, granule, 1.0 where weights come from memory).
+    """
     rows = table.rows
     columns = (
         work.matrix_flop, work.vector_flop, work.weight_bytes, work.input_bytes, work.output_bytes,
@@ -90,9 +93,14 @@ def _rows(
 ) -> None:  # fmt: skip
     """One row at a time; comparisons are written so that NaN (a format that the device lacks) passes through."""
     dram_rate, cache_bytes, cache_rate, limit_w = device[0], device[1], device[2], device[3]
-    tile_m, tile_n, depth, granule = tile[0], tile[1], limits[0], limits[1]
+    tile_m, tile_n, depth, granule, cold = tile[0], tile[1], limits[0], limits[1], limits[2]
     edge_m, edge_n = min(granule, tile_m), min(granule, tile_n)
-    per_dram, per_cache, headroom = 1.0 / dram_rate, 1.0 / cache_rate, 1.0 / (limit_w - idle[0])
+    per_dram, per_cache = 1.0 / dram_rate, 1.0 / cache_rate
+    h0, h1, h2 = (
+        1.0 / max(limit_w - idle[0], 1e-3 * limit_w),
+        1.0 / max(limit_w - idle[1], 1e-3 * limit_w),
+        1.0 / max(limit_w - idle[2], 1e-3 * limit_w),
+    )
     c0, c1, c2 = 1.0 / compute_eff[0], 1.0 / compute_eff[1], 1.0 / compute_eff[2]
     m0, m1, m2 = 1.0 / memory_eff[0], 1.0 / memory_eff[1], 1.0 / memory_eff[2]
     inv_m, inv_n, inv_k, inv_em, inv_en = 1.0 / tile_m, 1.0 / tile_n, 1.0 / depth, 1.0 / edge_m, 1.0 / edge_n
@@ -116,16 +124,17 @@ def _rows(
         compute, memory = filled * c0 + vector_s, max(dram_s * m0, cache_s)
         active = memory if memory > compute else compute
         dynamic = flop * matrix_j[f, 0] + lanes * vector_j[f, 0] + dram * dram_j[0] + moved * cache_j[0]
-        floor = dynamic * headroom
-        latency = (floor if floor > active else active) + launch[0]
-        resident = (min(cache_s, dram_s) if dram <= cache_bytes else dram_s) * m2
-        least = filled * c2 + vector_s
-        least = (resident if resident > least else least) + launch[1]
-        most, slow = filled * c1 + vector_s, max(max(dram_s * m1, cache_s), floor)
-        most = (slow if slow > most else most) + launch[2]
-        energy = dynamic + idle[0] * latency
         low = flop * matrix_j[f, 1] + lanes * vector_j[f, 1] + dram * dram_j[1] + moved * cache_j[1]
         high = flop * matrix_j[f, 2] + lanes * vector_j[f, 2] + dram * dram_j[2] + moved * cache_j[2]
+        floor = dynamic * h0
+        latency = (floor if floor > active else active) + launch[0]
+        on_chip = max(min(cache_s, dram_s), cold * weights[i * s2] * per_dram)
+        resident = max((on_chip if dram <= cache_bytes else dram_s) * m2, low * h1)
+        least = filled * c2 + vector_s
+        least = (resident if resident > least else least) + launch[1]
+        most, slow = filled * c1 + vector_s, max(max(dram_s * m1, cache_s), high * h2)
+        most = (slow if slow > most else most) + launch[2]
+        energy = dynamic + idle[0] * latency
         low, high = low + idle[1] * least, min(high + idle[2] * most, limit_w * most)
         latency_s[i], energy_j[i], dram_bytes[i] = latency, energy, dram
         lo_s[i], hi_s[i] = min(least, latency), max(most, latency)

@@ -46,7 +46,7 @@ class Inverses:
     wave_s: PerCode
     matrix_j: PerCode
     vector_j: PerCode
-    headroom_s_per_j: float
+    headroom_s_per_j: Range
     ridge_flop_per_byte: float
 
 
@@ -120,7 +120,7 @@ class Rates:
             wave_s=_per_code(kernels.wave_s[:, i] for i in every),
             matrix_j=_per_code(self.matrix_energy_j[:, i] for i in every),
             vector_j=_per_code(self.vector_energy_j[:, i] for i in every),
-            headroom_s_per_j=1.0 / (self.limit_w - self.idle_w[0]),
+            headroom_s_per_j=_headroom(self.limit_w, self.idle_w),
             ridge_flop_per_byte=float(np.nanmax(self.peak_flop_per_s)) / self.dram_bytes_per_s,
         )  # fmt: skip
 
@@ -146,6 +146,12 @@ class Rates:
 
 def _per_code(columns: Iterable[Array]) -> PerCode:
     value, lo, hi = (np.ascontiguousarray(column) for column in columns)
+    return value, lo, hi
+
+
+def _headroom(limit_w: float, idle_w: Range) -> Range:
+    """Return seconds a joule above idle takes at the power limit, for each end of the idle power."""
+    value, lo, hi = (1.0 / max(limit_w - idle, 1e-3 * limit_w) for idle in idle_w)
     return value, lo, hi
 
 

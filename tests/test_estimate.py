@@ -218,3 +218,22 @@ def test_an_answer_is_plain_json() -> None:
     assert doc["latency_s"] == {"value": value(found.latency_s), "lo": found.latency_s.lo, "hi": found.latency_s.hi}  # type: ignore[union-attr]
     assert doc["verdict"] == "feasible"
     assert "detail" not in doc
+
+
+@pytest.mark.parametrize("device", ["rtx-4090", "l40s", "mi300x", "h100-sxm"])
+def test_the_low_end_of_a_workload_is_not_below_its_weights_at_the_full_bandwidth(device: str) -> None:
+    answer = ac.predict("llama-3.1-8b", on=device, dtype="w4a16", prompt=16, generate=33)
+    assert answer.latency_s is not None
+    weights = answer.memory_parts_bytes["weights"]
+    bandwidth = ac.load_device(device).dram.bandwidth_bytes_per_s.value
+    embedding = 128256 * 4096 * 2  # one row of it is read a token, not the table
+    assert answer.latency_s.lo > 33 * (weights - embedding) / bandwidth
+
+
+def test_neither_end_of_an_operator_exceeds_the_power_limit() -> None:
+    row = ac.predict_ops({"op": "gemm", "dtype": "fp8", "m": [8192], "n": 8192, "k": 8192}, on="h100-sxm")
+    for energy, latency in (
+        (row.energy_lo_j, row.latency_lo_s), (row.energy_j, row.latency_s), (row.energy_hi_j, row.latency_hi_s),
+    ):  # fmt: skip
+        assert energy[0] <= 700 * latency[0] * (1 + 1e-12)
+    assert row.latency_hi_s[0] > 1.1 * row.latency_s[0]  # the dearer energy slows it further

@@ -127,7 +127,7 @@ def _answer(
     costs = cost_model.predict(
         lowered.table,
         target.rates,
-        fabric_of(target.spec, linked_devices(mapping, key["mode"])),
+        fabric_of(target.spec, linked_devices(mapping, lowered.table)),
         software=mapping.software,
     )
     totals = compose(workload, lowered, costs)

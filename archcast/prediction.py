@@ -11,7 +11,7 @@ import numpy as np
 
 from archcast.quantities import quantities
 from archcast.question import Question, Target, ask, mappings_of, parallel
-from costmodel.collectives import fabric_of
+from costmodel.collectives import fabric_of, has_traffic
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
 from costmodel.memory import memory_of
 from costmodel.protocol import CostModel, PhysicsModel
@@ -21,7 +21,7 @@ from workloads.graph import Pass, Workload
 from workloads.lowering import lower
 from workloads.mapping import Mapping as Parallel
 from workloads.model import Model, Request
-from workloads.table import Array
+from workloads.table import Array, OpTable
 
 
 def predict(
@@ -64,7 +64,7 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     lowered = lower(workload.passes, mapping)
     target = question.target
     report = memory_of(workload, lowered, mapping, target.rates)
-    fabric = fabric_of(target.spec, linked_devices(mapping, question.request.mode))
+    fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
     shortfall = float(report.shortfall_bytes[0])
     notes = (*question.notes, *workload.notes, *_software_notes(cost_model, mapping.software), *_stage_notes(mapping))
     estimate = Estimate(
@@ -106,10 +106,9 @@ def _software_notes(cost_model: CostModel, software: str) -> tuple[str, ...]:
     return () if software in known else (unknown,)
 
 
-def linked_devices(mapping: Parallel, mode: str) -> int:
-    """Return how many devices talk to each other: replicas that only infer do not, unless they share experts."""
-    together = mode == "train" or mapping.ep > 1
-    return mapping.devices if together else mapping.tp * mapping.pp
+def linked_devices(mapping: Parallel, table: OpTable) -> int:
+    """Return how many devices talk to each other: one where no rank sends anything (replicas that only infer)."""
+    return mapping.devices if has_traffic(table) else 1
 
 
 def build(question: Question, replicas: int = 1) -> Workload:

@@ -14,7 +14,7 @@ import numpy as np
 
 from foundation.errors import MappingError
 from hardware_specs import ClusterSpec, DeviceSpec, load_link, load_node, node_of
-from workloads.table import KINDS, Array, OpTable
+from workloads.table import KINDS, OP_CODES, Array, OpTable
 
 ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, ALL_TO_ALL, SEND_RECV = range(1, 6)
 assert KINDS[ALL_REDUCE] == "all_reduce"
@@ -107,6 +107,11 @@ def _across(
     send = remote.latency_s + size / remote.bytes_per_s
     time = np.where(kind == ALL_TO_ALL, np.maximum(inner, flat), inner + outer)
     return np.asarray(np.where(kind == SEND_RECV, send, time))
+
+
+def has_traffic(table: OpTable) -> bool:
+    """Say whether any row is a collective of more than one rank."""
+    return bool(np.any((table["op"] == OP_CODES["collective"]) & (table["ranks"] > 1)))
 
 
 def fabric_of(spec: DeviceSpec, devices: int, cluster: ClusterSpec | None = None) -> Fabric | None:

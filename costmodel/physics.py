@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from costmodel import physics_numba
-from costmodel.collectives import Fabric
+from costmodel.collectives import Fabric, has_traffic
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
 from costmodel.kernels import EXPONENTIAL_FLOP, SERIAL
 from costmodel.rates import Rates
+from foundation.errors import BadValueError
 from workloads.elementwise import ZERO, Value, choose, larger, lesser, pieces, plus, some, times, unwrapped
 from workloads.table import OP_CODES, Array, OpTable
 from workloads.work import ACTIVATION_BYTES, OpWork, count_work
@@ -323,9 +324,17 @@ def _dynamic_energy(
 
 
 def _links(table: OpTable, fabric: Fabric | None) -> tuple[Array, Array, Array]:
-    """Return the network time of each row (value, lo, hi)."""
+    """Return the network time of each row (value, lo, hi).
+
+    Raises:
+        BadValueError: rows send to other ranks, but nothing is given that they could talk over.
+    """
     is_collective = table["op"] == OP_CODES["collective"]
-    if fabric is None or not np.any(is_collective):
+    if not np.any(is_collective):
+        return ZERO, ZERO, ZERO
+    if fabric is None:
+        if has_traffic(table):
+            raise BadValueError("Collectives of more than one rank need a fabric; `fabric_of` gives that of a device.")
         return ZERO, ZERO, ZERO
     mask = np.broadcast_to(is_collective, (table.rows,))
     times = []

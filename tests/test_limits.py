@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import archcast as ac
+from archcast.question import find_target
 from foundation.errors import BadFileError, BadValueError, MappingError
 from workloads.graph import Block, Operator, WorkloadGraph
 from workloads.table import OpTable
@@ -114,3 +115,25 @@ def test_the_power_of_an_answer_lies_inside_its_interval_and_under_the_limit() -
     power = ac.predict("mixtral-8x7b", on="h100-sxm", tp=2).power_w
     assert power is not None
     assert power.lo < power.value < power.hi <= 1400
+
+
+@pytest.mark.parametrize("sizes", [{"dp": 8}, {"dp": 8, "ep": 8}, {"tp": 8}, {"dp": 4, "tp": 2}])
+def test_ranks_that_share_experts_pay_for_what_they_send(sizes: dict[str, int]) -> None:
+    answer = ac.predict("deepseek-v3", on="h200-sxm", batch=32, prompt=64, generate=4, **sizes)
+    sent = [o for o in answer.explain().operators if o.op == "collective"]
+    assert sent
+    assert answer.link_bytes
+    assert all(o.bound == "network" for o in sent)
+    column = ac.predict_batch(workload="deepseek-v3", on="h200-sxm", batch=32, prompt=64, generate=4, **sizes)
+    assert answer.latency_s is not None
+    assert column["latency_s"][0] == pytest.approx(answer.latency_s.value, rel=1e-12)
+
+
+def test_collectives_without_links_are_refused_and_never_free() -> None:
+    from costmodel.physics import predict_physics
+
+    table = OpTable.from_columns(
+        {"op": "collective", "dtype": "bf16", "kind": "all_reduce", "bytes": [1e6], "ranks": 2}
+    )
+    with pytest.raises(BadValueError, match="fabric"):
+        predict_physics(table, find_target("h100-sxm").rates)

@@ -532,9 +532,9 @@ def test_the_examples_of_the_page_on_training_are_true(repository: Path) -> None
     assert doctest.testfile(str(repository / "docs" / "training.md"), module_relative=False) == (0, 14)
 
 
-@pytest.mark.parametrize(("tp", "within"), [(2, 0.01), (4, 0.06), (8, 0.11)])
-def test_memory_measured_with_megatron_on_eight_b200(shared_data: Path, tp: int, within: float) -> None:
-    """Llama-3-70B cut to 12 layers, dp = 8 / tp. The graph gathers the logits that Megatron-LM leaves divided."""
+@pytest.mark.parametrize("tp", [2, 4, 8])
+def test_memory_measured_with_megatron_on_eight_b200_is_never_promised_away(shared_data: Path, tp: int) -> None:
+    """Llama-3-70B cut to 12 layers, dp = 8 / tp. With tp=4 and 8 too much is asked for (docs/training.md), never less."""
     from workloads.catalogue import load_model
     from workloads.model import Request
 
@@ -550,4 +550,7 @@ def test_memory_measured_with_megatron_on_eight_b200(shared_data: Path, tp: int,
     found = (state.total_bytes + float(np.max(step.retained_bytes(mapping)))) / 2**30
     assert rows
     for row in rows:
-        assert found == pytest.approx(float(row["real_alloc_gib"]), rel=within)
+        measured = float(row["real_alloc_gib"])
+        assert found > 0.99 * measured
+        if tp == 2:
+            assert found == pytest.approx(measured, rel=0.01)

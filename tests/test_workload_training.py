@@ -534,7 +534,7 @@ def test_the_examples_of_the_page_on_training_are_true(repository: Path) -> None
 
 @pytest.mark.parametrize("tp", [2, 4, 8])
 def test_memory_measured_with_megatron_on_eight_b200_is_never_promised_away(shared_data: Path, tp: int) -> None:
-    """Llama-3-70B cut to 12 layers, dp = 8 / tp. With tp=4 and 8 too much is asked for (docs/training.md), never less."""
+    """Llama-3-70B cut to 12 layers, dp = 8 / tp. At tp=4 and 8 too much is asked for (docs/training.md), never less."""
     from workloads.catalogue import load_model
     from workloads.model import Request
 

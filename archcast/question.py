@@ -119,7 +119,7 @@ def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[
         return dtype, _widening(rates, dtype)
     own = str(model.defaults["dtype"])
     wide = number_format(own).weight_bits > 8
-    if rates.kind in ("npu", "mcu") and wide and rates.supports("int8"):
+    if rates.kind in ("npu", "mcu", "fpga") and wide and rates.supports("int8"):
         other = f"; --dtype {own} asks for the model's own format" if rates.supports(own) else ""
         return "int8", (f"Computed in int8, as {rates.device} is deployed{other}.",)
     if not rates.supports(own):

@@ -13,6 +13,9 @@ from hardware_specs.units import Quantity
 MathFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4", "fp4"]
 """Formats that a peak rate is given for; `foundation.formats.NumberFormat.math` is one of these."""
 
+DeviceKind = Literal["gpu", "cpu", "npu", "mcu", "fpga", "accelerator"]
+"""`npu`: inference engines of phones, boards and cameras; `accelerator`: server parts that are no GPU (TPU, Gaudi)."""
+
 Count = Annotated[int, Field(strict=True, ge=1, le=10**7)]
 Share = Quantity("", 1e-3, 1.0)
 _DRAM_RATE = Quantity("B/s", 1e6, 1e14)
@@ -135,7 +138,7 @@ class DeviceSpec(Sourced):
     """One device. `memory` runs from the outermost level (device memory) inwards."""
 
     vendor: str
-    kind: Literal["gpu", "cpu", "npu", "mcu"]
+    kind: DeviceKind
     aliases: tuple[str, ...] = ()
     released: str
     process_node_nm: Annotated[Figure | None, Quantity("nm", 0.5, 1e4)] = None

@@ -8,6 +8,7 @@
 from hardware_specs.catalogue import (
     cluster_ids,
     device_ids,
+    device_of,
     is_path,
     link_ids,
     load_cluster,
@@ -16,6 +17,7 @@ from hardware_specs.catalogue import (
     load_node,
     node_ids,
     node_of,
+    table_names,
 )
 from hardware_specs.figures import Figure
 from hardware_specs.schema import (
@@ -47,6 +49,7 @@ __all__ = [
     "Tile",
     "cluster_ids",
     "device_ids",
+    "device_of",
     "is_path",
     "link_ids",
     "load_cluster",
@@ -55,4 +58,5 @@ __all__ = [
     "load_node",
     "node_ids",
     "node_of",
+    "table_names",
 ]

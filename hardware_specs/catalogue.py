@@ -5,12 +5,13 @@ A catalogue name needs neither pint nor a YAML parser; both are imported only wh
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from foundation.errors import UnknownNameError
+from hardware_specs.compiled import Section, read_sections
 from hardware_specs.figures import Sourced
 from hardware_specs.schema import DeviceSpec
 from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
@@ -21,9 +22,8 @@ Model = TypeVar("Model", bound=Sourced)
 
 
 @cache
-def _compiled() -> dict[str, Any]:
-    tables: dict[str, Any] = json.loads(COMPILED.read_text(encoding="utf-8"))
-    return tables
+def _compiled() -> dict[str, Section]:
+    return read_sections(COMPILED)
 
 
 def device_ids() -> list[str]:
@@ -83,6 +83,30 @@ def node_of(device_id: str) -> NodeSpec | None:
     return load_node(min(found)[1]) if found else None
 
 
+def table_names() -> list[str]:
+    """Return the measured tables whose device names are known, sorted."""
+    return list(_compiled()["tables"])
+
+
+def device_of(table: str, name: str) -> str:
+    """Return the catalogue id of the device that a measured table calls `name`, e.g. ("neusight", "NVIDIA A100-40GB").
+
+    Upper and lower case, spaces and underscores do not matter.
+
+    Raises:
+        UnknownNameError: no such table, or the table has no such name; the nearest are named.
+    """
+    if table not in _compiled()["tables"]:
+        raise UnknownNameError("measured table", table, table_names())
+    devices: dict[str, str] = _compiled()["tables"][table]["devices"]
+    if name in devices:
+        return devices[name]
+    by_plain = {_plain(known): device for known, device in devices.items()}
+    if _plain(name) not in by_plain:
+        raise UnknownNameError(f"device of the table {table}", name, devices)
+    return by_plain[_plain(name)]
+
+
 def is_path(name_or_path: str | Path) -> bool:
     """Tell whether a user means a file: a `Path`, a name with a folder, or one that ends in .yaml or .yml."""
     if isinstance(name_or_path, Path):
@@ -90,7 +114,7 @@ def is_path(name_or_path: str | Path) -> bool:
     return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path or "\\" in name_or_path
 
 
-def _load(name_or_path: str | Path, model: type[Model], kind: str, aliases: dict[str, str]) -> Model:
+def _load(name_or_path: str | Path, model: type[Model], kind: str, aliases: Mapping[str, str]) -> Model:
     if is_path(name_or_path):
         from hardware_specs.reader import read_file
 

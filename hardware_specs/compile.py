@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import BadFileError
 from hardware_specs.catalogue import COMPILED
+from hardware_specs.compiled import text_of
 from hardware_specs.figures import Sourced
 from hardware_specs.reader import read_file
 from hardware_specs.schema import DeviceSpec
 from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
+from hardware_specs.tables import TableNames
 
 FOLDER = Path(__file__).with_name("catalogue")
 
@@ -31,20 +33,16 @@ _REFERENCES = (
 
 
 def compile_catalogue(folder: Path = FOLDER) -> dict[str, Any]:
-    """Return the whole catalogue in SI, sorted, as `compiled.json` holds it.
+    """Return the whole catalogue in SI, as `compiled.json` holds it: by kind, then by id.
 
     Raises:
         BadFileError: a file cannot be used, its id differs from its name, or it refers to what is absent.
     """
-    tables: dict[str, Any] = {kind: _read_kind(folder / kind, model) for kind, model in _KINDS.items()}
-    _check_references(tables, folder)
-    tables["aliases"] = _aliases(tables["devices"], folder)
-    return tables
-
-
-def text_of(tables: dict[str, Any]) -> str:
-    """Return the one text that a catalogue compiles to."""
-    return json.dumps(tables, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    catalogue: dict[str, Any] = {kind: _read_kind(folder / kind, model) for kind, model in _KINDS.items()}
+    _check_references(catalogue, folder)
+    catalogue["aliases"] = _aliases(catalogue["devices"], folder)
+    catalogue["tables"] = _read_tables(folder / "tables", catalogue["devices"])
+    return catalogue
 
 
 def _read_kind(folder: Path, model: type[Sourced]) -> dict[str, Any]:
@@ -57,16 +55,31 @@ def _read_kind(folder: Path, model: type[Sourced]) -> dict[str, Any]:
     return entries
 
 
-def _check_references(tables: dict[str, Any], folder: Path) -> None:
+def _read_tables(folder: Path, devices: Mapping[str, Any]) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        table = read_file(path, TableNames)
+        if table.set != path.stem:
+            raise BadFileError(path, f"the set '{table.set}' differs from the file's name.", key="set")
+        for name, device in table.devices.items():
+            if device not in devices:
+                raise BadFileError(path, f"'{device}' is not among the devices.", key=f"devices.{name}")
+        if not table.devices and not table.notes:
+            raise BadFileError(path, "a table without devices needs notes that say why.", key="notes")
+        tables[table.set] = {"devices": table.devices}
+    return tables
+
+
+def _check_references(catalogue: dict[str, Any], folder: Path) -> None:
     wanted = [
         (kind, name, field, entry[field], target)
         for kind, field, target in _REFERENCES
-        for name, entry in tables[kind].items()
+        for name, entry in catalogue[kind].items()
     ]
-    for name, entry in tables["devices"].items():
+    for name, entry in catalogue["devices"].items():
         wanted += [("devices", name, "links", port["link"], "links") for port in entry.get("links", ())]
     for kind, name, field, reference, target in wanted:
-        if reference not in tables[target]:
+        if reference not in catalogue[target]:
             raise BadFileError(folder / kind / f"{name}.yaml", f"'{reference}' is not among the {target}.", key=field)
 
 

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ValidationError
 
 from foundation.errors import BadValueError, nearest_names
 from foundation.yaml_file import Path_, YamlDocument, load_yaml
-from hardware_specs.figures import Figure, Sourced, Spec
+from hardware_specs.figures import Figure, Spec
 from hardware_specs.units import Quantity, parse_quantity
 
-Model = TypeVar("Model", bound=Sourced)
+Model = TypeVar("Model", bound=Spec)
 
 _FIGURE_KEYS = ("value", "range", "source", "estimated")
 

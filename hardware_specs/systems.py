@@ -17,7 +17,7 @@ class LinkSpec(Sourced):
 
     bandwidth_bytes_per_s: Annotated[Figure, LinkRate]
     latency_s: Annotated[Figure, LinkTime]
-    energy_per_byte_j: Annotated[Figure, Quantity("J/B", 1e-15, 1e-6)]
+    energy_per_byte_j: Annotated[Figure, Quantity("J/B", 1e-15, 1e-4)]  # radio: up to microjoules a bit
     efficiency: Annotated[Figure, Quantity("", 1e-3, 1.0)]
 
 

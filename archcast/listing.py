@@ -46,6 +46,7 @@ def workload_rows() -> list[dict[str, Any]]:
             {
                 "name": name,
                 "family": facts["family"],
+                "domain": facts["domain"],
                 "parameters": facts.get("published_parameters"),
                 "source": facts.get("source", ""),
             }

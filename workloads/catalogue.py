@@ -1,35 +1,31 @@
 """Names and files to models: the built-in architectures, users' own, and every format that an importer reads.
 
-Adding an architecture is one YAML file in `architectures/`; adding a family is one builder file and one line here.
+Adding an architecture is one YAML file in a folder of `architectures/` (or one entry among the `variants` of a file);
+adding a family is one builder file and one line in `workloads.families`. The files are compiled to `compiled.json`
+(`python -m workloads.compile`), so that a name is found without opening them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import BadFileError, InputError, UnknownNameError
 from foundation.yaml_file import YamlDocument, load_yaml
+from workloads.families import FACTS, FAMILIES, build
 from workloads.model import Model
 
 ARCHITECTURES = Path(__file__).with_name("architectures")
+COMPILED = Path(__file__).with_name("compiled.json")
 
-FAMILIES: dict[str, str] = {
-    "decoder": "workloads.builders.decoder:Decoder",
-    "encoder": "workloads.builders.encoder:Encoder",
-    "encoder-decoder": "workloads.builders.encoder_decoder:EncoderDecoder",
-    "vit": "workloads.builders.vision_vit:VisionTransformer",
-    "resnet": "workloads.builders.vision_resnet:ResNet",
-    "mobilenet": "workloads.builders.vision_mobilenet:MobileNet",
-}
-"""Builder of each family, imported when it is needed. A builder has `from_knobs(name, knobs, notes)`."""
+DOMAINS = ("language", "multimodal", "vision", "generative", "graph", "search")
+"""Folders of `architectures/`; `search` holds the spaces that architecture searches draw from."""
 
-FACTS = ("family", "name", "aliases", "source", "notes", "published_parameters", "published_active_parameters",
-         "published_macs", "published_source", "knobs")  # fmt: skip
-"""Keys of an architecture file."""
+SUFFIXES = (".yaml", ".yml", ".json", ".onnx", ".mlir", ".stablehlo", ".pt2", ".tflite", ".safetensors", ".gguf")
+"""Endings that make a name the path of a file even where there is none."""
 
 
 def load_model(name_or_path: str | Path, changes: Mapping[str, Any] | None = None) -> Model:
@@ -49,48 +45,58 @@ def load_model(name_or_path: str | Path, changes: Mapping[str, Any] | None = Non
 
 def workload_names() -> list[str]:
     """Return the names of all built-in architectures, sorted."""
-    return sorted(path.stem for path in ARCHITECTURES.glob("*.yaml"))
+    return list(_compiled())
 
 
 def architecture_facts(name: str) -> Mapping[str, Any]:
-    """Return what the file of a built-in architecture states (source, published figures, knobs)."""
-    facts: Mapping[str, Any] = load_yaml(_file_of(name)).data
+    """Return what the files state about a built-in architecture (family, domain, source, published figures, knobs).
+
+    Raises:
+        UnknownNameError: no such name or alias; the nearest are named.
+    """
+    facts: Mapping[str, Any] = _compiled()[_name_of(name)]
     return facts
+
+
+def plain_name(text: str) -> str:
+    """Return a name as the catalogue spells it: lower case, hyphens."""
+    return text.strip().lower().replace("_", "-").replace(" ", "-")
 
 
 def is_path(name_or_path: str | Path) -> bool:
     """Tell whether a user means a file: a `Path`, a known suffix, or a name with a folder that exists."""
     if isinstance(name_or_path, Path):
         return True
-    if name_or_path.lower().endswith((".yaml", ".yml", ".json", ".onnx")):
+    if name_or_path.lower().endswith(SUFFIXES):
         return True
     return ("/" in name_or_path or "\\" in name_or_path) and Path(name_or_path).exists()
 
 
-def _built_in(name: str) -> Model:
-    return _architecture(load_yaml(_file_of(name)))
-
-
-def _file_of(name: str) -> Path:
-    plain = name.strip().lower().replace("_", "-").replace(" ", "-")
-    path = ARCHITECTURES / f"{plain}.yaml"
-    if plain and plain == Path(plain).name and path.is_file():
-        return path
-    stem = _aliases().get(plain)
-    if stem is None:
-        hint = "The path of a config.json, an ONNX file or a workload YAML works too."
-        raise UnknownNameError("workload", name, [*workload_names(), *_aliases()], hint)
-    return ARCHITECTURES / f"{stem}.yaml"
+@cache
+def _compiled() -> dict[str, Any]:
+    entries: dict[str, Any] = json.loads(COMPILED.read_text(encoding="utf-8"))
+    return entries
 
 
 @cache
 def _aliases() -> dict[str, str]:
-    """Return alias -> file; read only where a name is no file's own, since it opens them all."""
-    found: dict[str, str] = {}
-    for stem in workload_names():
-        for alias in load_yaml(ARCHITECTURES / f"{stem}.yaml").data.get("aliases") or ():
-            found[str(alias).lower()] = stem
-    return found
+    return {alias: name for name, facts in _compiled().items() for alias in facts["aliases"]}
+
+
+def _name_of(name: str) -> str:
+    plain = plain_name(name)
+    if plain in _compiled():
+        return plain
+    if plain not in _aliases():
+        hint = "The path of a config.json, an ONNX file or a workload YAML works too."
+        raise UnknownNameError("workload", name, [*_compiled(), *_aliases()], hint)
+    return _aliases()[plain]
+
+
+def _built_in(name: str) -> Model:
+    plain = _name_of(name)
+    facts = _compiled()[plain]
+    return build(facts["family"], str(facts.get("name") or plain), facts.get("knobs") or {}, facts.get("notes") or ())
 
 
 def _from_file(path: Path) -> Model:
@@ -108,18 +114,15 @@ def _from_file(path: Path) -> Model:
     return read_workload(document)
 
 
-def build(family: str, name: str, knobs: Mapping[str, Any], notes: Sequence[str] = ()) -> Model:
-    """Return a model of one of `FAMILIES`; its builder is imported now. Raises UnknownNameError, BadValueError."""
-    module, _, builder = FAMILIES[family].partition(":")
-    model: Model = getattr(import_module(module), builder).from_knobs(name, knobs, tuple(notes))
-    return model
-
-
 def _architecture(document: YamlDocument) -> Model:
     data = document.data
     for key in data:
         if key not in FACTS:
             raise document.fault((key,), str(UnknownNameError("key", key, FACTS)))
+    if "variants" in data:
+        raise document.fault(
+            ("variants",), "a file that is asked for by its path describes one network; state its knobs."
+        )
     family = str(data["family"])
     if family not in FAMILIES:
         raise document.fault(("family",), str(UnknownNameError("family", family, FAMILIES)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import BadFileError, InputError, UnknownNameError
+from workloads.families import build
 from workloads.importers.huggingface_keys import HARMLESS, MODEL_TYPES, TORCH_DTYPES
 from workloads.importers.json_file import JsonObject, load_json
 from workloads.importers.quantization import quantized_formats
@@ -37,7 +38,6 @@ def load_huggingface(path: str | Path) -> Model:
 
 
 def _build(config: JsonObject, family: str, knobs: Knobs, notes: list[str]) -> Model:
-    from workloads.catalogue import build  # which knows the importers
 
     path = config.path
     name = path.resolve().parent.name if path.stem == "config" else path.stem

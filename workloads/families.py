@@ -1,0 +1,34 @@
+"""The families of networks: which builder makes each, and what an architecture file may state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from workloads.model import Model
+
+FAMILIES: dict[str, str] = {
+    "decoder": "workloads.builders.decoder:Decoder",
+    "encoder": "workloads.builders.encoder:Encoder",
+    "encoder-decoder": "workloads.builders.encoder_decoder:EncoderDecoder",
+    "vit": "workloads.builders.vision_vit:VisionTransformer",
+    "resnet": "workloads.builders.vision_resnet:ResNet",
+    "mobilenet": "workloads.builders.vision_mobilenet:MobileNet",
+}
+"""Builder of each family, imported when it is needed. A builder has `from_knobs(name, knobs, notes)`."""
+
+FACTS = ("family", "name", "aliases", "source", "notes", "published_parameters", "published_active_parameters",
+         "published_macs", "published_kv_bytes_per_token", "published_source", "timm", "timm_counts", "knobs", "variants")  # fmt: skip
+"""Keys of an architecture file. `timm` is the name of the network in that library's tables; `timm_counts`
+is `no-attention` where its MACs leave out the attention products (its counter does not see fused kernels)."""
+
+VARIANT_FACTS = tuple(key for key in FACTS if key not in ("family", "name", "variants"))
+"""Keys of one of `variants`; what it states stands before what the file states, knob by knob."""
+
+
+def build(family: str, name: str, knobs: Mapping[str, Any], notes: Sequence[str] = ()) -> Model:
+    """Return a model of one of `FAMILIES`; its builder is imported now. Raises UnknownNameError, BadValueError."""
+    module, _, builder = FAMILIES[family].partition(":")
+    model: Model = getattr(import_module(module), builder).from_knobs(name, knobs, tuple(notes))
+    return model

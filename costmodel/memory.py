@@ -105,7 +105,7 @@ def activation_bytes(workload: Workload, lowered: Lowered) -> Array:
     starts = _row_starts(lowered)
     for p, blocks in enumerate(lowered.operators):
         run = workload.passes[p]
-        if workload.training is not None and run.name == "optimizer":
+        if workload.training is not None and run.name.endswith("optimizer"):
             continue  # it works in place on gradients, moments and weights
         owner = workload.owners.get(run.name)
         entering: Array = np.zeros(1)

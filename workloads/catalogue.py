@@ -109,6 +109,10 @@ def _from_file(path: Path) -> Model:
         raise BadFileError(path, "the file must be a mapping of keys to values.", line=1)
     if "family" in document.data:
         return _architecture(document)
+    if document.data.get("kind") == "composite":
+        from workloads.importers.composite_file import read_composite
+
+        return read_composite(document)
     from workloads.importers.workload_file import read_workload
 
     return read_workload(document)

@@ -19,7 +19,8 @@ FAMILIES: dict[str, str] = {
 """Builder of each family, imported when it is needed. A builder has `from_knobs(name, knobs, notes)`."""
 
 FACTS = ("family", "name", "aliases", "source", "notes", "published_parameters", "published_active_parameters",
-         "published_macs", "published_kv_bytes_per_token", "published_source", "timm", "timm_counts", "knobs", "variants")  # fmt: skip
+         "published_macs", "published_kv_bytes_per_token", "published_source", "timm", "timm_counts", "knobs",
+         "variants")  # fmt: skip
 """Keys of an architecture file. `timm` is the name of the network in that library's tables; `timm_counts`
 is `no-attention` where its MACs leave out the attention products (its counter does not see fused kernels)."""
 

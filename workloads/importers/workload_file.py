@@ -46,7 +46,7 @@ def read_workload(document: YamlDocument) -> GraphModel:
     dtype = _text(document, ("dtype",), data.get("dtype", "bf16"))
     blocks = []
     for i, entry in enumerate(_list(document, ("blocks",), data.get("blocks"))):
-        blocks.append(_block(document, ("blocks", i), entry, dtype))
+        blocks.append(read_block(document, ("blocks", i), entry, dtype))
         if sum(len(block.operators) for block in blocks) > MAX_OPERATORS:
             raise document.fault(("blocks", i), f"the file has more than {MAX_OPERATORS:,} operators.")
     names = [block.name for block in blocks]
@@ -59,7 +59,8 @@ def read_workload(document: YamlDocument) -> GraphModel:
     return GraphModel(name, WorkloadGraph(name, tuple(blocks), boundary), notes=notes, dtype=dtype)
 
 
-def _block(document: YamlDocument, at: Path_, entry: Any, dtype: str) -> Block:
+def read_block(document: YamlDocument, at: Path_, entry: Any, dtype: str) -> Block:
+    """Return one block of a file; operators without a format are in `dtype`. Raises BadFileError."""
     _known(document, at, entry, BLOCK)
     name = _text(document, (*at, "name"), entry.get("name", f"block{at[-1]}"))
     listed = _list(document, (*at, "operators"), entry.get("operators"))

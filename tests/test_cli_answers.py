@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,41 @@ def test_every_device_has_a_document_and_a_table() -> None:
     for name in device_ids():
         assert answer("devices", name)["id"] == name
         assert name in archcast("devices", name).stdout
+
+
+def test_devices_are_filtered_by_kind_vendor_and_number_format() -> None:
+    rows = answer("devices", "--kind", "gpu", "--vendor", "Nvidia", "--has", "int4")["devices"]
+    assert {"a100-sxm-80gb", "rtx-4090"} <= {row["id"] for row in rows}
+    specs = [load_device(name) for name in device_ids()]
+    expected = [s.id for s in specs if s.kind == "gpu" and s.vendor == "NVIDIA"
+                and any("int4" in unit.peak_flop_per_s for unit in s.units)]  # fmt: skip
+    assert [row["id"] for row in rows] == expected
+
+
+def test_workloads_are_filtered_by_domain_family_and_part() -> None:
+    vision = {row["name"] for row in answer("workloads", "--kind", "vision")["workloads"]}
+    assert "resnet-50" in vision
+    assert "gpt-2" not in vision
+    assert "resnet-50" in {row["name"] for row in answer("workloads", "--kind", "resnet")["workloads"]}
+    assert {"deepseek-v3", "mixtral-8x7b"} <= {row["name"] for row in answer("workloads", "--has", "moe")["workloads"]}
+    assert "llama-3.1-8b" not in {row["name"] for row in answer("workloads", "--has", "moe")["workloads"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("devices", "--kind", "gpus"), r"Unknown kind 'gpus'\. Nearest: gpu"),
+        (("devices", "--vendor", "nvidea"), "Nearest: nvidia"),
+        (("devices", "--has", "int5"), "Nearest: int4"),
+        (("devices", "h100-sxm", "--kind", "gpu"), "--kind filters the list"),
+        (("workloads", "--kind", "visoin"), "Nearest: vision"),
+        (("workloads", "--has", "meo"), "Nearest: moe"),
+    ],
+)
+def test_a_filter_that_nothing_can_pass_names_what_is_near(words: tuple[str, ...], message: str) -> None:
+    ran = archcast(*words)
+    assert ran.code == 2
+    assert re.search(message, ran.stderr)
 
 
 def test_the_list_of_workloads_is_the_catalogue() -> None:

@@ -10,16 +10,23 @@ from archcast.cli.app import app, one_sentence_errors, print_json
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="One entry; without it, all are listed.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+Vendor = Annotated[str, typer.Option(metavar="V", help="Only devices of this vendor.")]
+DeviceKind = Annotated[str, typer.Option(metavar="K", help="Only gpu, cpu, npu, mcu, fpga or accelerator.")]
+DeviceHas = Annotated[str, typer.Option(metavar="F", help="Only devices that compute in a number format, e.g. int4.")]
+WorkloadKind = Annotated[str, typer.Option(metavar="K", help="Only a domain or family, e.g. vision, decoder.")]
+WorkloadHas = Annotated[str, typer.Option(metavar="W", help="Only networks with a part or format, e.g. moe, mamba.")]
 
 
 @app.command()
-def devices(name: Name = None, as_json: Json = False) -> None:
+def devices(
+    name: Name = None, kind: DeviceKind = "", vendor: Vendor = "", has: DeviceHas = "", as_json: Json = False
+) -> None:
     """The devices that archcast knows; one with its figures and their sources."""
     with one_sentence_errors():
         from archcast import listing
 
         if name is None:
-            rows = listing.device_rows()
+            rows = listing.device_rows(kind=kind, vendor=vendor, has=has)
             if as_json:
                 print_json({"devices": rows})
                 return
@@ -27,6 +34,7 @@ def devices(name: Name = None, as_json: Json = False) -> None:
 
             print_devices(rows)
             return
+        listing.no_filters(name, kind=kind, vendor=vendor, has=has)
         spec = listing.device(name)
         if as_json:
             print_json(spec.model_dump(mode="json"))
@@ -37,13 +45,13 @@ def devices(name: Name = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def workloads(name: Name = None, as_json: Json = False) -> None:
+def workloads(name: Name = None, kind: WorkloadKind = "", has: WorkloadHas = "", as_json: Json = False) -> None:
     """The networks that archcast knows; one with its parameters, MACs and knobs."""
     with one_sentence_errors():
         from archcast import listing
 
         if name is None:
-            rows = listing.workload_rows()
+            rows = listing.workload_rows(kind=kind, has=has)
             if as_json:
                 print_json({"workloads": rows})
                 return
@@ -51,6 +59,7 @@ def workloads(name: Name = None, as_json: Json = False) -> None:
 
             print_workloads(rows)
             return
+        listing.no_filters(name, kind=kind, has=has)
         summary = listing.workload(name)
         if as_json:
             print_json(summary)

@@ -13,6 +13,7 @@ FAMILIES: dict[str, str] = {
     "encoder": "workloads.builders.encoder:Encoder",
     "encoder-decoder": "workloads.builders.encoder_decoder:EncoderDecoder",
     "vit": "workloads.builders.vision_vit:VisionTransformer",
+    "vision-stages": "workloads.builders.vision_staged:StagedNetwork",
     "resnet": "workloads.builders.vision_resnet:ResNet",
     "mobilenet": "workloads.builders.vision_mobilenet:MobileNet",
 }

@@ -14,11 +14,12 @@ from workloads.graph import BLOCK_INPUT, Block, Operator, Shard, Size
 from workloads.model import Request
 from workloads.table import Array
 
-NORM_FLOP: Mapping[str, float] = {"rms": 4.0, "layer": 7.0}
-"""Per element. RMS: square, add, scale by 1/rms, gain. Layer: also mean, subtract, bias (as in `workloads.work`)."""
+NORM_FLOP: Mapping[str, float] = {"rms": 4.0, "layer": 7.0, "layer-gain": 6.0}
+"""Per element. RMS: square, add, scale by 1/rms, gain. Layer: also mean, subtract, bias (as in `workloads.work`);
+`layer-gain` has no bias."""
 ROPE_FLOP = 3.0
 """Per element: x cos + rotated(x) sin."""
-SILU_FLOP, GELU_FLOP = 4.0, 8.0
+SILU_FLOP, GELU_FLOP, SIGMOID_FLOP = 4.0, 8.0, 3.0
 """Per element: SiLU is exp, add, divide, multiply; GELU by tanh is 5 multiply-adds and multiplies, tanh counted 3."""
 WIDE_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16")
 MAX_PERIOD = 32
@@ -176,7 +177,7 @@ class Chain:
         return full
 
     def pointwise(
-        self, name: str, hidden: float, flop: float, *, op: str = "elementwise", operands: int = 1,
+        self, name: str, hidden: Size, flop: float, *, op: str = "elementwise", operands: int = 1,
         rows: Size | None = None, shard: Shard = "hidden", dtype: str = "", inputs: Sequence[str] = (),
         parameters: float = 0.0, fused: bool = False,
     ) -> str:  # fmt: skip

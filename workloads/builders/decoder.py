@@ -10,9 +10,8 @@ import numpy as np
 
 from foundation.errors import BadValueError
 from workloads.builders.chain import Chain, Sizes, Step, context_notes, in_formats, layer_blocks, request_sizes, wide
-from workloads.builders.feedforward import FEEDFORWARDS
 from workloads.builders.knobs import KnobModel, choice, names, number_format_knob, share, size, switch
-from workloads.builders.mixers import MIXERS
+from workloads.builders.parts import FEEDFORWARDS, MIXERS
 from workloads.graph import BLOCK_INPUT, Block, Pass, Workload, WorkloadGraph
 from workloads.model import Request, decode_steps
 
@@ -23,9 +22,10 @@ class Decoder(KnobModel):
 
     `mixers` and `ffns` name what each layer does; a list shorter than `layers` repeats. Zero means "derived":
     `kv_heads` = heads, `head_dim` = hidden / heads, `moe_inter` = inter. Formats left "" follow `dtype`: attention,
-    cache, embeddings and logits stay 16-bit (or wider) under quantised weights. With `recursions`, the whole stack
-    runs several times over with one set of parameters, each time with a cache of its own (Mixture-of-Recursions,
-    arXiv 2507.10524).
+    cache, embeddings and logits stay 16-bit (or wider) under quantised weights. In a `parallel` layer the mixer and
+    the feed-forward part read the same stream, through one norm (GPT-J, PaLM) or two (GPT-NeoX). With `recursions`,
+    the whole stack runs several times over with one set of parameters, each time with a cache of its own
+    (Mixture-of-Recursions, arXiv 2507.10524).
     """
 
     family: ClassVar[str] = "decoder"
@@ -40,11 +40,19 @@ class Decoder(KnobModel):
     vocab: int = size(128256, high=10**8)
     tied: bool = switch(False)
     gated: bool = switch(True)
-    norm: str = choice("rms", ("rms", "layer"))
+    norm: str = choice("rms", ("rms", "layer", "layer-gain"))
     post_norm: bool = switch(False)
-    bias: str = choice("none", ("none", "qkv", "all"))
+    embedding_norm: bool = switch(False)
+    parallel: str = choice("none", ("none", "one-norm", "two-norms"))
+    bias: str = choice("none", ("none", "qkv", "attention", "mlp", "all"))
+    head_bias: bool = switch(False)
     qk_norm: bool = switch(False)
+    qk_norm_wide: bool = switch(False)
+    attention_gate: bool = switch(False)
+    sinks: bool = switch(False)
     position: str = choice("rope", ("rope", "table", "none"))
+    rotary_dim: int = size(0, low=0)
+    position_rows: int = size(0, low=0, high=10**9)
     max_context: int = size(131072, high=10**9)
 
     dtype: str = number_format_knob("bf16")
@@ -53,6 +61,7 @@ class Decoder(KnobModel):
     expert_dtype: str = number_format_knob()
     lm_head_dtype: str = number_format_knob()
     embedding_dtype: str = number_format_knob()
+    state_dtype: str = number_format_knob()
 
     mixers: tuple[str, ...] = names(("attention",), tuple(MIXERS))
     ffns: tuple[str, ...] = names(("dense",), tuple(FEEDFORWARDS))
@@ -64,19 +73,29 @@ class Decoder(KnobModel):
     estimator_pool: int = size(64)
     topk_keys: int = size(2048, high=10**9)
     topk_page: int = size(16)
+    linear_heads: int = size(0, low=0, high=100_000)
+    linear_key_heads: int = size(0, low=0, high=100_000)
     linear_key_dim: int = size(0, low=0)
+    linear_value_dim: int = size(0, low=0)
     linear_state: int = size(0, low=0)
+    mix_rank: int = size(32)
+    decay_rank: int = size(64)
 
     q_rank: int = size(0, low=0)
     kv_rank: int = size(512)
     rope_dim: int = size(64)
     v_dim: int = size(0, low=0)
+    index_heads: int = size(64, high=100_000)
+    index_dim: int = size(128)
 
     ssm_expand: int = size(2, high=100)
     ssm_state: int = size(16)
+    ssm_heads: int = size(0, low=0, high=100_000)
     ssm_head_dim: int = size(64)
     ssm_groups: int = size(1)
+    ssm_norm: bool = switch(False)
     conv_width: int = size(4, high=1000)
+    conv_expand: int = size(2, high=100)
     dt_rank: int = size(0, low=0)
 
     experts: int = size(0, low=0, high=1_000_000)
@@ -84,6 +103,7 @@ class Decoder(KnobModel):
     moe_inter: int = size(0, low=0)
     shared_experts: int = size(0, low=0, high=10_000)
     shared_inter: int = size(0, low=0)
+    shared_gate: bool = switch(False)
     zero_experts: int = size(0, low=0, high=1_000_000)
     skew: float = share(0.0, high=10.0)
 
@@ -95,8 +115,14 @@ class Decoder(KnobModel):
         for knob, listed in (("mixers", self.mixers), ("ffns", self.ffns)):
             if len(listed) > self.layers:
                 raise BadValueError(f"{knob} lists {len(listed)} layers, but there are {self.layers}.")
-        if "moe" in self.ffns and self.experts < self.topk:
+        if {"moe", "shortcut-moe"} & set(self.ffns) and self.experts < self.topk:
             raise BadValueError(f"topk={self.topk} exceeds experts={self.experts}.")
+        if self.head_bias and self.tied:
+            raise BadValueError("head_bias needs an output projection of its own; set tied to false.")
+        if self.parallel != "none" and self.post_norm:
+            raise BadValueError("post_norm does not go with parallel layers.")
+        if self.rotary_dim > self.head_size:
+            raise BadValueError(f"rotary_dim={self.rotary_dim} exceeds the {self.head_size} features of a head.")
         if "mamba2" in self.mixers and self.ssm_inner % self.ssm_head_dim:
             raise BadValueError(f"ssm_head_dim={self.ssm_head_dim} does not divide {self.ssm_inner} channels.")
 
@@ -110,7 +136,8 @@ class Decoder(KnobModel):
 
     @property
     def ssm_inner(self) -> int:
-        return self.ssm_expand * self.hidden
+        """Channels of a state space."""
+        return self.ssm_heads * self.ssm_head_dim or self.ssm_expand * self.hidden
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -180,15 +207,20 @@ class Decoder(KnobModel):
         stored = float(self.vocab * self.hidden)
         embedded = chain.add("embed", "embedding", shape, dtype=table, shard="vocab", parameters=stored)
         if self.position == "table":
-            stored = float(self.max_context * self.hidden)
+            stored = float((self.position_rows or self.max_context) * self.hidden)
             place = chain.add("position", "embedding", shape, dtype=table, inputs=(BLOCK_INPUT,), parameters=stored)
             chain.pointwise("add", self.hidden, 1.0, operands=2, shard="", inputs=(embedded, place), fused=True)
+        if self.embedding_norm:
+            chain.norm("embed_norm", self.norm, self.hidden, residual=False)
         return Block("embed", tuple(chain.operators))
 
     def _layer(self, kinds: tuple[str, str], chain: Chain) -> None:
         mixer, feedforward = kinds
-        chain.norm("mixer_norm", self.norm, self.hidden)
+        normed = chain.norm("mixer_norm", self.norm, self.hidden)
         MIXERS[mixer](self, chain)
+        if self.parallel != "none" and feedforward != "none":
+            self._beside(feedforward, chain, normed)
+            return
         if self.post_norm:
             chain.norm("mixer_post_norm", self.norm, self.hidden, residual=False)
         if feedforward == "none":
@@ -198,11 +230,23 @@ class Decoder(KnobModel):
         if self.post_norm:
             chain.norm("ffn_post_norm", self.norm, self.hidden, residual=False)
 
+    def _beside(self, feedforward: str, chain: Chain, normed: str) -> None:
+        """Append the feed-forward part of a parallel layer, beside the mixer, and their sum."""
+        mixed, chain.last = chain.last, normed
+        if self.parallel == "two-norms":
+            chain.last = chain.stream
+            chain.norm("ffn_norm", self.norm, self.hidden, residual=False)
+        FEEDFORWARDS[feedforward](self, chain)
+        chain.pointwise("join", self.hidden, 1.0, operands=2, shard="", inputs=(mixed, chain.last))
+
     def _head(self, step: Step, logits: Any) -> Block:
         chain = Chain(step)
         chain.norm("final_norm", self.norm, self.hidden, rows=logits)
         dtype = self.lm_head_dtype or step.act
-        chain.gemm("lm_head", self.vocab, self.hidden, rows=logits, shard="logits", dtype=dtype, stored=not self.tied)
+        chain.gemm(
+            "lm_head", self.vocab, self.hidden, rows=logits, shard="logits", dtype=dtype, stored=not self.tied,
+            bias=self.head_bias,
+        )  # fmt: skip
         chain.pointwise("probabilities", self.vocab, 0.0, op="softmax", rows=logits, shard="")
         return Block("head", tuple(chain.operators))
 

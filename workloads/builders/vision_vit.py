@@ -1,4 +1,8 @@
-"""Vision transformers (Dosovitskiy et al. 2020): patches, a class token, pre-norm encoder layers, a classifier."""
+"""Vision transformers (Dosovitskiy et al. 2020) and those that differ in parts: DeiT, BEiT, EVA, DINO, SigLIP.
+
+Patches become tokens; class tokens and registers go before them; pre-norm encoder layers; a head that reads one token,
+the mean, or what a learned query attends to.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,34 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from foundation.errors import BadValueError
-from workloads.builders.chain import GELU_FLOP, Chain, Step, layer_blocks, wide
+from workloads.builders.chain import Chain, Step, layer_blocks, wide
 from workloads.builders.knobs import KnobModel, choice, number_format_knob, size, switch
 from workloads.builders.one_pass import checked_batch
 from workloads.builders.vision_layers import image_pass, in_format
+from workloads.builders.vision_vit_parts import MLPS, RELATIVE, attention_pool, encoder_layer
 from workloads.graph import BLOCK_INPUT, Block, Size, Workload, WorkloadGraph
 from workloads.model import Request
 
 
 @dataclass(frozen=True)
 class VisionTransformer(KnobModel):
-    """An image of `image` x `image` pixels becomes (image / patch)^2 tokens and, with `pool` token, a class token.
+    """An image of `image` x `image` pixels becomes (image / patch)^2 tokens, after the tokens that precede them.
 
     `inter` 0 means 4 x hidden; `head_dim` 0 means hidden / heads.
+
+    Attributes:
+        pool: what the classifier reads: the class token, the mean of the tokens, or a `map` head (SigLIP).
+        pool_inter: hidden features of a map head's feed-forward part (0: inter).
+        class_token: `auto`: with pool `token` only. registers: learned tokens beside it (Darcet et al. 2023).
+        position: a table for all tokens, for the patches alone, or none; rope turns queries and keys, `mixed` by
+            learned frequencies of each layer (Heo et al. 2024).
+        relative: learned scores of relative positions: a table a layer (`table`, with entries for a class token where
+            there is one), or a small network of `relative_width` hidden features, in each layer or shared.
+        qkv_bias: `auto`: as bias; `no-key`: queries and values have one.
+        norm_at: which tokens the last normalisation covers: all, the `pooled` one, both, or none.
+        stem_norm: a normalisation before the first layer. key_norm: of queries and keys, a head. attention_norm,
+            mlp_norm: of what goes into the second projection (EVA-02).
+        distilled: a second class token with a classifier of its own (DeiT).
     """
 
     family: ClassVar[str] = "vit"
@@ -33,8 +52,26 @@ class VisionTransformer(KnobModel):
     heads: int = size(12, high=100_000)
     head_dim: int = size(0, low=0, high=100_000)
     inter: int = size(0, low=0)
+    mlp: str = choice("gelu", tuple(MLPS))
     bias: bool = switch(True)
-    pool: str = choice("token", ("token", "mean"))
+    qkv_bias: str = choice("auto", ("auto", "all", "no-key", "none"))
+    patch_bias: bool = switch(True)
+    pool: str = choice("token", ("token", "mean", "map"))
+    pool_inter: int = size(0, low=0)
+    class_token: str = choice("auto", ("auto", "with", "without"))
+    registers: int = size(0, low=0, high=10_000)
+    position: str = choice("table", ("table", "patches", "none"))
+    rope: str = choice("none", ("none", "axial", "mixed"))
+    relative: str = choice("none", RELATIVE)
+    relative_width: int = size(512, high=100_000)
+    norm: str = choice("layer", ("layer", "rms"))
+    norm_at: str = choice("tokens", ("tokens", "pooled", "both", "none"))
+    stem_norm: bool = switch(False)
+    key_norm: bool = switch(False)
+    attention_norm: bool = switch(False)
+    mlp_norm: bool = switch(False)
+    layer_scale: bool = switch(False)
+    distilled: bool = switch(False)
     dtype: str = number_format_knob("fp16")
     attention_dtype: str = number_format_knob()
 
@@ -43,15 +80,32 @@ class VisionTransformer(KnobModel):
             raise BadValueError(f"heads={self.heads} does not divide hidden={self.hidden}; set head_dim.")
         if self.image < self.patch:
             raise BadValueError(f"image={self.image} is smaller than patch={self.patch}.")
+        if self.pool == "token" and self.class_token == "without":
+            raise BadValueError(
+                "pool=token reads the class token, which class_token=without takes away; use mean or map."
+            )
 
     @property
     def patches(self) -> int:
         return (self.image // self.patch) ** 2
 
     @property
+    def has_class_token(self) -> bool:
+        return self.class_token == "with" or (self.class_token == "auto" and self.pool == "token")
+
+    @property
+    def prefix(self) -> int:
+        """Tokens before the patches."""
+        return self.has_class_token + self.distilled + self.registers
+
+    @property
     def tokens(self) -> int:
         """Tokens of one image."""
-        return self.patches + (self.pool == "token")
+        return self.patches + self.prefix
+
+    @property
+    def head_size(self) -> int:
+        return self.head_dim or self.hidden // self.heads
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -68,7 +122,7 @@ class VisionTransformer(KnobModel):
         act = wide(self.dtype)
         attention = self.attention_dtype or act
         step = Step(batch, self.tokens, self.tokens, 0.0, "prefill", self.dtype, act, attention, attention)
-        layers = layer_blocks([()] * self.layers, self._layer, step, "layers")
+        layers = layer_blocks([()] * self.layers, lambda _, chain: encoder_layer(self, chain), step, "layers")
         blocks = (self._embedding(step), *layers, self._head(step))
         return WorkloadGraph(self.name, blocks, boundary_elements=step.tokens * self.hidden)
 
@@ -78,35 +132,32 @@ class VisionTransformer(KnobModel):
             "batch": step.batch, "c_in": self.channels, "h": self.image, "w": self.image, "c_out": self.hidden,
             "kh": self.patch, "kw": self.patch, "stride": self.patch,
         }  # fmt: skip
-        stored = self.hidden * (self.channels * self.patch**2 + self.bias)
+        stored = self.hidden * (self.channels * self.patch**2 + (self.bias and self.patch_bias))
         chain.add("patches", "conv2d", shape, dtype=self.dtype, inputs=(BLOCK_INPUT,), parameters=float(stored))
-        table = self.hidden * (self.tokens + (self.pool == "token"))
+        places = {"table": self.tokens, "patches": self.patches, "none": 0}[self.position]
+        table = self.hidden * (places + self.prefix)
         chain.pointwise("position", self.hidden, 1.0, operands=2, shard="", parameters=float(table))
+        if self.stem_norm:
+            chain.norm("stem_norm", self.norm, self.hidden, residual=False)
         return Block("embed", tuple(chain.operators))
-
-    def _layer(self, _: Any, chain: Chain) -> None:
-        head, step, hidden = self.head_dim or self.hidden // self.heads, chain.step, self.hidden
-        inner, inter = self.heads * head, self.inter or 4 * hidden
-        entry = chain.last
-        chain.norm("norm1", "layer", hidden, residual=False)
-        chain.gemm("qkv", 3 * inner, hidden, shard="column", bias=self.bias)
-        shape = {
-            "batch": step.batch, "q_len": step.q_len, "kv_len": step.kv_len, "heads": self.heads, "head_dim": head,
-            "causal": 0,
-        }  # fmt: skip
-        chain.add("attention", "attention", shape, dtype=step.attention, kv_dtype=step.kv, shard="heads")
-        branch = chain.gemm("out", hidden, inner, shard="row", bias=self.bias)
-        middle = chain.pointwise("add1", hidden, 1.0, operands=2, shard="", inputs=(branch, entry))
-        chain.norm("norm2", "layer", hidden, residual=False)
-        chain.gemm("up", inter, hidden, shard="column", bias=self.bias)
-        chain.pointwise("gelu", inter, GELU_FLOP, fused=True)
-        branch = chain.gemm("down", hidden, inter, shard="row", bias=self.bias)
-        chain.pointwise("add2", hidden, 1.0, operands=2, shard="", inputs=(branch, middle))
 
     def _head(self, step: Step) -> Block:
         chain = Chain(step)
-        chain.norm("norm", "layer", self.hidden, residual=False)
+        if self.norm_at in ("tokens", "both"):
+            chain.norm("norm", self.norm, self.hidden, residual=False)
         if self.pool == "mean":
             chain.pointwise("pool", self.hidden, self.tokens, operands=self.tokens, rows=step.batch, shard="")
-        chain.gemm("fc", self.classes, self.hidden, rows=step.batch, shard="logits", bias=self.bias)
+        if self.pool == "map":
+            attention_pool(self, chain)
+        if self.norm_at in ("pooled", "both"):
+            chain.norm("pooled_norm", self.norm, self.hidden, residual=False, rows=step.batch)
+        entry = chain.last
+        if self.distilled:
+            chain.gemm("fc_distilled", self.classes, self.hidden, rows=step.batch, shard="logits", bias=self.bias)
+        if self.classes > 1:
+            chain.gemm("fc", self.classes, self.hidden, rows=step.batch, shard="logits", bias=self.bias,
+                       inputs=(entry,))  # fmt: skip
+        if self.distilled:
+            inputs = (chain.last, "fc_distilled")
+            chain.pointwise("average", self.classes, 2.0, operands=2, rows=step.batch, shard="", inputs=inputs)
         return Block("head", tuple(chain.operators))

@@ -96,15 +96,25 @@ def device_of(table: str, name: str) -> str:
     Raises:
         UnknownNameError: no such table, or the table has no such name; the nearest are named.
     """
-    if table not in _compiled()["tables"]:
-        raise UnknownNameError("measured table", table, table_names())
-    devices: dict[str, str] = _compiled()["tables"][table]["devices"]
+    devices = measured_devices(table)
     if name in devices:
         return devices[name]
     by_plain = {_plain(known): device for known, device in devices.items()}
     if _plain(name) not in by_plain:
         raise UnknownNameError(f"device of the table {table}", name, devices)
     return by_plain[_plain(name)]
+
+
+def measured_devices(table: str) -> dict[str, str]:
+    """Return the device names of a measured table with their catalogue ids.
+
+    Raises:
+        UnknownNameError: no such table; the nearest are named.
+    """
+    if table not in _compiled()["tables"]:
+        raise UnknownNameError("measured table", table, table_names())
+    devices: dict[str, str] = _compiled()["tables"][table]
+    return devices
 
 
 def is_path(name_or_path: str | Path) -> bool:

@@ -66,7 +66,7 @@ def _read_tables(folder: Path, devices: Mapping[str, Any]) -> dict[str, Any]:
                 raise BadFileError(path, f"'{device}' is not among the devices.", key=f"devices.{name}")
         if not table.devices and not table.notes:
             raise BadFileError(path, "a table without devices needs notes that say why.", key="notes")
-        tables[table.set] = {"devices": table.devices}
+        tables[table.set] = table.devices
     return tables
 
 

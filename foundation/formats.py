@@ -3,7 +3,8 @@
 Scale overheads are those of the formats' definitions: OCP Microscaling Formats (MX) v1.0 section 5
 (one 8-bit scale per 32 elements), NVFP4 (one FP8 scale per 16 elements), DeepSeek-V3 technical report
 section 3.3.2 (FP32 scales per 128x128 weight block and per 1x128 activation tile), GPTQ/AWQ with groups of
-128 (one FP16 scale and one 4-bit zero point per group).
+128 (one FP16 scale and one 4-bit zero point per group). Block-quantised formats of GGUF files: bytes of a block over its
+weights, as `ggml-common.h` of ggml (github.com/ggml-org/ggml) lays the blocks out.
 """
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ def _plain(name: str, bits: float, math: str = "", output_bits: float | None = N
 
 _GROUP_128 = 20 / 128  # FP16 scale + 4-bit zero point per 128 weights
 
+GGML_BLOCKS: dict[str, tuple[int, int]] = {
+    "q4_0": (32, 18), "q4_1": (32, 20), "q5_0": (32, 22), "q5_1": (32, 24), "q8_0": (32, 34), "q2_k": (256, 84),
+    "q3_k": (256, 110), "q4_k": (256, 144), "q5_k": (256, 176), "q6_k": (256, 210), "iq2_xxs": (256, 66),
+    "iq2_xs": (256, 74), "iq3_xxs": (256, 98), "iq1_s": (256, 50), "iq4_nl": (32, 18), "iq3_s": (256, 110),
+    "iq2_s": (256, 82), "iq4_xs": (256, 136), "iq1_m": (256, 56), "tq1_0": (256, 54), "tq2_0": (256, 66),
+}  # fmt: skip
+"""Weights of a block and its bytes, scales included. The blocks are widened to 16 bits as they are read."""
+
 FORMATS: dict[str, NumberFormat] = {
     f.name: f
     for f in (
@@ -54,6 +63,7 @@ FORMATS: dict[str, NumberFormat] = {
         NumberFormat("mxfp8", "fp8", 8 + 8 / 32, 8 + 8 / 32, 16),
         NumberFormat("w4a16_mxfp4", "bf16", 4 + 8 / 32, 16, 16),
         NumberFormat("w4a8_mxfp4_mxfp8", "fp8", 4 + 8 / 32, 8 + 8 / 32, 16),
+        *(NumberFormat(name, "fp16", 8 * size / weights, 16, 16) for name, (weights, size) in GGML_BLOCKS.items()),
     )
 }
 

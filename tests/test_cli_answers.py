@@ -146,7 +146,7 @@ def test_a_filter_that_nothing_can_pass_names_what_is_near(words: tuple[str, ...
 def test_the_list_of_workloads_is_the_catalogue() -> None:
     rows = answer("workloads")["workloads"]
     assert [row["name"] for row in rows] == workload_names()
-    assert all(row["parameters"] for row in rows)
+    assert all(row["parameters"] for row in rows if row["domain"] != "search")  # a space has no size of its own
 
 
 def test_a_workload_gives_parameters_macs_and_knobs() -> None:

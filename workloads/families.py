@@ -15,6 +15,10 @@ FAMILIES: dict[str, str] = {
     "vit": "workloads.builders.vision_vit:VisionTransformer",
     "vision-stages": "workloads.builders.vision_staged:StagedNetwork",
     "resnet": "workloads.builders.vision_resnet:ResNet",
+    "fbnet": "workloads.builders.search_chains:FBNet",
+    "nas-bench-201": "workloads.builders.search_cells:CellNetwork",
+    "once-for-all": "workloads.builders.search_chains:OnceForAll",
+    "graph-network": "workloads.builders.graph_network:GraphNetwork",
     "mobilenet": "workloads.builders.vision_mobilenet:MobileNet",
 }
 """Builder of each family, imported when it is needed. A builder has `from_knobs(name, knobs, notes)`."""

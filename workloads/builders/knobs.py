@@ -6,6 +6,7 @@ constructor then refuses what no network can have, and `knobs` and `with_knobs` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -19,6 +20,7 @@ from workloads.model import Model
 MAX_WIDTH = 10**7
 """No layer width, count of heads or context of a knob may exceed this."""
 MAX_LIST = 10_000
+MAX_TEXT = 2000
 
 
 def size(default: int, *, low: int = 1, high: int = MAX_WIDTH) -> Any:
@@ -49,6 +51,16 @@ def names(default: tuple[str, ...], options: Sequence[str]) -> Any:
 def sizes(default: tuple[int, ...], *, low: int = 1, high: int = MAX_WIDTH) -> Any:
     """Declare a knob that is a list of whole numbers; as text: `64,128,256`."""
     return field(default=default, metadata={"kind": "sizes", "low": low, "high": high})
+
+
+def rows(default: tuple[str, ...], pattern: str, example: str) -> Any:
+    """Declare a knob that is a list of short texts which all match `pattern`; `example` is shown with a refusal."""
+    return field(default=default, metadata={"kind": "rows", "pattern": pattern, "example": example})
+
+
+def text(default: str) -> Any:
+    """Declare a knob that is a text of at most `MAX_TEXT` characters, which the builder reads."""
+    return field(default=default, metadata={"kind": "text"})
 
 
 def number_format_knob(default: str = "") -> Any:
@@ -117,7 +129,11 @@ def converted(knob: str, value: Any, metadata: Mapping[str, Any]) -> Any:
         return _option(knob, value, metadata["options"])
     if kind == "format":
         return _format(knob, value)
+    if kind == "text":
+        return _text(knob, value)
     parts = _parts(knob, value)
+    if kind == "rows":
+        return tuple(_row(knob, part, metadata["pattern"], metadata["example"]) for part in parts)
     if kind == "names":
         return tuple(_option(knob, part, metadata["options"]) for part in parts)
     return tuple(whole_number(knob, part, low=metadata["low"], high=metadata["high"]) for part in parts)
@@ -137,10 +153,22 @@ def _option(knob: str, value: Any, options: Sequence[str]) -> str:
     return str(value)
 
 
+def _row(knob: str, value: Any, pattern: str, example: str) -> str:
+    if not re.fullmatch(pattern, str(value)):
+        raise BadValueError(f"{knob} has an entry {value!r}; an entry is written like '{example}'.")
+    return str(value)
+
+
 def _format(knob: str, value: Any) -> str:
     if not isinstance(value, str):
         raise BadValueError(f"{knob} must be the name of a number format, not {value!r}.")
     return number_format(value).name if value else ""
+
+
+def _text(knob: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise BadValueError(f"{knob} must be a text of at most {MAX_TEXT} characters, not {str(value)[:40]!r}.")
+    return value
 
 
 def _parts(knob: str, value: Any) -> list[Any]:

@@ -62,17 +62,17 @@ def load_link(name_or_path: str | Path) -> LinkSpec:
 
 
 def load_node(name_or_path: str | Path) -> NodeSpec:
-    """Return a node by its catalogue id or the path of a YAML file. Raises as `load_device`.
+    """Return a node by its catalogue id, an alias, or the path of a YAML file. Raises as `load_device`.
 
     Where the file names its device or link by a path, that path resolves relative to the file.
     """
-    node = _load(name_or_path, NodeSpec, "node", {})
+    node = _load(name_or_path, NodeSpec, "node", _aliases("nodes", name_or_path))
     return node.model_copy(update=_resolved(name_or_path, device=node.device, intra_link=node.intra_link))
 
 
 def load_cluster(name_or_path: str | Path) -> ClusterSpec:
-    """Return a cluster by its catalogue id or the path of a YAML file. Raises and resolves as `load_node`."""
-    cluster = _load(name_or_path, ClusterSpec, "cluster", {})
+    """Return a cluster by its catalogue id, an alias, or the path of a YAML file. Raises, resolves as `load_node`."""
+    cluster = _load(name_or_path, ClusterSpec, "cluster", _aliases("clusters", name_or_path))
     return cluster.model_copy(update=_resolved(name_or_path, node=cluster.node, inter_link=cluster.inter_link))
 
 
@@ -122,6 +122,14 @@ def is_path(name_or_path: str | Path) -> bool:
     if isinstance(name_or_path, Path):
         return True
     return name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path or "\\" in name_or_path
+
+
+def _aliases(kind: str, name_or_path: str | Path) -> dict[str, str]:
+    """Return the aliases of nodes or clusters with their ids; none where an id is given, since that decodes all."""
+    table = _compiled()[kind]
+    if _plain(str(name_or_path)) in table:
+        return {}
+    return {alias: name for name, entry in table.items() for alias in entry.get("aliases", ())}
 
 
 def _load(name_or_path: str | Path, model: type[Model], kind: str, aliases: Mapping[str, str]) -> Model:

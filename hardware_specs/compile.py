@@ -40,7 +40,9 @@ def compile_catalogue(folder: Path = FOLDER) -> dict[str, Any]:
     """
     catalogue: dict[str, Any] = {kind: _read_kind(folder / kind, model) for kind, model in _KINDS.items()}
     _check_references(catalogue, folder)
-    catalogue["aliases"] = _aliases(catalogue["devices"], folder)
+    catalogue["aliases"] = _aliases(catalogue["devices"], folder / "devices")
+    for kind in ("nodes", "clusters"):
+        _aliases(catalogue[kind], folder / kind)
     catalogue["tables"] = _read_tables(folder / "tables", catalogue["devices"])
     return catalogue
 
@@ -83,12 +85,13 @@ def _check_references(catalogue: dict[str, Any], folder: Path) -> None:
             raise BadFileError(folder / kind / f"{name}.yaml", f"'{reference}' is not among the {target}.", key=field)
 
 
-def _aliases(devices: dict[str, Any], folder: Path) -> dict[str, str]:
+def _aliases(entries: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Return aliases with their ids; refuse one that stands for two entries."""
     aliases: dict[str, str] = {}
-    for name, entry in devices.items():
+    for name, entry in entries.items():
         for alias in entry.get("aliases", ()):
-            if alias in devices or alias in aliases:
-                raise BadFileError(folder / "devices" / f"{name}.yaml", f"'{alias}' is taken.", key="aliases")
+            if alias in entries or alias in aliases:
+                raise BadFileError(folder / f"{name}.yaml", f"'{alias}' is taken.", key="aliases")
             aliases[alias] = name
     return aliases
 

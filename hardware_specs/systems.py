@@ -27,6 +27,7 @@ class NodeSpec(Sourced):
     `host_power_w` is everything in the box but the devices: processors, memory, fans, network cards.
     """
 
+    aliases: tuple[str, ...] = ()
     device: str
     count: Count
     topology: Literal["switch", "ring", "mesh", "pcie-tree"]
@@ -41,6 +42,7 @@ class ClusterSpec(Sourced):
     `oversubscription` is the ratio of the bandwidth at the leaves to that at the spine; 1 is full bisection.
     """
 
+    aliases: tuple[str, ...] = ()
     node: str
     count: Count
     topology: Literal["fat-tree", "torus", "dragonfly", "ring", "switch"]

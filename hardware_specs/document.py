@@ -37,7 +37,7 @@ _INTRO = """# Devices of the catalogue
 
 <!-- written by `python -m hardware_specs.document`; a test compares the two -->
 
-{devices} devices, {links} links, {nodes} nodes, {clusters} cluster(s). `archcast devices NAME` shows one with every
+{devices} devices, {links} links, {nodes} nodes, {clusters} clusters. `archcast devices NAME` shows one with every
 figure, its range and its source; [hardware.md](hardware.md) says what the figures mean and how to add a device.
 
 Rates are dense peaks of the whole device, on its matrix unit; where a device has both formats of a column, the faster

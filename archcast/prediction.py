@@ -107,8 +107,11 @@ def _software_notes(cost_model: CostModel, software: str) -> tuple[str, ...]:
 
 
 def linked_devices(mapping: Parallel, table: OpTable) -> int:
-    """Return how many devices talk to each other: one where no rank sends anything (replicas that only infer)."""
-    return mapping.devices if has_traffic(table) else 1
+    """Return how many devices talk to each other: one where no rank sends anything (replicas that only infer).
+
+    An operator of a file may name more ranks than the mapping has devices (an exchange with machines elsewhere).
+    """
+    return max(mapping.devices, int(table.full("ranks").max())) if has_traffic(table) else 1
 
 
 def build(question: Question, replicas: int = 1) -> Workload:

@@ -203,24 +203,28 @@ def _scalar(knob: str, value: Any, names: Names) -> Any:
 
 
 def _stored(built: Sequence[tuple[Part, Workload]]) -> tuple[Block, ...]:
-    """Return every block that must be held: one a label and name, the one with most parameters, then state."""
+    """Return every block that must be held: one a label and name, the one with most parameters, then state.
+
+    An operator learns where a part that trains has it so, whichever part's block is the one that is kept.
+    """
     found: dict[str, Block] = {}
+    learning: set[tuple[str, str]] = set()
     for part, workload in built:
         for block in workload.distinct_blocks():
             name = f"{part.label}/{block.name}"
-            operators = block.operators
-            if part.mode == "infer":
-                operators = tuple(replace(o, trainable=False) for o in operators)
-            new = replace(block, name=name, operators=operators)
-            if name not in found or _held(new) > _held(found[name]):
-                found[name] = new
-    return tuple(found.values())
+            learning |= {(name, o.name) for o in block.operators if o.trainable and part.mode == "train"}
+            if name not in found or _held(block) > _held(found[name]):
+                found[name] = block
+    return tuple(
+        replace(b, name=name, operators=tuple(replace(o, trainable=(name, o.name) in learning) for o in b.operators))
+        for name, b in found.items()
+    )
 
 
-def _held(block: Block) -> tuple[float, float, int]:
+def _held(block: Block) -> tuple[float, float]:
     parameters = sum(o.parameters for o in block.operators) * block.copies
     state = sum(float(np.max(o.state_elements)) for o in block.operators) * block.count
-    return parameters, state, sum(o.trainable for o in block.operators)
+    return parameters, state
 
 
 def _training(built: Sequence[tuple[Part, Workload]]) -> TrainingState | None:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.errors import BadValueError, UnknownNameError
-from workloads.builders.vision_mobilenet import MobileNet, in_eights
+from workloads.builders.vision_layers import divisible
+from workloads.builders.vision_mobilenet import MobileNet
 from workloads.builders.vision_resnet import ResNet
 from workloads.builders.vision_vit import VisionTransformer
 from workloads.catalogue import load_model
@@ -107,7 +108,8 @@ def test_a_built_in_image_network_has_the_parameters_that_its_file_states(name: 
 
     facts, summary = architecture_facts(name), load_model(name).summary()
     assert summary["parameters"] == facts["published_parameters"]
-    assert summary["macs"] == pytest.approx(facts["published_macs"], rel=0.02)
+    if "published_macs" in facts:
+        assert summary["macs"] == pytest.approx(facts["published_macs"], rel=0.02)
 
 
 def timm_rows(folder: Path) -> dict[tuple[str, float], list[tuple[float, float]]]:
@@ -191,7 +193,7 @@ def test_a_wider_network_never_has_fewer_parameters_or_macs(image: int, width: f
 
 @pytest.mark.parametrize(("asked", "channels"), [(3.2, 8), (11.2, 16), (12.0, 16), (16.0, 16), (33.6, 32), (22.4, 24)])
 def test_channels_are_rounded_to_eights_as_the_authors_do(asked: float, channels: int) -> None:
-    assert in_eights(asked) == channels
+    assert divisible(asked) == channels
 
 
 def test_a_number_format_changes_bytes_and_not_work() -> None:
@@ -231,7 +233,13 @@ def test_a_training_step_costs_about_three_forward_passes() -> None:
         ("resnet-50", {"depths": "3,4,0"}, "depths"),
         ("resnet-18", {"groups": 2}, "bottleneck"),
         ("mobilenet-v2", {"width": float("nan")}, "width"),
-        ("mobilenet-v2", {"widths": [16, 24]}, "one entry a stage"),
+        ("mobilenet-v2", {"rows": "ir_k3_e6_c24,conv3"}, "'conv3'.*written like 'ir_r2"),
+        ("mobilenet-v2", {"rows": "ir_k3_c24"}, "without an expansion"),
+        ("mobilenet-v2", {"rows": "ir_k3_e6"}, "without channels"),
+        ("regnetx-002", {"w0": 20}, "multiple of 8"),
+        ("vgg16", {"image": 16}, "no pixel left"),
+        ("vgg16", {"depths": [1, 1]}, "one entry a stage"),
+        ("convnext-tiny", {"depths": [1, 1]}, "one entry a stage"),
         ("vit-base", {"heads": 7}, "heads=7"),
         ("vit-base", {"patch": 512}, "patch"),
     ],

@@ -20,6 +20,9 @@ FAMILIES: dict[str, str] = {
     "once-for-all": "workloads.builders.search_chains:OnceForAll",
     "graph-network": "workloads.builders.graph_network:GraphNetwork",
     "mobilenet": "workloads.builders.vision_mobilenet:MobileNet",
+    "regnet": "workloads.builders.vision_regnet:RegNet",
+    "vgg": "workloads.builders.vision_vgg:Vgg",
+    "convnext": "workloads.builders.vision_convnext:ConvNext",
 }
 """Builder of each family, imported when it is needed. A builder has `from_knobs(name, knobs, notes)`."""
 

@@ -1,0 +1,188 @@
+"""Parameters and multiply-accumulates of every image network of the catalogue against timm's benchmark table.
+
+Run: `PYTHONPATH=. python benchmarks/vision_counts.py` beside the reference data (`ARCHCAST_DATA`, or `../shared/data`).
+Prints one line a family (networks, rows, worst error of the multiply-accumulates as timm's counter counts them, of
+those alone, and of the parameters), and the totals. docs/vision.md says what the counter counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workloads.catalogue import architecture_facts, load_model, workload_names
+from workloads.graph import WorkloadGraph, as_table
+from workloads.model import Request
+from workloads.work import count_work
+
+ROUNDING_MACS = 0.005e9
+"""Half a unit of the last decimal of `infer_gmacs`; that of `param_count` is the same in millions."""
+ROUNDING_PARAMETERS = 0.005e6
+
+NORM_COUNTS = {2.0: 2.0, 4.0: 0.0}
+"""What fvcore counts an element of a normalisation, by our operations an element: batch 2, root mean square nothing,
+every other one 5 (`batchnorm_flop_jit` and `norm_flop_counter` of fvcore.nn.jit_handles)."""
+
+_ORIGINS = r"(tf|legacy|wide|gc|ese|eca|dm|gluon|tv)_"
+_MERGED = (
+    ("resnet", r"(se|eca)?resnet(aa|blur|rs|light)?"), ("resnext", r"(se|eca)?resnext(aa)?"), ("senet", r"senet"),
+    ("sknet", r"skresne[xt]t?"), ("res2net", r"res2ne[xt]t?"), ("regnet", r"regnet[vxyz]"),
+    ("mnasnet", r"(se)?mnasnet"),
+    ("nfnet", r"nf(net|_regnet|_resnet)"), ("cspnet", r"(cs3|csp).*"), ("darknet", r"(se)?darknet(aa)?"),
+    ("vovnet", r"vovnet"), ("rexnet", r"rexnetr?"), ("xception", r"xception"), ("densenet", r"densenet(blur)?"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table says about a network at one image size: MACs, and parameters, both as rounded there."""
+
+    image: int
+    macs: float
+    parameters: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One network of the catalogue against one row; errors are relative, after the row's rounding is allowed for.
+
+    `plain_error` compares with the multiply-accumulates alone, without what the counter adds for normalisations.
+    """
+
+    name: str
+    timm: str
+    image: int
+    macs_error: float
+    plain_error: float
+    parameter_error: float
+
+
+def family_of(timm: str) -> str:
+    """Return the family of a network by timm's name: its letters (and generation), variants of one paper merged."""
+    stem = re.sub(f"^{_ORIGINS}", "", timm)
+    for family, pattern in _MERGED:
+        if re.match(rf"{pattern}(_|\d|$)", stem):
+            return family
+    found = re.match(r"[a-z]+(?<=v)\d|[a-z]+", stem)
+    return found[0] if found else stem
+
+
+def data_folder() -> Path:
+    """Return the folder of reference data."""
+    return Path(os.environ.get("ARCHCAST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+def timm_rows(folder: Path) -> dict[str, list[Row]]:
+    """Return the rows of each network, one an image size.
+
+    Where configurations differ, that of the newest torch wins. A size whose newest row has other parameters (by more
+    than 1 %) than the newest row of the network is left out: timm then built another network under that name.
+    """
+    newest: dict[tuple[str, int], int] = {}
+    found: dict[tuple[str, int], Counter[tuple[float, float]]] = {}
+    with gzip.open(folder / "timm" / "benchmark.csv.gz", "rt") as file:
+        for row in csv.DictReader(file):
+            version = re.search(r"pt(\d+)", row["config"])
+            if not row["infer_gmacs"] or version is None:
+                continue
+            key = (row["model"].split(".")[0], round(float(row["infer_img_size"])))
+            if int(version[1]) < newest.get(key, 0):
+                continue
+            if int(version[1]) > newest.get(key, 0):
+                newest[key], found[key] = int(version[1]), Counter()
+            found[key][(float(row["infer_gmacs"]), float(row["param_count"]))] += 1
+    rows: dict[str, list[Row]] = {}
+    current: dict[str, float] = {}
+    for name, image in sorted(found, key=lambda key: -newest[key]):
+        macs, parameters = found[name, image].most_common(1)[0][0]
+        if abs(parameters / current.setdefault(name, parameters) - 1) < 0.01:
+            rows.setdefault(name, []).append(Row(image, macs * 1e9, parameters * 1e6))
+    return rows
+
+
+def counted_macs(graph: WorkloadGraph, counts: str = "") -> tuple[float, float]:
+    """Return the MACs of a graph as timm's counter sees them, and those alone.
+
+    `counts` is `no-attention` where its counter does not see the attention (one fused kernel).
+    """
+    plain = graph.macs()
+    hidden, norms = 0.0, 0.0
+    for block in graph.blocks:
+        for o in block.operators:
+            if o.op == "attention" and counts == "no-attention":
+                hidden += block.count * float(count_work(as_table([o])).macs.sum())
+            elif o.op == "norm":
+                each = NORM_COUNTS.get(o.shape.get("flop_per_element", 0), 5.0)
+                norms += block.count * each * float(o.shape["rows"] * o.shape["hidden"])
+    return plain - hidden + norms, plain - hidden
+
+
+def compare(name: str, rows: dict[str, list[Row]]) -> Iterator[Comparison]:
+    """Yield the comparisons of one network of the catalogue, one for each row of its `timm` name."""
+    facts = architecture_facts(name)
+    for row in rows.get(facts["timm"], ()):
+        graph = load_model(name, {"image": row.image}).workload(Request()).graph
+        whole, plain = counted_macs(graph, facts.get("timm_counts", ""))
+        yield Comparison(
+            name, facts["timm"], row.image, relative(whole, row.macs, ROUNDING_MACS),
+            relative(plain, row.macs, ROUNDING_MACS), relative(graph.parameters, row.parameters, ROUNDING_PARAMETERS),
+        )  # fmt: skip
+
+
+def relative(found: float, expected: float, rounding: float) -> float:
+    """Return the relative error beyond what the rounding of `expected` explains."""
+    return max(0.0, abs(found - expected) - rounding) / expected
+
+
+def timm_networks() -> list[str]:
+    """Return the networks of the catalogue that state their name in timm's tables."""
+    return [name for name in workload_names() if "timm" in architecture_facts(name)]
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    """Return one line a family: networks, rows, worst errors."""
+    rows = timm_rows(folder)
+    found: dict[str, list[Comparison]] = {}
+    for name in timm_networks():
+        for one in compare(name, rows):
+            found.setdefault(family_of(one.timm), []).append(one)
+    return [
+        {
+            "family": family, "networks": len({c.name for c in items}), "rows": len(items),
+            "macs": max(c.macs_error for c in items), "plain": max(c.plain_error for c in items),
+            "parameters": max(c.parameter_error for c in items),
+        }
+        for family, items in sorted(found.items())
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    folder = data_folder()
+    if not folder.is_dir():
+        sys.exit(f"no reference data in {folder}: set ARCHCAST_DATA")
+    lines = table(folder)
+    print("| family | networks | rows | worst MACs | MACs alone | worst parameters |\n|---|---|---|---|---|---|")
+    for line in lines:
+        print(
+            f"| {line['family']} | {line['networks']} | {line['rows']} | {line['macs']:.2%} | {line['plain']:.2%} "
+            f"| {line['parameters']:.2%} |"
+        )
+    total = {key: sum(line[key] for line in lines) for key in ("networks", "rows")}
+    worst = {key: max(line[key] for line in lines) for key in ("macs", "plain", "parameters")}
+    print(
+        f"| **{len(lines)} families** | {total['networks']} | {total['rows']} | {worst['macs']:.2%} "
+        f"| {worst['plain']:.2%} | {worst['parameters']:.2%} |"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from workloads.builders.vision_blocks_conv import CONV_BLOCKS, CONV_DOWNS, CONV_HEADS, CONV_STEMS
+from workloads.builders.vision_blocks_dual import DUAL_BLOCKS, DUAL_DOWNS, DUAL_STEMS
+from workloads.builders.vision_blocks_levit import LEVIT_BLOCKS, LEVIT_DOWNS
 from workloads.builders.vision_blocks_linear import LINEAR_BLOCKS, LINEAR_DOWNS, LINEAR_HEADS
+from workloads.builders.vision_blocks_mlp import MLP_BLOCKS
+from workloads.builders.vision_blocks_mobile import MOBILE_BLOCKS
+from workloads.builders.vision_blocks_plain import PLAIN_BLOCKS, PLAIN_DOWNS, PLAIN_HEADS, PLAIN_STEMS
+from workloads.builders.vision_blocks_pyramid import PYRAMID_BLOCKS, PYRAMID_DOWNS, PYRAMID_HEADS, PYRAMID_STEMS
 from workloads.builders.vision_blocks_window import WINDOW_BLOCKS, WINDOW_DOWNS, WINDOW_HEADS, WINDOW_STEMS
 from workloads.builders.vision_stage import Part, Stage
 from workloads.builders.vision_tokens import Tokens
@@ -13,7 +19,38 @@ def _none(t: Tokens, s: Stage) -> None:
     """No transition: the stem has made the map of the first stage."""
 
 
-STEMS: dict[str, Part] = {**WINDOW_STEMS, **CONV_STEMS}
-BLOCKS: dict[str, Part] = {**WINDOW_BLOCKS, **CONV_BLOCKS, **LINEAR_BLOCKS}
-DOWNS: dict[str, Part] = {"none": _none, **WINDOW_DOWNS, **CONV_DOWNS, **LINEAR_DOWNS}
-HEADS: dict[str, Part] = {**WINDOW_HEADS, **CONV_HEADS, **LINEAR_HEADS}
+STEMS: dict[str, Part] = {
+    **CONV_STEMS,
+    **DUAL_STEMS,
+    **PLAIN_STEMS,
+    **PYRAMID_STEMS,
+    **WINDOW_STEMS,
+}
+BLOCKS: dict[str, Part] = {
+    **CONV_BLOCKS,
+    **DUAL_BLOCKS,
+    **LEVIT_BLOCKS,
+    **LINEAR_BLOCKS,
+    **MLP_BLOCKS,
+    **MOBILE_BLOCKS,
+    **PLAIN_BLOCKS,
+    **PYRAMID_BLOCKS,
+    **WINDOW_BLOCKS,
+}
+DOWNS: dict[str, Part] = {
+    "none": _none,
+    **CONV_DOWNS,
+    **DUAL_DOWNS,
+    **LEVIT_DOWNS,
+    **LINEAR_DOWNS,
+    **PLAIN_DOWNS,
+    **PYRAMID_DOWNS,
+    **WINDOW_DOWNS,
+}
+HEADS: dict[str, Part] = {
+    **CONV_HEADS,
+    **LINEAR_HEADS,
+    **PLAIN_HEADS,
+    **PYRAMID_HEADS,
+    **WINDOW_HEADS,
+}

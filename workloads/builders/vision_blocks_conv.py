@@ -7,7 +7,7 @@ from workloads.builders.vision_tokens import Tokens
 
 
 def inverted(
-    t: Tokens, out: int, inner: int, *, kernel: int = 3, stride: int = 1, act: str = "hswish", norms: str = "yyy",
+    t: Tokens, out: int, inner: int, *, kernel: int = 3, stride: int = 1, act: str = "hard-swish", norms: str = "yyy",
     biases: str = "nnn", shortcut: bool | None = None, name: str = "",
 ) -> str:  # fmt: skip
     """Append an inverted residual: expand, depthwise, project. `norms`, `biases`: y or n for each convolution.
@@ -23,7 +23,7 @@ def inverted(
 
 
 def fused_inverted(
-    t: Tokens, out: int, inner: int, *, kernel: int = 3, stride: int = 1, act: str = "hswish", norms: str = "yy",
+    t: Tokens, out: int, inner: int, *, kernel: int = 3, stride: int = 1, act: str = "hard-swish", norms: str = "yy",
     biases: str = "nn", shortcut: bool | None = None, last: int = 1, name: str = "",
 ) -> str:  # fmt: skip
     """Append a fused inverted residual: a full convolution expands, a 1x1 (or `last` x `last`) one projects."""
@@ -33,7 +33,7 @@ def fused_inverted(
     return _shortcut(t, f"{name}add", entry, shortcut, stride == 1 and width == out)
 
 
-def separable(t: Tokens, out: int, *, stride: int = 1, act: str = "hswish", shortcut: bool | None = None,
+def separable(t: Tokens, out: int, *, stride: int = 1, act: str = "hard-swish", shortcut: bool | None = None,
               name: str = "") -> str:  # fmt: skip
     """Append a depthwise separable convolution, normalised after each part."""
     entry, width = t.last, t.channels
@@ -60,6 +60,21 @@ def _fused(t: Tokens, s: Stage) -> None:
 
 def _down(t: Tokens, s: Stage) -> None:
     inverted(t, s.width, s.groups * t.channels, act=s.act, stride=2, shortcut=False)
+
+
+def _down_inverted(t: Tokens, s: Stage) -> None:
+    inverted(t, s.width, s.expansions * t.channels, act=s.act, stride=s.strides)
+
+
+def _conv_mean(t: Tokens, s: Stage) -> None:
+    """A 1x1 convolution to `head_widths`, the mean, the classifier (MobileViT)."""
+    t.conv("conv", s.head_widths[0], 1, act=s.act)
+    mean(t)
+    classify(t, s)
+
+
+def _conv_norm(t: Tokens, s: Stage) -> None:
+    t.conv("conv", s.width, 3, stride=2, bias=True)
 
 
 def _down_fewer(t: Tokens, s: Stage) -> None:
@@ -94,10 +109,13 @@ def _stem_fused(t: Tokens, s: Stage) -> None:
 
 
 def _stem_pyramid(t: Tokens, s: Stage) -> None:
-    """Strided 3x3 convolutions to each of `stem_widths`, an activation between them (LeViT, EfficientViT M)."""
+    """Strided 3x3 convolutions to each of `stem_widths`, an activation between them (LeViT, EfficientViT M).
+
+    Traits: `conv-bias`, biases beside the normalisation; `stem-act`, an activation after the last one too.
+    """
     for place, width in enumerate(s.stem_widths):
-        last = place == len(s.stem_widths) - 1
-        t.conv(f"conv{place}", width, 3, stride=2, act="" if last else s.act, bias=s.has("conv-bias"))
+        act = s.act if place < len(s.stem_widths) - 1 or s.has("stem-act") else ""
+        t.conv(f"conv{place}", width, 3, stride=2, act=act, bias=s.has("conv-bias"))
 
 
 def _conv_head(t: Tokens, s: Stage) -> None:
@@ -111,6 +129,22 @@ def _conv_head(t: Tokens, s: Stage) -> None:
     t.linear("fc", s.classes)
 
 
+def classify(t: Tokens, s: Stage, *, norm: str = "none") -> None:
+    """Append the classifier of one token an image; none where `classes` is 0.
+
+    Trait `distilled`: two, averaged. Each stands behind a `norm` of its own.
+    """
+    if not s.classes:
+        return
+    entry, width, found = t.last, t.channels, []
+    for name in ("fc", "fc_distilled") if s.has("distilled") else ("fc",):
+        t.last, t.channels = entry, width
+        t.norm(f"{name}.norm", norm)
+        found.append(t.linear(name, s.classes, rows=t.batch))
+    if len(found) > 1:
+        t.add("average", "elementwise", {"rows": t.batch, "hidden": s.classes, "operands": 2}, found)
+
+
 def mean(t: Tokens) -> None:
     """Append the mean over all tokens."""
     pixels = t.tokens
@@ -119,11 +153,26 @@ def mean(t: Tokens) -> None:
     t.add("pool", "elementwise", {**t._pixels(), "operands": pixels, "flop_per_element": pixels})
 
 
-CONV_BLOCKS: dict[str, Part] = {"mbconv": _mbconv, "mbconv-fewer-norms": _mbconv_fewer, "fused-mbconv": _fused}
-CONV_DOWNS: dict[str, Part] = {"mbconv": _down, "mbconv-fewer-norms": _down_fewer, "fused-mbconv": _down_fused}
+def _inverted(t: Tokens, s: Stage) -> None:
+    inverted(t, t.channels, s.expansions * t.channels, act=s.act)
+
+
+CONV_BLOCKS: dict[str, Part] = {
+    "inverted": _inverted,
+    "mbconv": _mbconv,
+    "mbconv-fewer-norms": _mbconv_fewer,
+    "fused-mbconv": _fused,
+}
+CONV_DOWNS: dict[str, Part] = {
+    "inverted": _down_inverted,
+    "conv-batch-norm": _conv_norm,
+    "mbconv": _down,
+    "mbconv-fewer-norms": _down_fewer,
+    "fused-mbconv": _down_fused,
+}
 CONV_STEMS: dict[str, Part] = {
     "conv": _stem_conv, "conv-separable": _stem_separable, "conv-residual": _stem_residual, "conv-fused": _stem_fused,
     "conv-pyramid": _stem_pyramid,
 }  # fmt: skip
-CONV_HEADS: dict[str, Part] = {"conv": _conv_head}
-"""Parts by the names that the knobs use. A transition into a stage expands its input `groups`-fold."""
+CONV_HEADS: dict[str, Part] = {"conv": _conv_head, "conv-mean": _conv_mean}
+"""Parts by the names that the knobs use. Transitions expand their input `groups`-fold; `inverted` `expansions`-fold."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workloads.builders.vision_blocks_conv import fused_inverted, inverted
+from workloads.builders.vision_blocks_conv import classify, fused_inverted, inverted, mean
 from workloads.builders.vision_stage import Part, Stage
 from workloads.builders.vision_tokens import Tokens
 
@@ -86,7 +86,7 @@ def _subsample(t: Tokens, s: Stage) -> None:
     inner = 4 * t.channels
     t.conv("merge.expand", inner, 1, act="relu")
     t.depthwise("merge.depthwise", 3, stride=2, act="relu")
-    t.squeeze("merge.se", inner // 4)
+    t.squeeze_excite("merge.se", inner // 4)
     t.conv("merge.project", s.width, 1)
     _local(t, "b")
 
@@ -122,12 +122,9 @@ def lowformer(t: Tokens, s: Stage) -> None:
 
 
 def _norm_head(t: Tokens, s: Stage) -> None:
-    """The mean, a folded batch normalisation and the classifier."""
-    from workloads.builders.vision_blocks_conv import mean
-
+    """The mean, a folded batch normalisation and the classifier (LeViT, EfficientViT M)."""
     mean(t)
-    t.norm("norm", "batch")
-    t.linear("fc", s.classes)
+    classify(t, s, norm="batch")
 
 
 LINEAR_BLOCKS: dict[str, Part] = {"relu-attention": relu_attention, "cascaded": cascaded, "lowformer": lowformer}

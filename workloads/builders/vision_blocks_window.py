@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workloads.builders.vision_blocks_conv import mean
+from workloads.builders.vision_blocks_conv import classify, mean
 from workloads.builders.vision_stage import Part, Stage, feed_forward, finish
 from workloads.builders.vision_tokens import Tokens
 
@@ -13,16 +13,17 @@ def windows(t: Tokens, side: int) -> tuple[int, float]:
     return window, float((-(-t.height // window)) ** 2)
 
 
-def window_attention(t: Tokens, s: Stage, *, bias: bool = True, name: str = "attention") -> None:
-    """Append attention within windows, with a table of relative positions: (2 window - 1)^2 entries a head."""
+def window_attention(t: Tokens, s: Stage, *, table: bool = True, name: str = "attention") -> None:
+    """Append attention within windows; `table`: of relative positions, (2 window - 1)^2 entries a head."""
     width, heads = t.channels, s.heads
     window, count = windows(t, s.windows)
-    qkv_bias = bias and not s.has("no-qkv-bias")
     rows = t.batch * count * window**2
     if count > 1:
         t.copy(f"{name}.window")  # partition, with the shift of every other block
-    t.linear(f"{name}.qkv", 3 * heads * s.head_dim, bias=qkv_bias, rows=rows)
-    t.attend(name, heads, s.head_dim, queries=window**2, windows=count, bias=float(heads * (2 * window - 1) ** 2))
+    t.linear(f"{name}.qkv", 3 * heads * s.head_dim, bias=not s.has("no-qkv-bias"), rows=rows)
+    t.attend(
+        name, heads, s.head_dim, queries=window**2, windows=count, bias=table * float(heads * (2 * window - 1) ** 2)
+    )
     t.linear(f"{name}.out", width, rows=rows)
     if count > 1:
         t.copy(f"{name}.unwindow")
@@ -96,23 +97,35 @@ def _norm_mean(t: Tokens, s: Stage) -> None:
     """Normalisation, the mean over the tokens, the classifier."""
     t.norm("norm")
     mean(t)
-    t.linear("fc", s.classes)
+    classify(t, s)
+
+
+def _own_norm_mean(t: Tokens, s: Stage) -> None:
+    """The network's kind of normalisation, the mean over the tokens, the classifier."""
+    t.norm("norm", s.norm)
+    mean(t)
+    classify(t, s)
 
 
 def _mean(t: Tokens, s: Stage) -> None:
     """The mean over the tokens and the classifier."""
     mean(t)
-    t.linear("fc", s.classes)
+    classify(t, s)
 
 
 def _mean_norm(t: Tokens, s: Stage) -> None:
     """The mean over the tokens, a normalisation of it, the classifier."""
     mean(t)
     t.norm("norm")
-    t.linear("fc", s.classes)
+    classify(t, s)
 
 
 WINDOW_BLOCKS: dict[str, Part] = {"swin": swin, "swin2": swin2}
 WINDOW_STEMS: dict[str, Part] = {"patch": _patch}
 WINDOW_DOWNS: dict[str, Part] = {"merge": _merge, "merge-post-norm": _merge_post}
-WINDOW_HEADS: dict[str, Part] = {"norm-mean": _norm_mean, "mean": _mean, "mean-norm": _mean_norm}
+WINDOW_HEADS: dict[str, Part] = {
+    "norm-mean": _norm_mean,
+    "mean": _mean,
+    "mean-norm": _mean_norm,
+    "own-norm-mean": _own_norm_mean,
+}

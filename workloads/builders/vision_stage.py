@@ -16,7 +16,7 @@ PER_STAGE = (
 TRAITS = (
     "none", "layer-scale", "no-qkv-bias", "fewer-norms", "squeeze", "no-attention", "no-mlp", "class-token",
     "distilled", "position-table", "post-norm", "branches", "residual-scale", "pool-first", "swiglu", "no-bias",
-    "log-mlp", "expand-output", "qk-norm", "no-stem-norm", "conv-bias", "talking-heads", "dagger",
+    "log-mlp", "expand-output", "qk-norm", "no-stem-norm", "conv-bias", "stem-act", "inner-norm",
 )  # fmt: skip
 """What may hold in a whole network; the kinds of block say which they heed."""
 

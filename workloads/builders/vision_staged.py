@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from foundation.errors import BadValueError
@@ -15,8 +16,8 @@ from workloads.builders.chain import grouped
 from workloads.builders.knobs import KnobModel, choice, names, number_format_knob, size, sizes
 from workloads.builders.one_pass import checked_batch
 from workloads.builders.vision_blocks import BLOCKS, DOWNS, HEADS, STEMS
-from workloads.builders.vision_stage import PER_STAGE, TRAITS, Stage
 from workloads.builders.vision_layers import image_pass, in_format, largest_boundary
+from workloads.builders.vision_stage import PER_STAGE, TRAITS, Stage
 from workloads.builders.vision_tokens import ACT_FLOP, Tokens
 from workloads.graph import Block, Size, Workload, WorkloadGraph
 from workloads.model import Request
@@ -41,7 +42,7 @@ class StagedNetwork(KnobModel):
 
     image: int = size(224, high=100_000)
     channels: int = size(3, high=100_000)
-    classes: int = size(1000)
+    classes: int = size(1000, low=0)
     stem: str = choice("patch", tuple(STEMS))
     stem_widths: tuple[int, ...] = sizes((0,), low=0, high=100_000)
     patch: int = size(4, high=10_000)
@@ -124,7 +125,7 @@ class StagedNetwork(KnobModel):
         if len(self.blocks) != sum(self.depths) or len(self.blocks) == len(self.depths):
             return [(self._pick("blocks", index),) * depth for index, depth in enumerate(self.depths)]
         cuts = [sum(self.depths[:index]) for index in range(len(self.depths) + 1)]
-        return [self.blocks[low:high] for low, high in zip(cuts, cuts[1:], strict=False)]
+        return [self.blocks[low:high] for low, high in pairwise(cuts)]
 
     def _pattern(self, tokens: Tokens, kinds: Sequence[str], stage: Stage, count: int) -> None:
         entry = (tokens.channels, tokens.tokens)

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from workloads.builders.vision_layers import BATCH_NORM_FLOP, Layers
+from workloads.builders.vision_layers import ACTIVATION_FLOP, BATCH_NORM_FLOP, Layers
 from workloads.graph import Size
 
-ACT_FLOP = {
-    "relu": 1.0, "relu6": 2.0, "silu": 4.0, "gelu": 8.0, "hswish": 4.0, "sigmoid": 3.0, "tanh": 4.0, "square": 3.0,
-    "star": 4.0, "softplus": 4.0, "hsigmoid": 3.0,
-}  # fmt: skip
-"""Per element: compares, adds, multiplies and exponentials, as in `vision_layers` and `chain`. `star` is StarReLU
-(scale x relu(x)^2 + bias, MetaFormer baselines), whose scale and bias are one parameter each."""
+ACT_FLOP = {**ACTIVATION_FLOP, "tanh": 4.0, "star": 4.0, "softplus": 4.0}
+"""Per element. `star` is StarReLU (scale x relu(x)^2 + bias, Yu et al. 2022), of two parameters."""
 LAYER_NORM_FLOP = 7.0
 
 
@@ -49,15 +45,9 @@ class Tokens(Layers):
         own = name if name.startswith(self.start) else self.start + name
         return super().add(own, op, shape, inputs, **rest)
 
-    def conv(
-        self, name: str, c_out: int, kernel: int, *, stride: int = 1, padding: int | None = None, groups: int = 1,
-        act: str = "", bias: bool = False, batch_norm: bool = True, inputs: Sequence[str] = (),
-    ) -> str:  # fmt: skip
+    def conv(self, name: str, c_out: int, kernel: int | tuple[int, int], *, act: str = "", **rest: Any) -> str:
         """Append a convolution over the map, with its folded normalisation and any activation of `ACT_FLOP`."""
-        last = super().conv(
-            name, c_out, kernel, stride=stride, padding=padding, groups=groups, bias=bias, batch_norm=batch_norm,
-            inputs=inputs,
-        )  # fmt: skip
+        last = super().conv(name, c_out, kernel, **rest)
         return self.activate(f"{name}.{act}", act) if act else last
 
     def transposed(self, name: str, c_out: int, kernel: int, stride: int, *, groups: int = 1) -> str:
@@ -75,10 +65,6 @@ class Tokens(Layers):
         self.channels = c_out
         return self.add(name, "conv2d", shape, parameters=float(c_in // groups * kernel**2 * c_out + c_out))
 
-    def depthwise(self, name: str, kernel: int, *, stride: int = 1, act: str = "", **rest: Any) -> str:
-        """Append a convolution of every channel by itself."""
-        return self.conv(name, self.channels, kernel, stride=stride, groups=self.channels, act=act, **rest)
-
     def activate(self, name: str, act: str) -> str:
         return self.fused(name, "elementwise", ACT_FLOP[act], parameters=2.0 if act == "star" else 0.0)
 
@@ -86,7 +72,9 @@ class Tokens(Layers):
         """Append a multiplication by a learned vector (layer scale), inside the kernel before it."""
         return self.fused(name, "elementwise", flop, parameters=self.channels if parameters is None else parameters)
 
-    def norm(self, name: str, kind: str = "layer", *, inputs: Sequence[str] = (), bias: bool = True) -> str:
+    def norm(
+        self, name: str, kind: str = "layer", act: str = "", *, bias: bool = True, inputs: Sequence[str] = ()
+    ) -> str:  # fmt: skip
         """Append a normalisation of every token (`layer`), of the map (`group`: one group), or none.
 
         `batch`, whose statistics are constants, and `affine` (ResMLP) are folded into a neighbour.
@@ -97,9 +85,11 @@ class Tokens(Layers):
         if kind in ("batch", "affine"):
             shape = {**self._pixels(), "flop_per_element": BATCH_NORM_FLOP}
             op = "norm" if kind == "batch" else "elementwise"
-            return self.add(name, op, shape, inputs, parameters=stored, fused=True)
-        shape = {**self._pixels(), "flop_per_element": LAYER_NORM_FLOP}
-        return self.add(name, "norm", shape, inputs, parameters=stored)
+            self.add(name, op, shape, inputs, parameters=stored, fused=True)
+        else:
+            shape = {**self._pixels(), "flop_per_element": LAYER_NORM_FLOP}
+            self.add(name, "norm", shape, inputs, parameters=stored)
+        return self.activate(f"{name}.{act}", act) if act else self.last
 
     def linear(
         self, name: str, n: int, *, bias: bool = True, act: str = "", rows: Size | None = None,
@@ -154,22 +144,6 @@ class Tokens(Layers):
         width = out or self.channels
         self.linear(f"{name}1", inner, act=act, bias=bias)
         return self.linear(f"{name}2", width, bias=bias)
-
-    def squeeze(self, name: str, inner: int, act: str = "relu", gate: str = "sigmoid", *, bias: bool = True) -> str:
-        """Append squeeze and excitation (Hu et al. 2018): the mean of each channel decides its weight."""
-        entry, width, pixels = self.last, self.channels, self.height * self.width
-        shape = {"rows": self.batch, "hidden": width, "operands": pixels, "flop_per_element": pixels}
-        self.add(f"{name}.pool", "elementwise", shape)
-        self.add(f"{name}.reduce", "gemm", {"m": self.batch, "n": inner, "k": width},
-                 parameters=float(inner * (width + bias)))  # fmt: skip
-        self.add(f"{name}.{act}", "elementwise", {"rows": self.batch, "hidden": inner, "flop_per_element": ACT_FLOP[act]},
-                 fused=True)  # fmt: skip
-        self.add(f"{name}.expand", "gemm", {"m": self.batch, "n": width, "k": inner},
-                 parameters=float(width * (inner + bias)))  # fmt: skip
-        self.add(f"{name}.{gate}", "elementwise",
-                 {"rows": self.batch, "hidden": width, "flop_per_element": ACT_FLOP[gate]}, fused=True)  # fmt: skip
-        shape = {**self._pixels(), "flop_per_element": 1.0}
-        return self.add(f"{name}.gate", "elementwise", shape, (entry, self.last))
 
     def upsample(self, name: str, side: int) -> str:
         """Append bilinear interpolation to `side` x `side`: four reads, weighted, an element."""

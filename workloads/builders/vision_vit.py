@@ -45,7 +45,7 @@ class VisionTransformer(KnobModel):
 
     image: int = size(224, high=100_000)
     channels: int = size(3, high=100_000)
-    classes: int = size(1000)
+    classes: int = size(1000, low=0)
     patch: int = size(16, high=10_000)
     layers: int = size(12, high=10_000)
     hidden: int = size(768)
@@ -152,12 +152,12 @@ class VisionTransformer(KnobModel):
         if self.norm_at in ("pooled", "both"):
             chain.norm("pooled_norm", self.norm, self.hidden, residual=False, rows=step.batch)
         entry = chain.last
-        if self.distilled:
+        if self.distilled and self.classes:
             chain.gemm("fc_distilled", self.classes, self.hidden, rows=step.batch, shard="logits", bias=self.bias)
-        if self.classes > 1:
+        if self.classes:
             chain.gemm("fc", self.classes, self.hidden, rows=step.batch, shard="logits", bias=self.bias,
                        inputs=(entry,))  # fmt: skip
-        if self.distilled:
+        if self.distilled and self.classes:
             inputs = (chain.last, "fc_distilled")
             chain.pointwise("average", self.classes, 2.0, operands=2, rows=step.batch, shard="", inputs=inputs)
         return Block("head", tuple(chain.operators))

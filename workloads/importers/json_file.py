@@ -71,13 +71,13 @@ class JsonObject:
 def load_json(path: Path) -> JsonObject:
     """Read a JSON file whose top level is an object.
 
+    `NaN` and `Infinity`, which Python writes but JSON does not have, are kept as words: what needs a number there
+    refuses them, and the rest of the file can be used.
+
     Raises:
-        BadFileError: it is absent, too large or deep, not JSON, has a key twice, or NaN.
+        BadFileError: it is absent, too large or deep, not JSON, or has a key twice.
     """
     text = read_text(path, max_bytes=MAX_BYTES)
-
-    def refuse(constant: str) -> NoReturn:
-        raise BadFileError(path, f"{constant} is not a usable number.")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -88,7 +88,7 @@ def load_json(path: Path) -> JsonObject:
         return result
 
     try:
-        data = json.loads(text, parse_constant=refuse, object_pairs_hook=once)
+        data = json.loads(text, parse_constant=str, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise BadFileError(path, f"not valid JSON: {error.msg}.", line=error.lineno) from None
     except RecursionError:

@@ -3,8 +3,8 @@
 Scale overheads are those of the formats' definitions: OCP Microscaling Formats (MX) v1.0 section 5
 (one 8-bit scale per 32 elements), NVFP4 (one FP8 scale per 16 elements), DeepSeek-V3 technical report
 section 3.3.2 (FP32 scales per 128x128 weight block and per 1x128 activation tile), GPTQ/AWQ with groups of
-128 (one FP16 scale and one 4-bit zero point per group). Block-quantised formats of GGUF files: bytes of a block over its
-weights, as `ggml-common.h` of ggml (github.com/ggml-org/ggml) lays the blocks out.
+128 (one FP16 scale and one 4-bit zero point per group). Block-quantised formats of GGUF files: bytes of a block over
+its weights, as `ggml-common.h` of ggml (github.com/ggml-org/ggml) lays the blocks out.
 """
 
 from __future__ import annotations

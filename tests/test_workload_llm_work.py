@@ -111,8 +111,12 @@ def test_cache_bytes_per_token_are_exact(name: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", "mamba-2.8b", "t5-large", "bert-large"]
-)
+    "name",
+    [
+        "llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", "mamba-2.8b", "t5-large", "bert-large", "deepseek-v3.2",
+        "qwen3-next-80b-a3b", "rwkv-6-1.6b", "longcat-flash", "jamba-v0.1", "gpt-j-6b", "based-360m",
+    ],
+)  # fmt: skip
 def test_many_requests_at_once_equal_one_at_a_time(name: str) -> None:
     model = load_model(name)
     batch, prompt, generate = np.array([1, 3, 8]), np.array([17, 512, 100]), np.array([1, 2, 40])
@@ -130,7 +134,9 @@ def test_many_requests_at_once_equal_one_at_a_time(name: str) -> None:
             np.testing.assert_array_equal(a.table.full(column), b.table.full(column)[mine[b.scenario]])
 
 
-@pytest.mark.parametrize("mixers", ["attention", "window,attention", "mamba,mamba,attention"])
+@pytest.mark.parametrize(
+    "mixers", ["attention", "window,attention", "mamba,mamba,attention", "deltanet*3,attention", "dsa", "conv,rwkv6"]
+)
 def test_a_repeated_block_equals_the_unrolled_graph(mixers: str) -> None:
     from dataclasses import replace
 
@@ -154,11 +160,15 @@ def test_a_short_prompt_costs_two_flop_per_active_parameter_and_token(name: str)
 
 
 @pytest.mark.parametrize("tp", [2, 4, 8])
-@pytest.mark.parametrize("name", ["llama-3.1-8b", "gpt-3-175b", "mamba-2.8b", "deepseek-v3"])
+@pytest.mark.parametrize(
+    "name",
+    ["llama-3.1-8b", "gpt-3-175b", "mamba-2.8b", "deepseek-v3", "deepseek-v3.2", "qwen3-next-80b-a3b", "rwkv-6-1.6b"],
+)
 def test_tensor_parallel_ranks_do_the_work_of_one_device_together(name: str, tp: int) -> None:
-    """All sharded work divides exactly; only what every rank repeats (latent projections, the router) is extra."""
+    """All sharded work divides exactly; only what every rank repeats (latents, indexer, router, low ranks) is extra."""
     workload = load_model(name).workload(Request(batch=4, prompt=64, generate=8))
-    repeated = {"qkv_a", "kv_a", "router"}
+    repeated = {"qkv_a", "kv_a", "router", "index_q", "index_k", "index_weights", "index_scores", "shared_gate"}
+    repeated |= {"mix_a", "mix_b", "decay_a", "channel_receptance"}
     one, many = (sharded_flop(workload, Mapping(tp=n), repeated) for n in (1, tp))
     assert many * tp == pytest.approx(one, rel=1e-3 if name == "gpt-3-175b" else 1e-9)  # 50,257 logits in tp parts
 
@@ -166,7 +176,11 @@ def test_tensor_parallel_ranks_do_the_work_of_one_device_together(name: str, tp:
 def sharded_flop(workload: Workload, mapping: Mapping, without: set[str]) -> float:
     lowered = lower(workload.passes, mapping)
     flop = np.broadcast_to(count_work(lowered.table).matrix_flop, lowered.table.rows) * lowered.table["count"]
-    return float(sum(f for f, label in zip(flop, lowered.table.labels, strict=True) if label not in without))
+    return float(
+        sum(
+            f for f, label in zip(flop, lowered.table.labels, strict=True) if label.lstrip("0123456789.") not in without
+        )
+    )
 
 
 def test_a_window_bounds_the_cache_and_the_work() -> None:

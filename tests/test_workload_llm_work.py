@@ -148,7 +148,15 @@ def test_a_repeated_block_equals_the_unrolled_graph(mixers: str) -> None:
     np.testing.assert_allclose(matrix_flop(flat), matrix_flop(workload), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["llama-3.1-8b", "llama-3.1-70b", "mixtral-8x7b", "qwen3-30b-a3b", "mamba-2.8b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama-3.1-8b", "llama-3.1-70b", "mixtral-8x7b", "qwen3-30b-a3b", "mamba-2.8b", "mamba-2-2.7b", "jamba-v0.1",
+        "gpt-j-6b", "gpt-neox-20b", "phi-2", "falcon-40b", "palm-8b", "bloom-7b", "gpt-oss-120b", "glm-4.5", "glm-5",
+        "deepseek-v3", "deepseek-v3.2", "kimi-k2", "longcat-flash", "minimax-m2", "qwen3-next-80b-a3b", "qwen3.5-27b",
+        "nemotron-h-56b", "nemotron-3-nano-30b-a3b", "rwkv-6-3b", "llama-4-scout", "starcoder2-15b",
+    ],
+)  # fmt: skip
 def test_a_short_prompt_costs_two_flop_per_active_parameter_and_token(name: str) -> None:
     """Beyond attention (2 % at 128 tokens), the embedding table does no work and the head sees one token only."""
     model = load_model(name)

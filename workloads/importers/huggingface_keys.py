@@ -22,7 +22,10 @@ MODEL_TYPES: dict[str, str] = {
     "starcoder2": "Starcoder2ForCausalLM", "mpt": "MPTForCausalLM", "deepseek_v32": "DeepseekV32ForCausalLM",
     "glm_moe_dsa": "GlmMoeDsaForCausalLM", "glm4_moe": "Glm4MoeForCausalLM", "minimax_m2": "MiniMaxM2ForCausalLM",
     "longcat_flash": "LongcatFlashForCausalLM", "kimi_k2": "DeepseekV3ForCausalLM",
-    "llama4_text": "Llama4ForConditionalGeneration", "bert": "BertModel", "t5": "T5ForConditionalGeneration",
+    "llama4_text": "Llama4ForConditionalGeneration", "llama4": "Llama4ForConditionalGeneration",
+    "qwen3_5": "Qwen3_5ForConditionalGeneration", "qwen3_5_moe": "Qwen3_5MoeForConditionalGeneration",
+    "gemma3": "Gemma3ForConditionalGeneration", "kimi_k25": "KimiK25ForConditionalGeneration",
+    "bert": "BertModel", "t5": "T5ForConditionalGeneration",
 }  # fmt: skip
 """Architecture of a file that names only its `model_type`."""
 

@@ -131,6 +131,29 @@ parts:
     assert estimate.memory_parts_bytes["optimizer"] < 0.01 * estimate.memory_parts_bytes["weights"] * 8
 
 
+def test_numbers_of_rewrites_are_expressions_and_patterns_are_not(tmp_path: Path) -> None:
+    text = """
+kind: composite
+prompt: 64
+knobs: {layers: 3, share: 0.5}
+parts:
+  - name: cut
+    workload: gpt-2
+    rewrites: [{drop_layers: {block: layers, keep: 2 * layers}}, {prune: {keep: {"*up": share / 2}}}]
+"""
+    model = load_model(written(tmp_path, text))
+    layer = 3 * 768**2 + 768**2 + 2 * 768 * 768  # qkv, out, and a quarter of two matrices of 768 x 3072
+    linear = 6 * 64 * layer + 50257 * 768  # the head scores the last token
+    pairs = 6 * 12 * (64 * 65 // 2) * 2 * 64
+    assert macs(model, Request(prompt=64, generate=1)) == linear + pairs
+    assert macs(model.with_knobs({"layers": 6, "share": 2}), Request(prompt=64, generate=1)) > 2 * linear
+
+
+def test_a_part_that_takes_images_is_not_told_of_tokens(tmp_path: Path) -> None:
+    text = "kind: composite\nprompt: 64\nparts: [{name: see, workload: vit-base}, {name: say, workload: gpt-2}]\n"
+    assert load_model(written(tmp_path, text)).workload(Request()).notes == ()
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("2 * a + 1", 7.0), ("-a ** 2", -9.0), ("ceil(a / 2)", 2.0), ("min(a, 2) // 1", 2.0), ("1e3", 1000.0), (4, 4)],

@@ -25,6 +25,8 @@ from workloads.training import training_workload
 Names = Mapping[str, Size]
 Blocks = Callable[[Names], tuple[Block, ...]]
 REWRITES = rewrites.__all__
+NUMBERS = ("keep", "rank", "heads", "density")
+"""Arguments of rewrites that are numbers."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,15 @@ class Part:
 
     def workload(self, names: Names, request: Request) -> Workload:
         """Return one run of the part. Raises InputError."""
+        # what takes images is not told of the tokens of the whole, which would change nothing
+        images = isinstance(self.source, Model) and not self.source.defaults["prompt"]
         asked = replace(
             request,
             batch=request.batch if self.batch is None else evaluate(self.batch, names),
-            prompt=request.prompt if self.prompt is None else evaluate(self.prompt, names),
-            generate=request.generate if self.generate is None else evaluate(self.generate, names),
+            prompt=(None if images else request.prompt) if self.prompt is None else evaluate(self.prompt, names),
+            generate=(None if images else request.generate)
+            if self.generate is None
+            else evaluate(self.generate, names),
             dtype=self.dtype or request.dtype,
             kv_dtype=self.kv_dtype or request.kv_dtype,
             mode=self.mode,
@@ -77,7 +83,9 @@ class Part:
         built = self._model(names).workload(asked)
         if self.rewrites:
             passes = built.passes[:1] if self.mode == "train" else built.passes
-            built = replace(built, passes=tuple(replace(run, graph=self._rewritten(run.graph)) for run in passes))
+            built = replace(
+                built, passes=tuple(replace(run, graph=self._rewritten(run.graph, names)) for run in passes)
+            )
         if self.mode == "train" and (self.rewrites or self.training):
             built = training_workload(
                 built.passes[0], name=built.name, batch=built.batch, tokens_in=built.tokens_in, notes=built.notes,
@@ -91,9 +99,10 @@ class Part:
         changes = {knob: _scalar(knob, value, names) for knob, value in self.knobs.items()}
         return self.source.with_knobs(changes) if changes else self.source
 
-    def _rewritten(self, graph: WorkloadGraph) -> WorkloadGraph:
+    def _rewritten(self, graph: WorkloadGraph, names: Names) -> WorkloadGraph:
         for name, arguments in self.rewrites:
-            graph = getattr(rewrites, name)(graph, **arguments)
+            given = {key: _number(key, value, names) for key, value in arguments.items()}
+            graph = getattr(rewrites, name)(graph, **given)
         return graph
 
     def _kept(self, built: Workload) -> Workload:
@@ -200,6 +209,15 @@ def _scalar(knob: str, value: Any, names: Names) -> Any:
     if found.size > 1:
         raise BadValueError(f"{knob}={value} differs between requests; ask for one at a time.")
     return float(found[0]) if found[0] % 1 else int(found[0])
+
+
+def _number(key: str, value: Any, names: Names) -> Any:
+    """Return an argument of a rewrite: those in `NUMBERS` (and shares by pattern) may be expressions."""
+    if key not in NUMBERS:
+        return value
+    if isinstance(value, Mapping):
+        return {pattern: _scalar(key, one, names) for pattern, one in value.items()}
+    return _scalar(key, value, names) if isinstance(value, str) else value
 
 
 def _stored(built: Sequence[tuple[Part, Workload]]) -> tuple[Block, ...]:

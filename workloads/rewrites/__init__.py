@@ -4,6 +4,7 @@ Patterns are those of `fnmatch`, matched against `operator` and `block/operator`
 error that names what is near.
 """
 
+from workloads.rewrites.attention import sparse_attention
 from workloads.rewrites.fusion import fuse, fuse_attention, fuse_pointwise
 from workloads.rewrites.layers import drop_layers, share
 from workloads.rewrites.lowrank import freeze, lora, low_rank
@@ -12,5 +13,5 @@ from workloads.rewrites.quantize import quantize
 
 __all__ = [
     "drop_layers", "freeze", "fuse", "fuse_attention", "fuse_pointwise", "lora", "low_rank", "prune", "quantize",
-    "share",
+    "share", "sparse_attention",
 ]  # fmt: skip

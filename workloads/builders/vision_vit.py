@@ -39,6 +39,8 @@ class VisionTransformer(KnobModel):
         stem_norm: a normalisation before the first layer. key_norm: of queries and keys, a head. attention_norm,
             mlp_norm: of what goes into the second projection (EVA-02).
         distilled: a second class token with a classifier of its own (DeiT).
+        merge: tokens that every layer merges into others after its attention (Bolya et al. 2022), at most half of
+            the patches that are left.
     """
 
     family: ClassVar[str] = "vit"
@@ -72,6 +74,7 @@ class VisionTransformer(KnobModel):
     mlp_norm: bool = switch(False)
     layer_scale: bool = switch(False)
     distilled: bool = switch(False)
+    merge: int = size(0, low=0)
     dtype: str = number_format_knob("fp16")
     attention_dtype: str = number_format_knob()
 
@@ -122,9 +125,17 @@ class VisionTransformer(KnobModel):
         act = wide(self.dtype)
         attention = self.attention_dtype or act
         step = Step(batch, self.tokens, self.tokens, 0.0, "prefill", self.dtype, act, attention, attention)
-        layers = layer_blocks([()] * self.layers, lambda _, chain: encoder_layer(self, chain), step, "layers")
-        blocks = (self._embedding(step), *layers, self._head(step))
-        return WorkloadGraph(self.name, blocks, boundary_elements=step.tokens * self.hidden)
+        blocks = [self._embedding(step)]
+        if self.merge:
+            for layer in range(self.layers):
+                chain = Chain(step)
+                encoder_layer(self, chain)
+                blocks.append(Block(f"layers.{layer}", tuple(chain.operators)))
+                step = chain.step
+        else:
+            blocks += layer_blocks([()] * self.layers, lambda _, chain: encoder_layer(self, chain), step, "layers")
+        blocks.append(self._head(step))
+        return WorkloadGraph(self.name, tuple(blocks), boundary_elements=batch * self.tokens * self.hidden)
 
     def _embedding(self, step: Step) -> Block:
         chain = Chain(step)
@@ -146,7 +157,8 @@ class VisionTransformer(KnobModel):
         if self.norm_at in ("tokens", "both"):
             chain.norm("norm", self.norm, self.hidden, residual=False)
         if self.pool == "mean":
-            chain.pointwise("pool", self.hidden, self.tokens, operands=self.tokens, rows=step.batch, shard="")
+            left = int(step.q_len)
+            chain.pointwise("pool", self.hidden, left, operands=left, rows=step.batch, shard="")
         if self.pool == "map":
             attention_pool(self, chain)
         if self.norm_at in ("pooled", "both"):

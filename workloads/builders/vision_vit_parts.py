@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from workloads.builders.chain import GELU_FLOP, ROPE_FLOP, SILU_FLOP, Chain
@@ -21,6 +22,8 @@ def encoder_layer(v: VisionTransformer, chain: Chain) -> None:
     chain.norm("norm1", v.norm, v.hidden, residual=False)
     _attention(v, chain)
     middle = _add(v, chain, "add1", entry)
+    if v.merge:
+        middle = _merge(v, chain)
     chain.norm("norm2", v.norm, v.hidden, residual=False)
     _feed_forward(v, chain)
     _add(v, chain, "add2", middle)
@@ -72,6 +75,24 @@ def _feed_forward(v: VisionTransformer, chain: Chain) -> None:
     if v.mlp_norm:
         chain.norm("mlp_norm", v.norm, inter, residual=False)
     chain.gemm("down", v.hidden, inter, shard="row", bias=v.bias)
+
+
+def _merge(v: VisionTransformer, chain: Chain) -> str:
+    """Append the merging of tokens (Bolya et al. 2022, section 3): each of one half of the patches finds the most
+    similar of the other half by its mean key, and the closest pairs become their mean. Later layers have fewer tokens.
+    """
+    step = chain.step
+    half = (step.q_len - v.prefix) // 2
+    gone = min(v.merge, half)
+    if not gone:
+        return chain.last
+    similar = {"batch": step.batch, "m": half, "n": half, "k": v.head_size}
+    chain.add("match", "gemm", similar, dtype=step.attention)
+    chain.pointwise("closest", half, 1.0, rows=step.batch * half, shard="")
+    chain.step = replace(step, q_len=step.q_len - gone, kv_len=step.kv_len - gone)
+    inputs = (chain.last, "add1")
+    shape = {"rows": chain.step.tokens, "hidden": v.hidden, "operands": step.q_len / chain.step.q_len}
+    return chain.add("merge", "elementwise", shape, inputs=inputs)
 
 
 def _add(v: VisionTransformer, chain: Chain, name: str, stream: str) -> str:

@@ -11,18 +11,30 @@ from workloads.model import Model
 FAMILIES: dict[str, str] = {
     "decoder": "workloads.builders.decoder:Decoder",
     "encoder": "workloads.builders.encoder:Encoder",
+    "encoder-bottleneck": "workloads.builders.encoder_bottleneck:BottleneckEncoder",
     "encoder-decoder": "workloads.builders.encoder_decoder:EncoderDecoder",
+    "speech": "workloads.builders.speech:Speech",
+    "clip": "workloads.builders.clip:Clip",
+    "vision-language": "workloads.builders.vision_language:VisionLanguage",
+    "patch-tower": "workloads.builders.vision_windows:PatchTower",
     "vit": "workloads.builders.vision_vit:VisionTransformer",
     "vision-stages": "workloads.builders.vision_staged:StagedNetwork",
     "resnet": "workloads.builders.vision_resnet:ResNet",
     "fbnet": "workloads.builders.search_chains:FBNet",
     "nas-bench-201": "workloads.builders.search_cells:CellNetwork",
     "once-for-all": "workloads.builders.search_chains:OnceForAll",
+    "diffusion-unet": "workloads.builders.diffusion_unet:UNetDiffusion",
+    "diffusion-transformer": "workloads.builders.diffusion_transformer:TransformerDiffusion",
     "graph-network": "workloads.builders.graph_network:GraphNetwork",
     "mobilenet": "workloads.builders.vision_mobilenet:MobileNet",
     "regnet": "workloads.builders.vision_regnet:RegNet",
     "vgg": "workloads.builders.vision_vgg:Vgg",
     "convnext": "workloads.builders.vision_convnext:ConvNext",
+    "preact": "workloads.builders.vision_preact:PreActivation",
+    "conv-mixers": "workloads.builders.vision_mixers:ConvMixers",
+    "aggregation": "workloads.builders.vision_aggregation:Aggregation",
+    "densenet": "workloads.builders.vision_densenet:DenseNet",
+    "efficientmod": "workloads.builders.vision_modulation:EfficientMod",
 }
 """Builder of each family, imported when it is needed. A builder has `from_knobs(name, knobs, notes)`."""
 
@@ -30,7 +42,8 @@ FACTS = ("family", "name", "aliases", "source", "notes", "published_parameters",
          "published_macs", "published_kv_bytes_per_token", "published_source", "timm", "timm_counts", "knobs",
          "variants")  # fmt: skip
 """Keys of an architecture file. `timm` is the name of the network in that library's tables; `timm_counts`
-is `no-attention` where its MACs leave out the attention products (its counter does not see fused kernels)."""
+is `no-attention` where its MACs leave out the attention products (its counter does not see fused kernels), and
+`standardised-4` or `-5` where they hold so many operations a weight for the standardisation of filters."""
 
 VARIANT_FACTS = tuple(key for key in FACTS if key not in ("family", "name", "variants"))
 """Keys of one of `variants`; what it states stands before what the file states, knob by knob."""

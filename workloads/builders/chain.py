@@ -105,7 +105,8 @@ class Step:
 
     Each of `batch` sequences feeds `q_len` tokens that attend to `kv_len`; the cache will hold `final_len` tokens at
     the end of the request. `dtype` is the format of the projections' weights, `act` that of everything not
-    quantised, `attention` that of the attention arithmetic and `kv` that of the cache.
+    quantised, `attention` that of the attention arithmetic and `kv` that of the cache. `cached` of the tokens were in
+    the cache before, and `sharing` sequences have those in common, with `cascade` read once for all of them.
     """
 
     batch: Size
@@ -117,6 +118,15 @@ class Step:
     act: str
     attention: str
     kv: str
+    cached: float = 0.0
+    sharing: float = 1.0
+    cascade: bool = False
+
+    def held(self, limit: float = np.inf) -> Size:
+        """Return how many of its last `limit` tokens a sequence keeps; of one that n share, each keeps 1/n."""
+        own = self.final_len - self.cached
+        kept: Size = np.minimum(own, limit) + np.clip(limit - own, 0.0, self.cached) / self.sharing
+        return kept
 
     @property
     def tokens(self) -> Size:

@@ -26,6 +26,11 @@ class Decoder(KnobModel):
     the feed-forward part read the same stream, through one norm (GPT-J, PaLM) or two (GPT-NeoX). With `recursions`,
     the whole stack runs several times over with one set of parameters, each time with a cache of its own
     (Mixture-of-Recursions, arXiv 2507.10524).
+
+    `cached` tokens of context are in the cache when the prompt arrives (earlier turns, the prefix of many requests,
+    what a draft is verified against). `sharing` sequences hold them in common, each its own part with the default 1;
+    `cascade` reads them once for all of those. `logits`: the head sees the last token of the prompt or all of it.
+    Without `ends` there is no embedding and no head: a slice of a model, or latents that are fed back.
     """
 
     family: ClassVar[str] = "decoder"
@@ -54,6 +59,12 @@ class Decoder(KnobModel):
     rotary_dim: int = size(0, low=0)
     position_rows: int = size(0, low=0, high=10**9)
     max_context: int = size(131072, high=10**9)
+    causal: bool = switch(True)
+    ends: bool = switch(True)
+    logits: str = choice("last", ("last", "all"))
+    cached: int = size(0, low=0, high=10**9)
+    sharing: float = share(1.0, low=1.0, high=1e6)
+    cascade: bool = switch(False)
 
     dtype: str = number_format_knob("bf16")
     kv_dtype: str = number_format_knob()
@@ -68,6 +79,7 @@ class Decoder(KnobModel):
     first_k_dense: int = size(0, low=0, high=10_000)
 
     window: int = size(4096, high=10**9)
+    kv_budget: int = size(4096, high=10**9)
     sparse_density: float = share(1.0, strict=True)
     estimator_heads: int = size(0, low=0, high=100_000)
     estimator_pool: int = size(64)
@@ -125,6 +137,20 @@ class Decoder(KnobModel):
             raise BadValueError(f"rotary_dim={self.rotary_dim} exceeds the {self.head_size} features of a head.")
         if "mamba2" in self.mixers and self.ssm_inner % self.ssm_head_dim:
             raise BadValueError(f"ssm_head_dim={self.ssm_head_dim} does not divide {self.ssm_inner} channels.")
+        self._check_caches()
+
+    def _check_caches(self) -> None:
+        listed = [mixer for mixer, _ in self.layer_list()]
+        makers = [listed.index(mixer) for mixer in ("attention", "keys") if mixer in listed]
+        if "reuse" in listed and listed.index("reuse") < min(makers, default=len(listed)):
+            raise BadValueError("a 'reuse' layer needs an 'attention' or 'keys' layer before it in mixers.")
+        backwards = {"attention", "window", "sparse", "reuse", "keys"}
+        if not self.causal and set(listed) - backwards:
+            raise BadValueError(f"causal=false goes with mixers of {', '.join(sorted(backwards))} only.")
+        if self.sharing > 1 and not self.cached:
+            raise BadValueError(f"sharing={self.sharing:g} needs tokens to share; set cached.")
+        if self.cascade and self.sharing == 1:
+            raise BadValueError("cascade needs sequences that share their cached tokens; set sharing above 1.")
 
     @property
     def key_value_heads(self) -> int:
@@ -164,13 +190,14 @@ class Decoder(KnobModel):
         return model._inference(sizes)
 
     def _inference(self, sizes: Sizes) -> Workload:
-        final = sizes.prompt + sizes.generate
+        final = self.cached + sizes.prompt + sizes.generate
         notes = self.notes + self._notes(final)
-        whole = self.step(sizes.batch, sizes.prompt, sizes.prompt, final, "prefill")
-        kv_len, times, owner = decode_steps(sizes.prompt, sizes.generate)
+        whole = self.step(sizes.batch, sizes.prompt, self.cached + sizes.prompt, final, "prefill")
+        kv_len, times, owner = decode_steps(self.cached + sizes.prompt, sizes.generate)
         each = sizes.at(owner)
-        one = self.step(each.batch, 1, kv_len, each.prompt + each.generate, "decode")
-        prefill = Pass("prefill", self.graph(whole, logits=sizes.batch), np.ones(sizes.batch.shape))
+        one = self.step(each.batch, 1, kv_len, self.cached + each.prompt + each.generate, "decode")
+        scored = whole.tokens if self.logits == "all" else sizes.batch
+        prefill = Pass("prefill", self.graph(whole, logits=scored), np.ones(sizes.batch.shape))
         decode = Pass("decode", self.graph(one, logits=each.batch), times)
         return Workload(
             self.name, (prefill, decode), batch=sizes.batch, tokens_in=sizes.prompt, tokens_out=sizes.generate,
@@ -180,6 +207,8 @@ class Decoder(KnobModel):
     def _training(self, sizes: Sizes) -> Workload:
         from workloads.training import training_workload
 
+        if self.cached:
+            raise BadValueError("a training step runs the whole sequence; set cached to 0.")
         notes = self.notes + self._notes(sizes.prompt)
         step = self.step(sizes.batch, sizes.prompt, sizes.prompt, 0.0 * sizes.prompt, "prefill")
         forward = Pass("forward", self.graph(step, logits=step.tokens), np.ones(sizes.batch.shape))
@@ -189,15 +218,16 @@ class Decoder(KnobModel):
         """Return a pass's sizes with the model's formats."""
         act = wide(self.dtype)
         attention = self.attention_dtype or act
-        return Step(batch, q_len, kv_len, final_len, phase, self.dtype, act, attention, self.kv_dtype or attention)
+        return Step(
+            batch, q_len, kv_len, final_len, phase, self.dtype, act, attention, self.kv_dtype or attention,
+            cached=float(self.cached), sharing=self.sharing, cascade=self.cascade,
+        )  # fmt: skip
 
     def graph(self, step: Step, *, logits: Any) -> WorkloadGraph:
         """Return the graph of one pass whose head sees `logits` tokens."""
-        blocks = (
-            self._embedding(step),
-            *layer_blocks(self.layer_list(), self._layer, step, "layers", recursions=self.recursions),
-            self._head(step, logits),
-        )
+        blocks = layer_blocks(self.layer_list(), self._layer, step, "layers", recursions=self.recursions)
+        if self.ends:
+            blocks = (self._embedding(step), *blocks, self._head(step, logits))
         return WorkloadGraph(self.name, blocks, boundary_elements=step.tokens * self.hidden)
 
     def _embedding(self, step: Step) -> Block:

@@ -17,26 +17,31 @@ if TYPE_CHECKING:
     from workloads.builders.decoder import Decoder
 
 
+MERGE_FLOP = 4.0
+"""Per element, for two parts of attention: two scales by exp(max - common max), an add, a divide."""
+
+
 def multi_head(
     chain: Chain, *, hidden: int, heads: int, kv_heads: int, head_dim: int, norm: str = "rms", bias: str = "none",
     qk_norm: bool | str = False, rope: bool = True, rotary: int = 0, gated: bool = False, sinks: bool = False,
-    name: str = "attention", causal: bool = True, window: int = 0, cached: bool = True,
-    columns: dict[str, Any] | None = None, before: Callable[[], None] | None = None,
+    name: str = "attention", causal: bool = True, window: int = 0, cached: bool = True, reused: bool = False,
+    kept: Any = None, columns: dict[str, Any] | None = None, before: Callable[[], None] | None = None,
 ) -> None:  # fmt: skip
     """Append self-attention with `kv_heads` key-value heads (MHA, GQA, MQA) from projection to projection.
 
     `bias`: of "none", "qkv", "attention" (the output projection too), "mlp", "all". `qk_norm`: normalise each head's
     queries and keys, or all heads' together ("wide"). `rotary`: features of a head that are rotated (0 = all).
     `gated`: a gate as wide as the queries multiplies the output (arXiv 2505.06708). `sinks`: a learned logit a head
-    that takes part in the softmax. `columns` adds to the attention operator's shape; `before` appends what must run
-    just before it (a selector).
+    that takes part in the softmax. `reused`: keys and values are those of another layer. `columns` adds to the
+    attention operator's shape; `before` appends what must run just before it (a selector).
     """
-    query, pair = heads * head_dim, 2 * kv_heads * head_dim
-    biased = bias in ("qkv", "attention", "all")
-    projected = chain.gemm("qkv", query * (2 if gated else 1) + pair, hidden, shard="column", bias=biased)
+    cached = cached and not reused
+    query, pair = heads * head_dim, 0 if reused else 2 * kv_heads * head_dim
+    biased, width = bias in ("qkv", "attention", "all"), query * (2 if gated else 1) + pair
+    projected = chain.gemm("q" if reused else "qkv", width, hidden, shard="column", bias=biased)
     rotated = query + pair / 2
     if qk_norm:
-        width = rotated if qk_norm == "wide" else 2.0 * head_dim
+        width = rotated if qk_norm == "wide" else (1.0 if reused else 2.0) * head_dim
         chain.pointwise("qk_norm", rotated, 4.0, op="norm", parameters=width * (2 if norm == "layer" else 1))
     if rope:
         chain.pointwise("rope", rotated * (rotary or head_dim) / head_dim, ROPE_FLOP)
@@ -45,7 +50,7 @@ def multi_head(
     if before is not None:
         before()
     attend(
-        chain, name, heads, kv_heads, head_dim, causal=causal, window=window, cached=cached, columns=columns,
+        chain, name, heads, kv_heads, head_dim, causal=causal, window=window, cached=cached, kept=kept, columns=columns,
         parameters=float(heads if sinks else 0),
     )  # fmt: skip
     if gated:
@@ -66,8 +71,13 @@ def attend(
     """Append the attention kernel over `kv_len` tokens and the state that it keeps (`kept` tokens a sequence)."""
     step = chain.step
     length = step.kv_len if kv_len is None else kv_len
-    kept = step.final_len if kept is None else kept
-    kept = np.minimum(kept, window) if window else kept
+    if kept is None:
+        kept = step.held(window or np.inf)
+    elif window:
+        kept = np.minimum(kept, window)
+    apart = step.cascade and not window and not columns and kv_len is None
+    shared = _shared_part(chain, name, heads, kv_heads, head_dim) if apart else ""
+    length = length - step.cached if apart else length
     shape: dict[str, Any] = {
         "batch": step.batch, "q_len": step.q_len, "kv_len": length, "heads": heads, "kv_heads": kv_heads,
         "head_dim": head_dim, "causal": int(causal),
@@ -78,7 +88,20 @@ def attend(
     chain.add(
         name, "attention", shape | (columns or {}), dtype=step.attention, kv_dtype=step.kv, shard="heads",
         state_elements=state, state_dtype=step.kv, state_shards=float(kv_heads), parameters=parameters,
+        inputs=chain.operators[-1].inputs if shared else (),
     )  # fmt: skip
+    if shared:
+        chain.pointwise("merge", heads * head_dim, MERGE_FLOP, operands=2, inputs=(shared, chain.last))
+
+
+def _shared_part(chain: Chain, name: str, heads: int, kv_heads: int, head_dim: int) -> str:
+    """Append attention of all sequences that share a prefix to it, as one kernel (Hydragen, arXiv 2402.05099)."""
+    step = chain.step
+    shape = {
+        "batch": step.batch / step.sharing, "q_len": step.q_len * step.sharing, "kv_len": step.cached, "heads": heads,
+        "kv_heads": kv_heads, "head_dim": head_dim, "causal": 0,
+    }  # fmt: skip
+    return chain.add(f"{name}_prefix", "attention", shape, dtype=step.attention, kv_dtype=step.kv, shard="heads")
 
 
 def attention(d: Decoder, chain: Chain, **extra: Any) -> None:
@@ -86,7 +109,7 @@ def attention(d: Decoder, chain: Chain, **extra: Any) -> None:
     multi_head(
         chain, hidden=d.hidden, heads=d.heads, kv_heads=d.key_value_heads, head_dim=d.head_size, norm=d.norm,
         bias=d.bias, qk_norm="wide" if d.qk_norm_wide else d.qk_norm, rope=d.position == "rope", rotary=d.rotary_dim,
-        gated=d.attention_gate, sinks=d.sinks, **extra,
+        gated=d.attention_gate, sinks=d.sinks, causal=d.causal, **extra,
     )  # fmt: skip
 
 

@@ -82,12 +82,13 @@ def _attend(
         stored = float(heads * d.kv_rank * nope)
         chain.add("absorb_q", "gemm", shape, dtype=step.dtype, shard="heads", parameters=stored, inputs=inputs)
     else:
-        chain.gemm("kv_b", heads * (nope + value), d.kv_rank, shard="column")
+        rows = step.batch * step.kv_len  # latents of the cache are expanded too
+        chain.gemm("kv_b", heads * (nope + value), d.kv_rank, shard="column", rows=rows)
     sizes = {"batch": step.batch, "q_len": step.q_len, "kv_len": step.kv_len, "heads": heads, "head_dim": nope}
     chain.add(
         "attention", "mla", sizes | {"kv_rank": d.kv_rank, "rope_dim": d.rope_dim} | columns, dtype=step.attention,
         kv_dtype=step.kv, shard="heads", state_dtype=step.kv,
-        state_elements=step.batch * step.final_len * float(d.kv_rank + d.rope_dim),
+        state_elements=step.batch * step.held() * float(d.kv_rank + d.rope_dim),
     )  # fmt: skip
     if absorbed:
         shape = expand | {"n": value, "k": d.kv_rank}
@@ -112,6 +113,6 @@ def _index(d: Decoder, chain: Chain, normed: str, query_latent: str) -> str:
     chain.add(
         "index_scores", "gemm", {"batch": step.batch, "m": step.q_len * heads, "n": seen, "k": size},
         dtype=INDEX_FORMAT, inputs=(projected, key, weights), state_dtype=INDEX_FORMAT,
-        state_elements=step.batch * step.final_len * float(stored),
+        state_elements=step.batch * step.held() * float(stored),
     )  # fmt: skip
     return chain.pointwise("index_topk", seen, 2.0, shard="")

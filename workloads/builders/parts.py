@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from workloads.builders import feedforward, mixers, mixers_latent, mixers_state
+from workloads.builders import feedforward, mixers, mixers_latent, mixers_shared, mixers_state
 from workloads.builders.chain import Chain
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ Part = Callable[["Decoder", Chain], None]
 
 MIXERS: dict[str, Part] = {
     "attention": mixers.attention, "window": mixers.window_attention, "sparse": mixers.sparse_attention,
-    "topk": mixers.topk_attention, "mla": mixers_latent.latent_attention, "dsa": mixers_latent.indexed_attention,
+    "topk": mixers.topk_attention, "evict": mixers_shared.evicting_attention, "reuse": mixers_shared.reused_attention,
+    "keys": mixers_shared.keys_only, "mla": mixers_latent.latent_attention, "dsa": mixers_latent.indexed_attention,
     "linear": mixers_state.linear_attention, "deltanet": mixers_state.delta_net, "mamba": mixers_state.mamba,
     "mamba2": mixers_state.mamba2, "rwkv6": mixers_state.rwkv6, "conv": mixers_state.short_convolution,
 }  # fmt: skip

@@ -37,8 +37,8 @@ def multi_head(
     """
     cached = cached and not reused
     query, pair = heads * head_dim, 0 if reused else 2 * kv_heads * head_dim
-    biased, width = bias in ("qkv", "attention", "all"), query * (2 if gated else 1) + pair
-    projected = chain.gemm("q" if reused else "qkv", width, hidden, shard="column", bias=biased)
+    biased, features = bias in ("qkv", "attention", "all"), query * (2 if gated else 1) + pair
+    projected = chain.gemm("q" if reused else "qkv", features, hidden, shard="column", bias=biased)
     rotated = query + pair / 2
     if qk_norm:
         width = rotated if qk_norm == "wide" else (1.0 if reused else 2.0) * head_dim

@@ -93,6 +93,7 @@ _TOKEN = re.compile(
     r"|(?P<value>%[\w.$-]+(?:[:#][0-9]+)?)|(?P<symbol>@[\w.$-]*)|(?P<word>[\w.$?]+)|(?P<open>[(\[{<])"
     r"|(?P<close>[)\]}>])|(?P<other>[^\s])"
 )
+_NAME = re.compile(r"\"?[A-Za-z_][\w.$]*\"?")
 _STRING = re.compile(r"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"")
 _PAIRS = {")": "(", "]": "[", "}": "{", ">": "<"}
 _CONTINUES = ("cond", "do", "reducer")
@@ -321,7 +322,7 @@ def _tensor(group: Group, path: Path, line: int) -> TensorType:
     inner = next((item for item in group.items if isinstance(item, Group)), None)
     if (element == "complex" or "quant.uniform" in words) and inner is not None:
         element += next((item for item in inner.items if isinstance(item, str)), "")
-    if not element or element[0].isdigit() or len(dims) > 32:
+    if not element.isidentifier() or len(dims) > 32:
         text = "".join(words)[:60]
         raise BadFileError(path, f"the tensor type '{text}' cannot be read.", line=line)
     return TensorType(element, dims)
@@ -340,7 +341,7 @@ def _operator(statement: list[Token], line: int, path: Path) -> Op:
             raise BadFileError(path, "a result is followed by no operator; the file is damaged.", line=line)
         at += 1
     name = statement[at] if at < len(statement) else ""
-    if not isinstance(name, str) or not name.strip('"'):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise BadFileError(path, "there is no operator where one must stand; the file is damaged.", line=line)
     rest = statement[at + 1 :]
     colon = max((i for i, token in enumerate(rest) if token == ":"), default=len(rest))

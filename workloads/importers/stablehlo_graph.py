@@ -169,25 +169,25 @@ class Walker:
         tracer = self.tracer
         moving = [tensor for tensor in inputs if not tracer.is_constant(tensor.name)]
         target = next((token[1:] for token in _flat(op) if token.startswith("@")), "") if kind == "custom_call" else ""
-        if kind in VIEWS or target in SHARDING or (kind == "transpose" and permutes_nothing(op, inputs[0])):
+        label = (target or kind) + "".join(f"_{name.lstrip('%').replace('#', '_')}" for name in op.results[:1])
+        if not inputs:  # made of nothing: known before the program runs
+            for tensor in outputs:
+                tracer.constant(tensor.name)
+        elif kind in VIEWS or target in SHARDING or (kind == "transpose" and permutes_nothing(op, inputs[0])):
             self._view(kind, inputs, outputs)
         elif moving and all(t.element not in FLOATS and t.elements <= HOST_ELEMENTS for t in outputs):
             self._note_uses(kind, inputs, outputs, op)
             tracer.view(moving[0].name, *(tensor.name for tensor in outputs))
         elif kind in ("dynamic_slice", "gather", "slice", "transpose", "convert") and self._is_stored(inputs, kind):
             self._take(kind, inputs[0], outputs[0])
-        elif kind in HANDLERS and inputs:
-            self._note_uses(kind, inputs, outputs, op)
-            self._kernel(op, kind, inputs, outputs)
         elif kind in HANDLERS:
-            tracer.constant(outputs[0].name)
+            self._note_uses(kind, inputs, outputs, op)
+            self._kernel(op, kind, label, inputs, outputs)
         else:
             self._note_uses(kind, inputs, outputs, op)
             reason = COMMUNICATES if kind in COLLECTIVES else CUSTOM if target else UNKNOWN
             domain, _, _ = op.name.rpartition(".")
-            label = target or kind
-            node = Node(label, f"{label}_{op.results[0].lstrip('%')}", {}, tuple(inputs), tuple(outputs))
-            tracer.unmodelled(node, reason, domain=domain)
+            tracer.unmodelled(Node(target or kind, label, {}, tuple(inputs), tuple(outputs)), reason, domain=domain)
 
     def _is_stored(self, inputs: list[Tensor], kind: str) -> bool:
         """Tell whether an operator takes part of a stored tensor (the weights of one layer out of many)."""
@@ -200,8 +200,6 @@ class Walker:
             self.tracer.quantised[result.name] = QUANTISED[source.element]
 
     def _view(self, kind: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-        if not inputs:
-            return
         for place, result in enumerate(outputs):
             source = inputs[min(place, len(inputs) - 1)] if kind == "optimization_barrier" else inputs[0]
             self.tracer.view(source.name, result.name)
@@ -209,11 +207,10 @@ class Walker:
                 self._origin[result.name] = self._origin[source.name]
             self._elements[result.name] = min(self._elements.get(source.name, source.elements), result.elements)
 
-    def _kernel(self, op: Op, kind: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+    def _kernel(self, op: Op, kind: str, label: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         marked = tuple(replace(tensor, constant=self.tracer.is_constant(tensor.name)) for tensor in inputs)
         read = tuple(self._elements.get(tensor.name, tensor.elements) for tensor in marked)
         seen = Seen(op, kind, marked, tuple(outputs), read)
-        label = f"{kind}_{op.results[0].lstrip('%').replace('#', '_')}" if op.results else kind
         constant = all(tensor.constant for tensor in marked)
         if not constant and all(tensor.elements for tensor in outputs):
             try:

@@ -86,7 +86,9 @@ def _graph_text(path: Path) -> bytes:
             names = [info for info in archive.infolist() if info.filename.endswith(GRAPHS)]
             if not names:
                 hint = "Save it with torch.export.save(program, path); a model saved by torch.save holds only pickles."
-                raise BadFileError(path, f"the archive has no graph ({' or '.join(GRAPHS)}).", hint=hint)
+                raise BadFileError(
+                    path, f"the archive has no graph ({' or '.join(GRAPHS)}), or it is truncated.", hint=hint
+                )
             if len(names) > 1:
                 raise BadFileError(path, f"the archive has {len(names)} graphs; export one model to a file.")
             if names[0].file_size > MAX_JSON_BYTES:

@@ -149,6 +149,24 @@ parts:
     assert macs(model.with_knobs({"layers": 6, "share": 2}), Request(prompt=64, generate=1)) > 2 * linear
 
 
+def test_a_part_that_never_runs_holds_its_weights_and_nothing_else(tmp_path: Path) -> None:
+    text = """
+kind: composite
+prompt: 64
+knobs: {often: 0}
+parts:
+  - {name: small, workload: gpt-2, generate: 0}
+  - {name: large, workload: gpt-2-xl, mode: train, prompt: 1024, times: often}
+"""
+    path = written(tmp_path, text)
+    held, alone = ac.predict(path, on="h100-sxm"), ac.predict("gpt-2", on="h100-sxm", prompt=64, generate=1)
+    both = alone.memory_parts_bytes["weights"] + 2 * load_model("gpt-2-xl").summary()["parameters"]
+    assert held.memory_parts_bytes["weights"] == pytest.approx(both, rel=1e-6)
+    assert held.memory_parts_bytes["activations"] == alone.memory_parts_bytes["activations"]
+    assert held.memory_parts_bytes["optimizer"] == 0
+    assert ac.predict(path, on="h100-sxm", knobs={"often": 1}).memory_parts_bytes["optimizer"] > 1e9
+
+
 def test_a_part_that_takes_images_is_not_told_of_tokens(tmp_path: Path) -> None:
     text = "kind: composite\nprompt: 64\nparts: [{name: see, workload: vit-base}, {name: say, workload: gpt-2}]\n"
     assert load_model(written(tmp_path, text)).workload(Request()).notes == ()

@@ -33,10 +33,10 @@ NUMBERS = ("keep", "rank", "heads", "density")
 class Part:
     """One network, or operators written out (`source` is a function of the names), and how it is run.
 
-    `times` is the expected number of runs. `batch`, `prompt`, `generate` of None are those of the whole; `keep` names
-    the passes that run (empty: all). Parts with one `weights` label hold one set of parameters and state.
-    `rewrites` are (name, arguments) of `workloads.rewrites`, done in order; `training` are the keywords of
-    `workloads.training.training_workload`.
+    `times` is the expected number of runs; a part that never runs only holds its weights and state. `batch`, `prompt`,
+    `generate` of None are those of the whole; `keep` names the passes that run (empty: all). Parts with one `weights`
+    label hold one set of parameters and state. `rewrites` are (name, arguments) of `workloads.rewrites`, done in order;
+    `training` are the keywords of `workloads.training.training_workload`.
     """
 
     name: str
@@ -168,9 +168,10 @@ class Composite(Model):
         }  # fmt: skip
         whole = replace(request, batch=sizes.batch, prompt=sizes.prompt, generate=sizes.generate)
         built = [(part, part.workload(names, whole)) for part in self.parts]
+        running = [(part, workload) for part, workload in built if np.any(np.asarray(part.runs(names)) > 0)]
         passes: list[Pass] = []
         owners = {}
-        for part, workload in built:
+        for part, workload in running or built[:1]:
             for run in workload.passes:
                 title = f"{part.name}/{run.name}"
                 owner = workload.owners.get(run.name)
@@ -182,8 +183,8 @@ class Composite(Model):
         notes = dict.fromkeys((*self.notes, *(note for _, workload in built for note in workload.notes)))
         return Workload(
             self.name, tuple(passes), batch=sizes.batch, tokens_in=sizes.prompt if self.prompt else 0,
-            requests=sizes.requests, owners=owners, notes=tuple(notes), training=_training(built),
-            stored=_stored(built),
+            requests=sizes.requests, owners=owners, notes=tuple(notes), training=_training(running),
+            stored=_stored(built, [part.name for part, _ in running]),
         )  # fmt: skip
 
     def summary(self) -> dict[str, Any]:
@@ -220,17 +221,19 @@ def _number(key: str, value: Any, names: Names) -> Any:
     return _scalar(key, value, names) if isinstance(value, str) else value
 
 
-def _stored(built: Sequence[tuple[Part, Workload]]) -> tuple[Block, ...]:
+def _stored(built: Sequence[tuple[Part, Workload]], running: Sequence[str]) -> tuple[Block, ...]:
     """Return every block that must be held: one a label and name, the one with most parameters, then state.
 
-    An operator learns where a part that trains has it so, whichever part's block is the one that is kept.
+    An operator learns where a part that runs and trains has it so, whichever part's block is the one that is kept.
     """
     found: dict[str, Block] = {}
     learning: set[tuple[str, str]] = set()
     for part, workload in built:
         for block in workload.distinct_blocks():
             name = f"{part.label}/{block.name}"
-            learning |= {(name, o.name) for o in block.operators if o.trainable and part.mode == "train"}
+            learning |= {
+                (name, o.name) for o in block.operators if o.trainable and part.mode == "train" and part.name in running
+            }
             if name not in found or _held(block) > _held(found[name]):
                 found[name] = block
     return tuple(

@@ -18,7 +18,7 @@ from workloads.graph import Size
 
 MAX_LENGTH = 300
 MAX_DEPTH = 30
-MAX_POWER = 16.0
+MAX_POWER = 64.0
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,

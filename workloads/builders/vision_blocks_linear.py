@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workloads.builders.vision_blocks_conv import classify, fused_inverted, inverted, mean
+from workloads.builders.vision_layers import divisible
 from workloads.builders.vision_stage import Part, Stage
 from workloads.builders.vision_tokens import Tokens
 
@@ -86,7 +87,7 @@ def _subsample(t: Tokens, s: Stage) -> None:
     inner = 4 * t.channels
     t.conv("merge.expand", inner, 1, act="relu")
     t.depthwise("merge.depthwise", 3, stride=2, act="relu")
-    t.squeeze_excite("merge.se", inner // 4)
+    t.squeeze_excite("merge.se", divisible(inner / 4, limit=0.0))
     t.conv("merge.project", s.width, 1)
     _local(t, "b")
 

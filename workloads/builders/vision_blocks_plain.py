@@ -50,9 +50,9 @@ def class_attention(t: Tokens, s: Stage) -> None:
     width, heads, tokens, one = t.channels, s.heads, t.tokens, t.batch
     entry = t.last
     normed = t.norm("norm")
-    t.linear("query", width, rows=one)
+    t.linear("query", width, rows=one, bias=not s.has("no-qkv-bias"))
     query = t.last
-    t.linear("keys_values", 2 * width, inputs=(normed,))
+    t.linear("keys_values", 2 * width, inputs=(normed,), bias=not s.has("no-qkv-bias"))
     t.attend("attention", heads, width // heads, queries=1, keys=tokens, inputs=(query, t.last))
     t.linear("out", width, rows=one)
     side = (t.height, t.width, t.prefix)

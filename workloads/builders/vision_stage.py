@@ -14,9 +14,10 @@ PER_STAGE = (
 """Knobs with one entry a stage."""
 
 TRAITS = (
-    "none", "layer-scale", "no-qkv-bias", "fewer-norms", "squeeze", "no-attention", "no-mlp", "class-token",
-    "distilled", "position-table", "post-norm", "branches", "residual-scale", "pool-first", "swiglu", "no-bias",
-    "log-mlp", "expand-output", "qk-norm", "no-stem-norm", "conv-bias", "stem-act", "inner-norm",
+    "none", "layer-scale", "residual-scale", "no-bias", "no-qkv-bias", "no-attention", "no-mlp", "no-stem-norm",
+    "inner-norm", "class-token", "distilled", "pool-first", "conv-bias", "stem-act", "stem-bias", "expand-output",
+    "expand-first", "output-bias", "shortcut-bias", "stride-pool", "convnext", "position-network", "window-table",
+    "branches", "stem-plain", "legacy-norm",
 )  # fmt: skip
 """What may hold in a whole network; the kinds of block say which they heed."""
 
@@ -81,5 +82,5 @@ def feed_forward(t: Tokens, s: Stage, *, name: str = "mlp", inner: int = 0) -> s
     """Append a residual feed-forward part: normalisation, two projections, addition."""
     entry = t.last
     t.norm(f"{name}.norm", s.norm)
-    t.mlp(f"{name}.fc", inner or s.inner, s.act)
+    t.mlp(f"{name}.fc", inner or s.inner, s.act, bias=not s.has("no-bias"))
     return finish(t, s, f"{name}.add", entry)

@@ -10,7 +10,7 @@ from workloads.builders.vision_tokens import Tokens
 from workloads.graph import BLOCK_INPUT
 
 MERGE_TARGETS = 0.25
-"""Share of tokens that others merge into: one in each 2 x 2 square (Bolya & Hoffman 2023, section 4)."""
+"""Share of tokens that others merge into: one in each 2 x 2 square (Bolya & Hoffman 2023)."""
 
 
 class Maps(Tokens):
@@ -90,7 +90,7 @@ class Maps(Tokens):
     def spatial_transformer(
         self, name: str, depth: int, heads: int, text_width: int, text_tokens: int, *, merged: float = 0.0
     ) -> None:  # fmt: skip
-        """Append `depth` transformer layers over the pixels (section 3.3): self and cross attention, gated GELU."""
+        """Append `depth` transformer layers over the pixels: self and cross attention, gated GELU."""
         width, entry = self.channels, self.last
         self.norm(f"{name}.norm", "group")
         self.linear(f"{name}.in", width)

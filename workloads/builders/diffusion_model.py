@@ -33,9 +33,10 @@ class DiffusionModel(KnobModel):
     """A latent diffusion model. `part`: the whole request, or one evaluation of one network (`autoencoder`:
     encoder and decoder).
 
-    `image` is the side of a square image in pixels, `height` and `width` those of another one. `text` lists the text
-    encoders (`diffusion_text`); the denoiser sees `text_tokens` tokens. `reuse_share` of the steps are cheap: they run
-    the outer `reuse_depth` layers and read the rest from the step before.
+    `image` is the side of a square image in pixels, `height` and `width` those of another one. `guidance_apart`: the
+    empty prompt is a call of its own, not part of the batch. `text` lists the text encoders (`diffusion_text`); the
+    denoiser sees `text_tokens` tokens. `reuse_share` of the steps are cheap: they run the outer `reuse_depth` layers
+    and read the rest from the step before. `vae_batch`: how many are decoded at a time (0: the whole batch).
     """
 
     part: str = choice("all", PARTS)
@@ -44,6 +45,7 @@ class DiffusionModel(KnobModel):
     width: int = size(0, low=0, high=100_000)
     steps: int = size(50, high=100_000)
     guidance: bool = switch(True)
+    guidance_apart: bool = switch(False)
     reuse_share: float = share(0.0, high=0.99)
     reuse_depth: int = size(1, high=10_000)
     text: tuple[str, ...] = rows(("clip-l",), PATTERN, "t5-xxl@256 or clip:12x768x12x3072x49408->768@77")
@@ -52,6 +54,7 @@ class DiffusionModel(KnobModel):
     vae_widths: tuple[int, ...] = sizes((128, 256, 512, 512))
     vae_layers: int = size(2, high=1000)
     vae_quant_conv: bool = switch(True)
+    vae_batch: int = size(0, low=0)
     vae_dtype: str = number_format_knob()
     dtype: str = number_format_knob("fp16")
 
@@ -118,11 +121,13 @@ class DiffusionModel(KnobModel):
     def _request(self, batch: Array) -> list[Pass]:
         """Return the passes of a whole request: text, denoise (full and cheap steps), image."""
         prompts = batch * (2.0 if self.guidance else 1.0)
+        noisy, calls = (batch, 2) if self.guidance and self.guidance_apart else (prompts, 1)
         cheap = min(round(self.steps * self.reuse_share), self.steps - 1)
         passes = [self._pass("text", self._text_blocks(prompts), batch)] if self.encoders() else []
-        passes.append(self._pass("denoise", self.denoiser(prompts), batch, self.steps - cheap))
+        full = kept(self.denoiser(noisy), calls)
+        passes.append(self._pass("denoise", full, batch, calls * (self.steps - cheap)))
         if cheap:
-            passes.append(self._pass(CHEAP, self.denoiser(prompts, cheap=True), batch, cheap))
+            passes.append(self._pass(CHEAP, self.denoiser(noisy, cheap=True), batch, calls * cheap))
         return [*passes, *self._decoding(batch)]
 
     def _one_part(self, batch: Array) -> list[Pass]:
@@ -141,11 +146,14 @@ class DiffusionModel(KnobModel):
         return passes if self.part == "encoder" else passes + self._decoding(batch)
 
     def _decoding(self, batch: Array) -> list[Pass]:
-        runs = self.autoencoder.decoding(*self.pixels)
-        return [self._pass(name, for_batch(blocks, batch), batch, times) for name, times, blocks in runs]
+        together = np.minimum(batch, self.vae_batch) if self.vae_batch else batch
+        return [
+            self._pass(name, for_batch(blocks, together), together, times * batch / together)
+            for name, times, blocks in self.autoencoder.decoding(*self.pixels)
+        ]
 
-    def _pass(self, name: str, blocks: Sequence[Block], batch: Array, times: float = 1.0) -> Pass:
-        return Pass(name, self._graph(blocks, batch), np.full(batch.shape, float(times)))
+    def _pass(self, name: str, blocks: Sequence[Block], batch: Array, times: Size = 1.0) -> Pass:
+        return Pass(name, self._graph(blocks, batch), np.ones(batch.shape) * times)
 
     def _text_blocks(self, batch: Array) -> Sequence[Block]:
         return [block for encoder in self.encoders() for block in encoder.blocks(batch, self.dtype)]
@@ -155,10 +163,14 @@ class DiffusionModel(KnobModel):
         return WorkloadGraph(self.name, tuple(blocks), boundary_elements=across)
 
 
+def kept(blocks: Sequence[Block], times: Size) -> tuple[Block, ...]:
+    """Return blocks that hold so many times what they hold between steps."""
+    return tuple(
+        replace(b, operators=tuple(replace(o, state_elements=o.state_elements * times) for o in b.operators))
+        for b in blocks
+    )
+
+
 def for_batch(blocks: Sequence[Block], batch: Array) -> tuple[Block, ...]:
     """Return blocks that were built for one image, for `batch` of them; what they keep grows with it."""
-    scaled = with_batch(WorkloadGraph("image", tuple(blocks)), batch).blocks
-    return tuple(
-        replace(b, operators=tuple(replace(o, state_elements=o.state_elements * batch) for o in b.operators))
-        for b in scaled
-    )
+    return kept(with_batch(WorkloadGraph("image", tuple(blocks)), batch).blocks, batch)

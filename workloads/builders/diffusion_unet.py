@@ -34,8 +34,8 @@ class UNetDiffusion(DiffusionModel):
 
     `mid`: the block between the ways, with `mid_depth` transformer layers. `vectors`: width of what is told beside
     the time (SDXL's pooled text and sizes). `token_merge`: share of the tokens that self-attention of the largest maps
-    leaves out (Bolya & Hoffman 2023). A cheap step runs the outer `reuse_depth` layers (Ma et al. 2023, DeepCache,
-    section 3.2) and reads the map below them from the last full one.
+    leaves out (Bolya & Hoffman 2023). A cheap step runs the outer `reuse_depth` layers (Ma et al. 2023, DeepCache)
+    and reads the map below them from the last full one.
     """
 
     family: ClassVar[str] = "diffusion-unet"

@@ -1,4 +1,4 @@
-"""Autoencoders between pixels and latents (Rombach et al. 2022, appendix G): convolutions, one attention in the middle.
+"""Autoencoders between pixels and latents (Rombach et al. 2022): convolutions, one attention in the middle.
 
 Stages of `widths` channels from the pixels inwards; each but the last halves the sides.
 """

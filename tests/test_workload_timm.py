@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import sys
 from pathlib import Path
@@ -99,6 +100,39 @@ def test_attention_that_the_counter_does_not_see_is_left_out() -> None:
     graph = load_model("vit-base").workload(Request()).graph
     seen, unseen = (counts.counted_macs(graph, how)[1] for how in ("", "no-attention"))
     assert seen - unseen == 12 * 2 * 197 * 197 * 768  # layers x (scores, values) x pairs x features
+
+
+def test_a_network_is_held_to_the_row_of_its_form_and_to_the_newest_of_that(tmp_path: Path) -> None:
+    lines = [
+        "config,model,infer_gmacs,infer_img_size,param_count",
+        "infer-amp-pt113-a,net.tag,3.40,224.0,15.82",
+        "infer-amp-pt291-a,net.tag,3.06,224.0,14.34",
+        "infer-amp-pt210-a,net,3.41,224.0,15.83",
+        "infer-amp-pt240-a,net,,224.0,15.82",
+    ]
+    (tmp_path / "timm").mkdir()
+    with gzip.open(tmp_path / "timm" / "benchmark.csv.gz", "wt") as file:
+        file.write("\n".join(lines))
+    found = {(row.macs, row.parameters) for row in counts.timm_rows(tmp_path)["net"]}
+    assert found == {(3.41e9, 15.83e6), (3.06e9, 14.34e6)}
+
+
+def test_standardised_filters_count_so_many_operations_a_weight() -> None:
+    graph = load_model("nfnet-f0").workload(Request()).graph
+    filters = sum(
+        block.count * o.shape["kh"] * o.shape["kw"] * o.shape["c_in"] // o.shape["groups"] * o.shape["c_out"]
+        for block in graph.blocks
+        for o in block.operators
+        if o.op == "conv2d"
+    )
+    whole, plain = counts.counted_macs(graph, "standardised-5")
+    assert whole - plain == 5 * filters
+
+
+def test_depthwise_convolutions_that_the_counter_does_not_see_are_left_out() -> None:
+    graph = load_model("convmixer-1536-20").workload(Request()).graph
+    seen, unseen = (counts.counted_macs(graph, how)[1] for how in ("", "no-depthwise"))
+    assert seen - unseen == 20 * 9 * 9 * 32 * 32 * 1536
 
 
 @pytest.mark.parametrize(("found", "error"), [(1.0e9, 0.0), (1.004e9, 0.0), (1.015e9, 0.01), (0.985e9, 0.01)])

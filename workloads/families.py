@@ -34,6 +34,10 @@ FAMILIES: dict[str, str] = {
     "conv-mixers": "workloads.builders.vision_mixers:ConvMixers",
     "aggregation": "workloads.builders.vision_aggregation:Aggregation",
     "densenet": "workloads.builders.vision_densenet:DenseNet",
+    "csp": "workloads.builders.vision_csp:CrossStage",
+    "rexnet": "workloads.builders.vision_rexnet:ReXNet",
+    "ghostnet": "workloads.builders.vision_ghostnet:GhostNet",
+    "merged": "workloads.builders.vision_merged:Merged",
     "efficientmod": "workloads.builders.vision_modulation:EfficientMod",
 }
 """Builder of each family, imported when it is needed. A builder has `from_knobs(name, knobs, notes)`."""
@@ -43,7 +47,8 @@ FACTS = ("family", "name", "aliases", "source", "notes", "published_parameters",
          "variants")  # fmt: skip
 """Keys of an architecture file. `timm` is the name of the network in that library's tables; `timm_counts`
 is `no-attention` where its MACs leave out the attention products (its counter does not see fused kernels), and
-`standardised-4` or `-5` where they hold so many operations a weight for the standardisation of filters."""
+`standardised-4` or `-5` where they hold so many operations a weight for the standardisation of filters, and
+`no-depthwise` where they leave out depthwise convolutions."""
 
 VARIANT_FACTS = tuple(key for key in FACTS if key not in ("family", "name", "variants"))
 """Keys of one of `variants`; what it states stands before what the file states, knob by knob."""

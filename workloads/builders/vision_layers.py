@@ -76,12 +76,13 @@ class Layers:
 
     def conv(
         self, name: str, c_out: int, kernel: int | tuple[int, int], *, stride: int = 1, padding: int | None = None,
-        groups: int = 1, act: str = "", bias: bool = False, batch_norm: bool = True, inputs: Sequence[str] = (),
+        groups: int = 1, act: str = "", bias: int = 0, batch_norm: bool = True, inputs: Sequence[str] = (),
         stored: bool = True,
     ) -> str:  # fmt: skip
         """Append a convolution ("same" padding by default) with what is fused into it.
 
-        `stored` False: its filter is a constant (blurring), without parameters.
+        `bias` is how many learned numbers an output channel has beside its filter (a bias, a gain); `stored` False:
+        the filter is a constant (blurring), without parameters.
         """
         high, wide = kernel if isinstance(kernel, tuple) else (kernel, kernel)
         pad = min(high, wide) // 2 if padding is None else padding
@@ -158,7 +159,7 @@ class Layers:
         entry = self.here
         self.average(f"{name}.pool")
         shape = {
-            "batch": self.batch, "c_in": 1, "h": 1, "w": entry.channels, "c_out": 1, "kh": 1, "kw": kernel,
+            "batch": self.batch, "c_in": 1, "h": 1, "w": entry.channels, "c_out": 1, "kh": 1, "kw": kernel, "groups": 1,
             "padding": 0, "out_h": 1, "out_w": entry.channels,
         }  # fmt: skip
         self.add(f"{name}.conv", "conv2d", shape, parameters=float(kernel))
@@ -229,9 +230,14 @@ class Sketch:
 
 @dataclass(frozen=True)
 class ImageNetwork(KnobModel):
-    """A network that takes images of `image` x `image` pixels with `channels` colours; `draw` makes its blocks."""
+    """A network that takes images of `image` x `image` pixels with `channels` colours; `draw` makes its blocks.
+
+    `image_height` and `image_width` are the sides of images that are no squares (0: `image`).
+    """
 
     image: int = size(224, high=100_000)
+    image_height: int = size(0, low=0, high=100_000)
+    image_width: int = size(0, low=0, high=100_000)
     channels: int = size(3, high=100_000)
     classes: int = size(1000)
     dtype: str = number_format_knob("fp16")
@@ -252,7 +258,8 @@ class ImageNetwork(KnobModel):
 
     def graph(self, batch: Size) -> WorkloadGraph:
         """Return the graph of one pass; equal blocks that follow each other are one block and a count."""
-        net = Sketch(Layers(1, self.dtype, self.channels, self.image, self.image))
+        sides = self.image_height or self.image, self.image_width or self.image
+        net = Sketch(Layers(1, self.dtype, self.channels, *sides))
         self.draw(net)
         graph = WorkloadGraph(self.name, tuple(net.blocks), boundary_elements=largest_boundary(net.maps))
         return with_batch(graph, np.asarray(batch, float))

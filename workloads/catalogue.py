@@ -64,12 +64,16 @@ def plain_name(text: str) -> str:
 
 
 def is_path(name_or_path: str | Path) -> bool:
-    """Tell whether a user means a file: a `Path`, a known suffix, or a name with a folder that exists."""
+    """Tell whether a user means a file: a `Path`, a known suffix, a folder or a name with a dot that exists."""
     if isinstance(name_or_path, Path):
         return True
     if name_or_path.lower().endswith(SUFFIXES):
         return True
-    return ("/" in name_or_path or "\\" in name_or_path) and Path(name_or_path).exists()
+    if "/" in name_or_path or "\\" in name_or_path:
+        return Path(name_or_path).exists()
+    if "." not in name_or_path or not Path(name_or_path).is_file():
+        return False
+    return plain_name(name_or_path) not in {**_compiled(), **_aliases()}  # a file that only a plug-in can read
 
 
 @cache

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.errors import BadValueError, UnknownNameError
+from workloads.builders.knobs import KnobModel
 from workloads.builders.vision_layers import divisible
-from workloads.builders.vision_mobilenet import MobileNet
+from workloads.builders.vision_mobilenet import MobileNet, parsed
+from workloads.builders.vision_regnet import RegNet
 from workloads.builders.vision_resnet import ResNet
 from workloads.builders.vision_vit import VisionTransformer
 from workloads.catalogue import load_model
-from workloads.graph import as_table
+from workloads.graph import Pass, as_table
 from workloads.lowering import lower
 from workloads.model import Model, Request
 from workloads.work import count_work
@@ -53,7 +55,7 @@ VITS: dict[str, dict[str, Any]] = {
     "vit_large_patch16_224": {"hidden": 1024, "heads": 16, "layers": 24},
     "vit_large_patch16_384": {"hidden": 1024, "heads": 16, "layers": 24, "image": 384},
 }
-NETWORKS = {
+NETWORKS: dict[str, tuple[type[KnobModel], dict[str, Any]]] = {
     **{name: (ResNet, knobs) for name, knobs in RESNETS.items()},
     **{name: (MobileNet, knobs) for name, knobs in MOBILENETS.items()},
     **{name: (VisionTransformer, knobs) for name, knobs in VITS.items()},
@@ -157,6 +159,87 @@ def test_normalisation_and_activations_run_inside_the_convolution() -> None:
     assert kernels == 53 + 16 + 2 + 1  # convolutions, residual additions, two pools, the classifier
 
 
+# One network of every builder of convolutional networks, and one of every kind of block that has no file of its own.
+ONE_OF_EACH = (
+    "resnet-50", "ecaresnet50t", "resnetblur50", "res2net50-26w-4s", "resnest50d", "skresnet50", "mobilenet-v2",
+    "mobilenet-v3-small", "mobilenetv4-conv-small", "mixnet-s", "efficientnet-b0", "regnety-002", "regnetv-040",
+    "vgg11-bn", "convnextv2-atto", "resnetv2-50", "nfnet-f0", "mambaout-femto", "inception-next-atto", "starnet-s1",
+    "fasternet-t0", "convmixer-768-32", "ese-vovnet39b", "hgnetv2-b0", "densenet121", "efficientmod-xxs", "darknet53",
+    "cspresnet50", "cs3darknet-m", "rexnet-100", "ghostnetv2-100", "repvgg-b1g4", "mobileone-s4", "dla60-res2net",
+    "xception41p",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_every_kind_of_network_scales_with_its_batch_and_keeps_its_parameters(name: str) -> None:
+    model = load_model(name)
+    one, many = (model.workload(Request(batch=batch)).graph for batch in (1, np.array([3, 8])))
+    assert many.parameters == one.parameters == model.summary()["parameters"]
+    lowered = lower((Pass("forward", many),))
+    macs = np.broadcast_to(count_work(lowered.table).macs, lowered.table.rows) * lowered.table.full("count")
+    for scenario, batch in enumerate((3, 8)):
+        assert macs[lowered.scenario == scenario].sum() == batch * one.macs()
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_every_kind_of_network_trains_for_about_three_forward_passes(name: str) -> None:
+    model = load_model(name)
+    table = lower(model.workload(Request(batch=2, mode="train")).passes).table
+    trained = float((np.broadcast_to(count_work(table).macs, table.rows) * table.full("count")).sum())
+    assert trained / (2 * model.summary()["macs"]) == pytest.approx(3.0, rel=0.06)  # the image has no gradient
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_every_convolution_has_whole_groups_and_no_size_is_negative(name: str) -> None:
+    for block in load_model(name).workload(Request()).graph.blocks:
+        for o in block.operators:
+            if o.op == "conv2d":
+                assert o.shape["c_in"] % o.shape["groups"] == 0 == o.shape["c_out"] % o.shape["groups"], o
+            assert all(np.all(np.asarray(value) >= 0) for value in o.shape.values()), o
+
+
+def test_squeeze_and_excitation_has_its_hand_computed_parameters() -> None:
+    plain, squeezed = load_model("resnet-50"), load_model("resnet-50", {"attention": "squeeze", "ratio": 0.25})
+    stages = ((3, 256), (4, 512), (6, 1024), (3, 2048))
+    added = sum(depth * (2 * width * width // 4 + width // 4 + width) for depth, width in stages)
+    assert squeezed.summary()["parameters"] - plain.summary()["parameters"] == added
+
+
+def test_a_regnet_has_the_stages_of_the_paper() -> None:
+    model = load_model("regnetx-032")  # Radosavovic et al. 2020, table 16: depths 2, 6, 15, 2
+    assert isinstance(model, RegNet)
+    assert model.stages() == [(96, 48, 2), (192, 48, 6), (432, 48, 15), (1008, 48, 2)]
+
+
+def test_compound_scaling_makes_the_larger_efficientnets_of_the_smallest() -> None:
+    scaled = load_model("efficientnet-b0", {"width": 2.0, "depth": 3.1, "image": 600})
+    assert scaled.summary()["parameters"] == load_model("efficientnet-b7").summary()["parameters"] == 66_347_960
+
+
+def test_a_dense_layer_joins_what_every_layer_before_it_made() -> None:
+    graph = load_model("densenet121").workload(Request()).graph
+    layers = [block for block in graph.blocks if block.name.startswith("stage1.")]
+    assert [block.operators[-1].shape["hidden"] for block in layers] == [64 + 32 * i for i in range(1, 7)]
+
+
+def test_merged_branches_are_plain_convolutions() -> None:
+    blocks = load_model("repvgg-b0").workload(Request()).graph.blocks
+    assert sum(b.count for b in blocks for o in b.operators if o.op == "conv2d") == 1 + 4 + 6 + 16 + 1
+    assert not any(o.op == "norm" for b in blocks for o in b.operators)
+
+
+@pytest.mark.parametrize(
+    "text", ["ir_k3_e6_c24", "ds_r1_k3_s1_e1_c16_se0.25", "uir_r2_a3_k5_s1_e4_c256", "cn_c16_skip"]
+)
+def test_a_row_says_the_same_as_its_text(text: str) -> None:
+    row = parsed(text)
+    assert row.kind == text.split("_")[0]
+    assert f"c{row.channels}" in text
+    assert row.repeat == (2 if "r2" in text else 1)
+    assert row.skip is (True if "skip" in text else None)
+    assert row.start == ((3,) if "a3" in text else (0,) if row.kind == "uir" else (1,))
+
+
 @pytest.mark.parametrize("name", ["resnet-50", "mobilenet-v2", "vit-base"])
 def test_a_repeated_block_equals_the_unrolled_network(name: str) -> None:
     graph = load_model(name).workload(Request(batch=3)).graph
@@ -240,6 +323,17 @@ def test_a_training_step_costs_about_three_forward_passes() -> None:
         ("vgg16", {"image": 16}, "no pixel left"),
         ("vgg16", {"depths": [1, 1]}, "one entry a stage"),
         ("convnext-tiny", {"depths": [1, 1]}, "one entry a stage"),
+        ("mambaout-femto", {"depths": [1, 1]}, "one entry a stage"),
+        ("resnet-18", {"middle": "splits"}, "bottleneck"),
+        ("resnetv2-50", {"depths": [1, 1]}, "as many entries"),
+        ("vovnet39a", {"layers": [5]}, "one entry a stage"),
+        ("hgnetv2-b0", {"stem_widths": [16]}, "two entries"),
+        ("cspresnet50", {"depths": [1]}, "one entry a stage"),
+        ("ghostnet-100", {"kernels": [3]}, "one entry a block"),
+        ("repvgg-b0", {"widths": [64]}, "one entry a stage"),
+        ("dla34", {"levels": [1, 1]}, "one entry a stage"),
+        ("xception41", {"exit": [728]}, "six entries"),
+        ("efficientmod-s", {"depths": [1]}, "one entry a stage"),
         ("vit-base", {"heads": 7}, "heads=7"),
         ("vit-base", {"patch": 512}, "patch"),
     ],

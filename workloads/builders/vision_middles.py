@@ -9,7 +9,9 @@ from workloads.builders.vision_layers import ACTIVATION_FLOP, Layers, Point, div
 MIDDLES = ("plain", "splits", "split-attention", "selective")
 
 
-def splits(layers: Layers, width: int, scale: int, *, stride: int, groups: int, first: bool, act: str) -> None:
+def splits(
+    layers: Layers, width: int, scale: int, *, stride: int, groups: int, first: bool, act: str, prefix: str = ""
+) -> None:
     """Append Res2Net's middle (Gao et al. 2019, section 3.1): `scale` parts, each but the last convolved in turn.
 
     The part before is added to the next one, except in the first block of a stage, which pools its last part.
@@ -21,15 +23,15 @@ def splits(layers: Layers, width: int, scale: int, *, stride: int, groups: int, 
         layers.back_to(part)
         if i and not first:
             layers.back_to(outputs[-1])
-            layers.pointwise(f"split{i}.add", inputs=(outputs[-1].name, entry.name))
-        layers.conv(f"split{i}.conv", width, 3, stride=stride, groups=groups, act=act)
+            layers.pointwise(f"{prefix}split{i}.add", inputs=(outputs[-1].name, entry.name))
+        layers.conv(f"{prefix}split{i}.conv", width, 3, stride=stride, groups=groups, act=act)
         outputs.append(layers.here)
     if scale > 1:
         layers.back_to(part)
         if first:
-            layers.pool("split.pool", 3, stride, 1)
+            layers.pool(f"{prefix}split.pool", 3, stride, 1)
         outputs.append(layers.here)
-    layers.concat("splits", outputs)
+    layers.concat(f"{prefix}splits", outputs)
 
 
 def split_attention(layers: Layers, width: int, radix: int, *, stride: int, groups: int, act: str) -> None:

@@ -167,6 +167,18 @@ parts:
     assert ac.predict(path, on="h100-sxm", knobs={"often": 1}).memory_parts_bytes["optimizer"] > 1e9
 
 
+def test_what_is_held_is_rewritten_like_what_runs(tmp_path: Path) -> None:
+    """A network that states what it holds (here two towers of which one runs) is quantised all the same."""
+    text = """
+kind: composite
+parts:
+  - {name: both, workload: clip-vit-b-32, set: {texts: 0}, rewrites: [{quantize: {dtype: int8}}]}
+"""
+    narrow = ac.predict(written(tmp_path, text), on="h100-sxm").memory_parts_bytes["weights"]
+    wide = ac.predict("clip-vit-b-32", on="h100-sxm", knobs={"texts": 0}).memory_parts_bytes["weights"]
+    assert 0.5 < narrow / wide < 0.7  # tables of embeddings stay wide
+
+
 def test_a_part_that_takes_images_is_not_told_of_tokens(tmp_path: Path) -> None:
     text = "kind: composite\nprompt: 64\nparts: [{name: see, workload: vit-base}, {name: say, workload: gpt-2}]\n"
     assert load_model(written(tmp_path, text)).workload(Request()).notes == ()

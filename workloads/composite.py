@@ -83,9 +83,9 @@ class Part:
         built = self._model(names).workload(asked)
         if self.rewrites:
             passes = built.passes[:1] if self.mode == "train" else built.passes
-            built = replace(
-                built, passes=tuple(replace(run, graph=self._rewritten(run.graph, names)) for run in passes)
-            )
+            changed = tuple(replace(run, graph=self._rewritten(run.graph, names)) for run in passes)
+            held = self._rewritten(WorkloadGraph("held", built.stored), names).blocks if built.stored else ()
+            built = replace(built, passes=changed, stored=held)
         if self.mode == "train" and (self.rewrites or self.training):
             built = training_workload(
                 built.passes[0], name=built.name, batch=built.batch, tokens_in=built.tokens_in, notes=built.notes,

@@ -140,6 +140,35 @@ def test_the_knob_data_changes_what_counts_as_weights() -> None:
         model.with_knobs({"batch": 2})
 
 
+def test_where_every_argument_is_used_as_weights_the_last_one_is_data(tmp_path: Path) -> None:
+    text = program(
+        "%0 = stablehlo.dot_general %arg0, %arg0, contracting_dims = [1] x [0] : "
+        "(tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<8x8xf32>",
+        "%1 = stablehlo.dot_general %0, %arg1, contracting_dims = [1] x [0] : "
+        "(tensor<8x8xf32>, tensor<8x8xf32>) -> tensor<8x8xf32>",
+        "return %1 : tensor<8x8xf32>",
+        arguments="%arg0: tensor<8x8xf32>, %arg1: tensor<8x8xf32>",
+    )
+    assert model_of(tmp_path, text).knobs()["data"] == [0]
+    swapped = text.replace(b"%arg0, %arg0", b"%c, %arg0").replace(b"{\n    %0", b"{\n    " + CONSTANT + b"\n    %0")
+    assert model_of(tmp_path, swapped).knobs()["data"] == [1]
+
+
+CONSTANT = b'%c = stablehlo.constant dense<"0x0011"> : tensor<8x8xf32>'
+
+
+def test_a_product_of_whole_numbers_is_a_kernel_however_small(tmp_path: Path) -> None:
+    text = program(
+        "%0 = stablehlo.dot_general %arg0, %arg1, contracting_dims = [1] x [0] : "
+        "(tensor<4x8xi8>, tensor<8x8xi8>) -> tensor<4x8xi32>",
+        "return %0 : tensor<4x8xi32>",
+        arguments="%arg0: tensor<4x8xi8>, %arg1: tensor<8x8xi8>",
+    )
+    model = model_of(tmp_path, text)
+    assert model.workload(Request(batch=4)).graph.macs() == 4 * 8 * 8
+    assert (model.native_dtype, model.graph.parameters) == ("int8", 64)
+
+
 def test_dense_constants_are_weights_and_one_value_for_all_is_not(tmp_path: Path) -> None:
     text = program(
         '%w = stablehlo.constant dense<"0x00112233"> : tensor<8x16xf32>',

@@ -7,7 +7,7 @@ broadcast against something larger (a bias, a gain). Anything else is data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from foundation.errors import BadFileError
@@ -175,7 +175,7 @@ class Walker:
                 tracer.constant(tensor.name)
         elif kind in VIEWS or target in SHARDING or (kind == "transpose" and permutes_nothing(op, inputs[0])):
             self._view(kind, inputs, outputs)
-        elif moving and all(t.element not in FLOATS and t.elements <= HOST_ELEMENTS for t in outputs):
+        elif moving and kind not in PRODUCTS and all(_is_index(tensor) for tensor in (*inputs, *outputs)):
             self._note_uses(kind, inputs, outputs, op)
             tracer.view(moving[0].name, *(tensor.name for tensor in outputs))
         elif kind in ("dynamic_slice", "gather", "slice", "transpose", "convert") and self._is_stored(inputs, kind):
@@ -225,7 +225,7 @@ class Walker:
 
     def _format(self, kind: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
         """A product is in the format of its operands (its result may be wider); "" leaves it to the tracer."""
-        if kind in ("dot_general", "dot", "convolution") and not any(t.name in self.tracer.quantised for t in inputs):
+        if kind in PRODUCTS and not any(t.name in self.tracer.quantised for t in inputs):
             return max((element_format(t) for t in inputs[:2]), key=_width)
         return ""
 
@@ -318,7 +318,7 @@ class Walker:
         for place, (source, target) in enumerate(zip(inputs, outputs, strict=False)):
             if place < len(last) and last[place] == body.arguments[place]:
                 self._same([source], [target])
-            elif target is not None and target.element not in FLOATS and target.elements <= HOST_ELEMENTS:
+            elif target is not None and _is_index(target):
                 self.tracer.constant(target.name)
 
     def _carried(self, source: Tensor | None) -> Tensor | None:
@@ -327,7 +327,7 @@ class Walker:
             return None
         self._fresh += 1
         tensor = replace(source, name=f"v{self._fresh}", constant=False)
-        if tensor.element not in FLOATS and tensor.elements <= HOST_ELEMENTS:
+        if _is_index(tensor):
             self.tracer.constant(tensor.name)
         elif source.name in self._origin:
             for argument in self._origin[source.name]:
@@ -337,10 +337,16 @@ class Walker:
 
 MAX_TOGETHER = 64
 """Arguments that one value may be made of before they count as data."""
+PRODUCTS = ("dot_general", "dot", "convolution")
 ROLES = frozenset({
     "dot_general", "dot", "convolution", "gather", "torch_index_select", "dynamic_slice", "slice", "convert",
     "transpose",
 })  # fmt: skip
+
+
+def _is_index(tensor: Tensor) -> bool:
+    """Tell whether a tensor is a few whole numbers, which the host computes beside the kernels."""
+    return tensor.element not in FLOATS and tensor.elements <= HOST_ELEMENTS
 
 
 def _width(name: str) -> float:
@@ -363,6 +369,11 @@ def _flat(op: Op) -> list[str]:
 
 
 def weights_of(program: Program) -> frozenset[int]:
-    """Return the positions of the entry's arguments that are used as weights only."""
-    uses: Mapping[int, set[str]] = Walker(program, frozenset()).uses
-    return frozenset(place for place, found in uses.items() if "weight" in found and "data" not in found)
+    """Return the positions of the entry's arguments that are used as weights only.
+
+    Where that would leave no data, the last argument is data: programs take parameters first.
+    """
+    walker = Walker(program, frozenset())
+    found = {place for place, uses in walker.uses.items() if "weight" in uses and "data" not in uses}
+    given = {place for place, tensor in enumerate(walker.arguments) if tensor is not None and tensor.dims}
+    return frozenset(found - {max(given)} if found and found >= given else found)

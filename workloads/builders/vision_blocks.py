@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from workloads.builders.vision_blocks_coat import COAT_BLOCKS, COAT_DOWNS, COAT_STEMS
 from workloads.builders.vision_blocks_conv import CONV_BLOCKS, CONV_DOWNS, CONV_HEADS, CONV_STEMS
+from workloads.builders.vision_blocks_cross import CROSS_BLOCKS, CROSS_HEADS, CROSS_STEMS
 from workloads.builders.vision_blocks_dual import DUAL_BLOCKS, DUAL_DOWNS, DUAL_STEMS
 from workloads.builders.vision_blocks_hybrid import HYBRID_BLOCKS, HYBRID_DOWNS, HYBRID_STEMS
 from workloads.builders.vision_blocks_levit import LEVIT_BLOCKS, LEVIT_DOWNS
@@ -10,7 +12,7 @@ from workloads.builders.vision_blocks_linear import LINEAR_BLOCKS, LINEAR_DOWNS,
 from workloads.builders.vision_blocks_maxvit import MAXVIT_BLOCKS, MAXVIT_DOWNS, MAXVIT_HEADS, MAXVIT_STEMS
 from workloads.builders.vision_blocks_misc import MISC_BLOCKS, MISC_DOWNS, MISC_HEADS, MISC_STEMS
 from workloads.builders.vision_blocks_mlp import MLP_BLOCKS
-from workloads.builders.vision_blocks_mobile import MOBILE_BLOCKS
+from workloads.builders.vision_blocks_mobile import MOBILE_BLOCKS, MOBILE_DOWNS, MOBILE_HEADS
 from workloads.builders.vision_blocks_multiscale import MULTISCALE_BLOCKS, MULTISCALE_DOWNS, MULTISCALE_STEMS
 from workloads.builders.vision_blocks_plain import PLAIN_BLOCKS, PLAIN_DOWNS, PLAIN_HEADS, PLAIN_STEMS
 from workloads.builders.vision_blocks_pyramid import PYRAMID_BLOCKS, PYRAMID_DOWNS, PYRAMID_HEADS, PYRAMID_STEMS
@@ -25,7 +27,9 @@ def _none(t: Tokens, s: Stage) -> None:
 
 
 STEMS: dict[str, Part] = {
+    **COAT_STEMS,
     **CONV_STEMS,
+    **CROSS_STEMS,
     **DUAL_STEMS,
     **HYBRID_STEMS,
     **MAXVIT_STEMS,
@@ -37,7 +41,9 @@ STEMS: dict[str, Part] = {
     **MISC_STEMS,
 }
 BLOCKS: dict[str, Part] = {
+    **COAT_BLOCKS,
     **CONV_BLOCKS,
+    **CROSS_BLOCKS,
     **DUAL_BLOCKS,
     **HYBRID_BLOCKS,
     **LEVIT_BLOCKS,
@@ -54,12 +60,14 @@ BLOCKS: dict[str, Part] = {
 }
 DOWNS: dict[str, Part] = {
     "none": _none,
+    **COAT_DOWNS,
     **CONV_DOWNS,
     **DUAL_DOWNS,
     **HYBRID_DOWNS,
     **LEVIT_DOWNS,
     **LINEAR_DOWNS,
     **MAXVIT_DOWNS,
+    **MOBILE_DOWNS,
     **MULTISCALE_DOWNS,
     **PLAIN_DOWNS,
     **PYRAMID_DOWNS,
@@ -69,8 +77,10 @@ DOWNS: dict[str, Part] = {
 }
 HEADS: dict[str, Part] = {
     **CONV_HEADS,
+    **CROSS_HEADS,
     **LINEAR_HEADS,
     **MAXVIT_HEADS,
+    **MOBILE_HEADS,
     **PLAIN_HEADS,
     **PYRAMID_HEADS,
     **REPARAM_HEADS,

@@ -1,4 +1,4 @@
-"""Hybrids for mobile and server runtimes: SwiftFormer (additive attention), Next-ViT (grouped convolution, attention)."""
+"""Hybrids for mobile and server runtimes: SwiftFormer (additive attention), Next-ViT (grouped convolutions first)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ WINDOW = 3
 
 
 def gated_positions(t: Tokens, s: Stage) -> None:
-    """ConViT (d'Ascoli et al. 2021, section 2): each head blends scores of content with scores of positions by a gate."""
+    """ConViT (d'Ascoli et al. 2021, section 2): each head blends scores of content and of positions by a gate."""
     entry, width, heads, tokens = t.last, t.channels, s.heads, t.tokens
     t.norm("norm")
     t.linear("qkv", 3 * width, bias=False)
@@ -120,9 +120,9 @@ def outlook(t: Tokens, s: Stage) -> None:
     weights = t.last
     t.channels = area * width
     t.copy("unfold", inputs=(values,))
-    t.product("mix", heads * places, area, width // heads, area, inputs=(weights, t.last))
+    mixed = t.product("mix", heads * places, area, width // heads, area, inputs=(weights, t.last))
     t.back_to(entry)
-    t.last = "" if not t.operators else t.operators[-1].name
+    t.last = mixed
     reads = area * side[0] * side[1] / t.tokens
     t.add("fold", "elementwise", {**t._pixels(), "operands": reads, "flop_per_element": reads})
     t.linear("out", width)

@@ -6,6 +6,8 @@ hold); without it, each sum of branches is the one convolution with bias that a 
 
 from __future__ import annotations
 
+from typing import Any
+
 from workloads.builders.vision_blocks_conv import classify, mean
 from workloads.builders.vision_layers import divisible
 from workloads.builders.vision_stage import Part, Stage, finish
@@ -112,7 +114,7 @@ def _fast_head(t: Tokens, s: Stage) -> None:
     classify(t, s)
 
 
-def _folded(s: Stage) -> dict[str, bool]:
+def _folded(s: Stage) -> dict[str, Any]:
     """Return how RepViT's convolutions are normalised: folded into a bias unless trait `branches`."""
     return {"batch_norm": s.has("branches"), "bias": not s.has("branches")}
 

@@ -142,7 +142,7 @@ class Decoder(KnobModel):
     def _check_caches(self) -> None:
         listed = [mixer for mixer, _ in self.layer_list()]
         makers = [listed.index(mixer) for mixer in ("attention", "keys") if mixer in listed]
-        if "reuse" in listed and listed.index("reuse") < min(makers, default=len(listed)):
+        if self.ends and "reuse" in listed and listed.index("reuse") < min(makers, default=len(listed)):
             raise BadValueError("a 'reuse' layer needs an 'attention' or 'keys' layer before it in mixers.")
         backwards = {"attention", "window", "sparse", "reuse", "keys"}
         if not self.causal and set(listed) - backwards:

@@ -14,7 +14,7 @@ from foundation.errors import BadFileError, BadValueError, InputError, UnknownNa
 from foundation.yaml_file import Path_, YamlDocument, load_yaml
 from workloads.composite import REWRITES, Blocks, Composite, Names, Part
 from workloads.expressions import evaluate, names_in
-from workloads.graph import Block
+from workloads.graph import Block, Operator
 from workloads.importers.workload_file import read_block
 from workloads.model import Model
 from workloads.table import DEFAULTS
@@ -141,13 +141,18 @@ def _one_block(document: YamlDocument, at: Path_, entry: Any, values: Names, dty
             if key in SIZES and isinstance(value, str) and value != "auto"
         }
         plain.append({**one, **{k: float(np.ravel(v)[0]) for k, v in found.items()}} if found else one)
-        arrays.append({k: v for k, v in found.items() if np.size(v) > 1 and k in DEFAULTS})
+        arrays.append({k: v for k, v in found.items() if np.size(v) > 1 and k in (*DEFAULTS, "state_elements")})
     count = entry.get("count", 1)
     times = {"count": float(np.ravel(evaluate(count, values))[0])} if isinstance(count, str) else {}
     block = read_block(document, at, {**entry, "operators": plain, **times}, dtype)
     by_name = {str(one["name"]): found for one, found in zip(plain, arrays, strict=True)}
-    operators = tuple(replace(o, shape={**o.shape, **by_name[o.name]}) for o in block.operators)
-    return replace(block, operators=operators)
+    return replace(block, operators=tuple(_with_sizes(o, by_name[o.name]) for o in block.operators))
+
+
+def _with_sizes(operator: Operator, found: Mapping[str, Any]) -> Operator:
+    shape = {key: value for key, value in found.items() if key != "state_elements"}
+    state = found.get("state_elements", operator.state_elements)
+    return replace(operator, shape={**operator.shape, **shape}, state_elements=state)
 
 
 def _rewrites(document: YamlDocument, at: Path_, entries: Any) -> tuple[tuple[str, dict[str, Any]], ...]:

@@ -11,9 +11,10 @@ from workloads.builders.vision_tokens import Tokens
 
 PATCH = 2
 """Side of the patches; pixels at one place of their patches form a sequence."""
-UNIVERSAL = ("3-5-4", "3-3-2", "3-5-6", "0-0-2", "3-3-4", "3-0-4", "5-5-4", "5-5-6", "3-5-2", "0-0-4", "5-0-4", "5-3-4")
+UNIVERSAL = ("3-5-4", "3-3-2", "0-0-2", "3-3-4", "3-0-4", "5-5-4", "3-5-2", "0-0-4", "5-0-4", "5-3-4")
 """Universal inverted bottlenecks: kernels of the first and the middle depthwise convolution (0: none), expansion."""
 UNIVERSAL_DOWN = ("3-5-4", "3-5-6", "5-5-6", "5-5-4")
+"""Those that halve the map."""
 
 
 def mobilevit(t: Tokens, s: Stage) -> None:

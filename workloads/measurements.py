@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -119,18 +120,66 @@ def read_measurements(
         raise BadFileError(path, "the table has no column 'op'.", hint=hint if near else "")
     if file.rows == 0:
         raise BadFileError(path, "the table has a header but no rows.")
+    return _checked(file, str(path), devices, skip_bad)
+
+
+def measurement_table(
+    origin: str, columns: Mapping[str, Any], *, skip_bad: bool = False, devices: Collection[str] = ()
+) -> MeasurementTable:  # fmt: skip
+    """Build a measurement table from columns in memory, under the checks of a file.
+
+    Args:
+        origin: where the columns are from; it stands where a file's name would (in `path`, in errors).
+        columns: by the names of the measurement table, arrays of one length or single values; numbers in SI units with
+            NaN = empty, text with '' = empty. Other columns are carried along.
+        skip_bad, devices: as in `read_measurements`.
+
+    Raises:
+        BadFileError: no column `op`, no rows, columns of different lengths, or a bad row.
+    """
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    lengths = {array.shape[0] for array in arrays.values() if array.ndim}
+    if "op" not in arrays:
+        raise BadFileError(origin, "the table has no column 'op'.")
+    if len(lengths) > 1 or any(array.ndim > 1 for array in arrays.values()):
+        raise BadFileError(origin, f"the columns have different lengths: {sorted(lengths)}.")
+    rows = lengths.pop() if lengths else 1
+    if rows == 0:
+        raise BadFileError(origin, "the table has no rows.")
+    unread: list[tuple[int, str, str]] = []
+    ready = {name: _in_memory(name, array, rows, unread) for name, array in arrays.items()}
+    file = ColumnFile(origin, ready, rows, unread, np.zeros(0, dtype=np.int64))
+    return _checked(file, origin, devices, skip_bad)
+
+
+def _in_memory(name: str, array: Array, rows: int, unread: list[tuple[int, str, str]]) -> Array:
+    """Return a column as a file's would be: float64 with NaN = empty, or text as objects; notes what is no number."""
+    if name not in _NUMBERS:
+        text = np.empty(rows, dtype=object)
+        text[:] = array if array.dtype.kind == "O" else array.astype(str).astype(object)
+        return text
+    try:
+        values = np.array(np.broadcast_to(array, rows), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise BadFileError("the columns given", "a column of numbers holds something else.", key=name) from None
+    for i in np.flatnonzero(np.isinf(values)):
+        unread.append((int(i), name, f"{values[i]:g}"))
+        values[i] = np.nan
+    return values
+
+
+def _checked(file: ColumnFile, origin: str, devices: Collection[str], skip_bad: bool) -> MeasurementTable:
+    """Return the rows of a table that are good. Raises BadFileError where one is bad and none may be skipped."""
     checker = _Checker(file, devices)
     table = checker.operators()
     checker.measured()
     bad = checker.bad_rows()
-    if bad and not skip_bad:
-        raise _refusal(path, bad)
-    if bad and len({b.row for b in bad}) == file.rows:
-        raise _refusal(path, bad)
+    if bad and (not skip_bad or len({b.row for b in bad}) == file.rows):
+        raise _refusal(origin, bad)
     device, software, source = (file.columns.get(name, _texts(file.rows)) for name in LABELS)
     values = {n: file.columns[n] for n in MEASURED if n in file.columns}
     numbers = np.arange(1, file.rows + 1)
-    whole = MeasurementTable(str(path), table, device, software, source, values, file.columns, numbers, tuple(bad))
+    whole = MeasurementTable(origin, table, device, software, source, values, file.columns, numbers, tuple(bad))
     if not bad:
         return whole
     return whole.take(np.setdiff1d(np.arange(file.rows), [b.row - 1 for b in bad]))

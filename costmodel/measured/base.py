@@ -1,0 +1,180 @@
+"""What every importer of measurements is, and which ones there are.
+
+An importer reads one kind of foreign data (a data set, a profiler's trace) and yields tables in SI units, piece by
+piece, so that a source of ten million rows never stands in memory at once. What it read, used and left out, and why,
+goes into the request's report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from foundation.errors import ArchcastError, BadFileError, UnknownNameError
+
+ENTRY_POINTS = "archcast.measurements"
+
+
+class Piece(Protocol):
+    """A table of measurements: `MeasurementTable` (operators), or a table of whole models."""
+
+    @property
+    def rows(self) -> int:
+        """Return how many measurements it holds."""
+        ...
+
+
+@dataclass
+class ImportReport:
+    """What an import did, in rows: `read` from files, `mapped` to the measurement table, `skipped` by reason."""
+
+    read: int = 0
+    mapped: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def skip(self, reason: str, rows: int) -> None:
+        """Note rows that were read and are left out."""
+        if rows:
+            self.skipped[reason] += int(rows)
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values, the most frequent reason first."""
+        return {"read": self.read, "mapped": self.mapped, "skipped": dict(self.skipped.most_common())}
+
+    def text(self) -> str:
+        """Return one line for the sum and one for each reason."""
+        lines = [f"{self.read:,} rows read, {self.mapped:,} used"]
+        lines += [f"{rows:,} rows left out: {reason}" for reason, rows in self.skipped.most_common()]
+        return "\n".join(lines)
+
+
+def _silent(_what: str, _share: float) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """What is asked of an importer.
+
+    `path` is a file or folder (None: where the importer finds its data by itself, e.g. an installed package).
+    `devices` are catalogue ids; rows of others are left out (empty = all). `options` are the importer's own.
+    `progress` is told what is being read and the share that is done, in [0, 1].
+    """
+
+    path: Path | None = None
+    devices: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    progress: Callable[[str, float], None] = _silent
+    report: ImportReport = field(default_factory=ImportReport)
+
+    def needed_path(self, what: str) -> Path:
+        """Return the path. Raises BadFileError where none is given; `what` says what it should be."""
+        if self.path is None:
+            raise BadFileError("(no file)", f"the import needs {what}.", hint="Name it as --import NAME=PATH.")
+        return self.path
+
+    def check_options(self, *known: str) -> None:
+        """Raise UnknownNameError for an option that is none of `known`."""
+        for name in self.options:
+            if name not in known:
+                raise UnknownNameError("option of the import", name, known, "" if known else "It has none.")
+
+
+Loader = Callable[[ImportRequest], Iterator[Piece]]
+
+
+@dataclass(frozen=True)
+class MeasurementImporter:
+    """Reads one kind of measured data.
+
+    `describe` says in one line what it reads. `loader` is `module:function`, imported when it is used; the function
+    takes an `ImportRequest` and yields tables, `MeasurementTable` or whole-model tables. Files are hostile: a loader
+    bounds what it reads, executes nothing, and raises `BadFileError` with the place of a fault.
+    """
+
+    name: str
+    describe: str
+    loader: str
+
+    def load(self, request: ImportRequest) -> Iterator[Piece]:
+        """Yield the tables, and count their rows in the report. Raises BadFileError, UnsupportedError."""
+        module, _, function = self.loader.partition(":")
+        load: Loader = getattr(import_module(module), function)
+        for piece in load(request):
+            request.report.mapped += piece.rows
+            yield piece
+
+
+IMPORTERS: dict[str, MeasurementImporter] = {
+    i.name: i
+    for i in (
+        MeasurementImporter(
+            "aiconfigurator", "operator tables of the package aiconfigurator-core, or a folder of them (Parquet)",
+            "costmodel.measured.aiconfigurator:load_aiconfigurator",
+        ),
+        MeasurementImporter(
+            "csv", "any CSV or Parquet table, its columns renamed and scaled by the option `map`",
+            "costmodel.measured.csv_map:load_csv_map",
+        ),
+    )
+}  # fmt: skip
+"""The built-in importers; other packages add theirs as entry points of the group `archcast.measurements`."""
+
+
+def find_importer(name: str) -> MeasurementImporter:
+    """Return the importer of that name: a built-in one, else that of an installed package.
+
+    A plug-in that cannot be imported, or that is none, is passed over; it is named where its name was asked for.
+
+    Raises:
+        UnknownNameError: no such importer.
+        BadFileError: the plug-in of that name cannot be used.
+    """
+    if name in IMPORTERS:
+        return IMPORTERS[name]
+    broken: dict[str, str] = {}
+    found = {importer.name: importer for importer in plugins(broken)}
+    if name in found:
+        return _Guarded(name, found[name].describe, found[name].loader, found[name])
+    if name in broken:
+        raise BadFileError(f"importer '{name}'", f"the plug-in cannot be used ({broken[name]}).")
+    raise UnknownNameError("importer of measurements", name, [*IMPORTERS, *found])
+
+
+def plugins(broken: dict[str, str]) -> Iterator[MeasurementImporter]:
+    """Yield the importers of installed packages; `broken` gains name and reason of each that cannot be used."""
+    from importlib.metadata import entry_points  # opens every installed package: only for an unknown name
+
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        try:
+            importer = entry.load()
+        except Exception as error:  # whatever a stranger's module raises when it is imported
+            broken[entry.name] = f"{type(error).__name__}: {error}"
+            continue
+        if not isinstance(importer, MeasurementImporter):
+            broken[entry.name] = f"an entry point must name a MeasurementImporter, not {type(importer).__name__}"
+        elif importer.name in IMPORTERS:
+            broken[entry.name] = f"the name '{importer.name}' is taken"
+        else:
+            yield importer
+
+
+@dataclass(frozen=True)
+class _Guarded(MeasurementImporter):
+    """A plug-in's importer: what it raises by mistake becomes an error that names it."""
+
+    inner: MeasurementImporter
+
+    def load(self, request: ImportRequest) -> Iterator[Piece]:
+        """Yield the tables of the plug-in. Raises BadFileError."""
+        try:
+            yield from self.inner.load(request)
+        except ArchcastError:
+            raise
+        except Exception as error:
+            problem = f"it failed ({type(error).__name__}: {error})."
+            raise BadFileError(f"importer '{self.name}'", problem) from error

@@ -1,28 +1,31 @@
-"""Encoder-decoder transformers (T5): encode the prompt once, then generate with self and cross attention."""
+"""Encoder-decoder transformers (T5, BART): encode the prompt once, then generate with self and cross attention."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from foundation.errors import BadValueError
-from workloads.builders.chain import Chain, Sizes, Step, in_formats, layer_blocks, request_sizes, wide
-from workloads.builders.feedforward import two_layer
-from workloads.builders.knobs import KnobModel, choice, number_format_knob, size, switch
-from workloads.builders.mixers import attend, multi_head
-from workloads.graph import BLOCK_INPUT, Block, Pass, Workload, WorkloadGraph
-from workloads.model import Request, decode_steps
+from workloads.builders.chain import Chain, Sizes, Step, context_notes
+from workloads.builders.knobs import choice, number_format_knob, size, switch
+from workloads.builders.sequence_to_sequence import SequenceToSequence, embed_tokens, language_head
+from workloads.builders.transformer_stack import BIASES, Stack
+from workloads.graph import BLOCK_INPUT, Block, Size, WorkloadGraph
 
 
 @dataclass(frozen=True)
-class EncoderDecoder(KnobModel):
+class EncoderDecoder(SequenceToSequence):
     """An encoder and a decoder of the same width.
 
-    `relative` position: one learned bias a head and bucket of distance, computed once a stack and added inside the
-    attention kernel (Raffel et al. 2020, section 2.1).
+    Attributes:
+        position: `relative`: one learned bias a head and bucket of distance, computed once a stack and added inside
+            the attention kernel (Raffel et al. 2020, section 2.1); `table`: learned positions of encoder and decoder,
+            `position_rows` each (0: max_context).
+        post_norm: each part is normalised after it was added to the stream (BART).
+        embedding_norm: a normalisation after the embeddings.
     """
 
     family: ClassVar[str] = "encoder-decoder"
@@ -38,8 +41,11 @@ class EncoderDecoder(KnobModel):
     tied: bool = switch(True)
     gated: bool = switch(False)
     norm: str = choice("rms", ("rms", "layer"))
-    bias: str = choice("none", ("none", "qkv", "all"))
-    position: str = choice("relative", ("relative", "rope", "none"))
+    post_norm: bool = switch(False)
+    embedding_norm: bool = switch(False)
+    bias: str = choice("none", BIASES)
+    position: str = choice("relative", ("relative", "rope", "table", "none"))
+    position_rows: int = size(0, low=0, high=10**9)
     relative_buckets: int = size(32)
     max_context: int = size(10**6, high=10**9)
     dtype: str = number_format_knob("bf16")
@@ -55,117 +61,55 @@ class EncoderDecoder(KnobModel):
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        return {"prompt": min(512, self.max_context), "generate": 128, "dtype": self.dtype}
+        return {"prompt": min(512, self.max_context), "generate": min(128, self.max_context), "dtype": self.dtype}
 
-    def workload(self, request: Request) -> Workload:
-        """Return prefill (encode the prompt, first output token) and decode (the other generate - 1 tokens)."""
-        model = in_formats(self, request)
-        sizes = request_sizes(request, self.defaults)
-        if request.mode == "train":
-            return model._training(sizes)
-        final = np.maximum(sizes.generate, 1)
-        encoder = model.step(sizes.batch, sizes.prompt, sizes.prompt, 0.0 * final, "prefill")
-        first = model.step(sizes.batch, 1, np.ones_like(final), final, "prefill")
-        kv_len, times, owner = decode_steps(np.ones_like(final), sizes.generate)
-        each = sizes.at(owner)
-        one = model.step(each.batch, 1, kv_len, np.maximum(each.generate, 1), "decode")
-        prefill = Pass("prefill", model.graph(first, sizes.prompt, encoder), np.ones(sizes.batch.shape))
-        decode = Pass("decode", model.graph(one, each.prompt, None), times)
-        return Workload(
-            self.name, (prefill, decode), batch=sizes.batch, tokens_in=sizes.prompt, tokens_out=sizes.generate,
-            requests=sizes.requests, owners={"prefill": np.arange(sizes.requests), "decode": owner}, notes=self.notes,
-        )  # fmt: skip
+    def source(self, sizes: Sizes) -> Size:
+        return sizes.prompt
 
-    def _training(self, sizes: Sizes) -> Workload:
-        """Teacher forcing: the decoder sees all `generate` target tokens at once."""
-        from workloads.training import training_workload
+    def prefix(self, sizes: Sizes) -> Size:
+        """One token starts the output."""
+        return np.ones_like(sizes.prompt)
 
-        target = np.maximum(sizes.generate, 1)
-        encoder = self.step(sizes.batch, sizes.prompt, sizes.prompt, 0.0 * target, "prefill")
-        decoder = self.step(sizes.batch, target, target, 0.0 * target, "prefill")
-        forward = Pass("forward", self.graph(decoder, sizes.prompt, encoder, cached=False), np.ones(target.shape))
-        tokens = sizes.prompt + target
-        return training_workload(forward, name=self.name, batch=sizes.batch, tokens_in=tokens, notes=self.notes)
+    def length_notes(self, sizes: Sizes) -> tuple[str, ...]:
+        longest = np.maximum(sizes.prompt, sizes.generate)
+        return context_notes(self.name, longest, self.max_context, table=self.position == "table")
 
-    def step(self, batch: Any, q_len: Any, kv_len: Any, final_len: Any, phase: str) -> Step:
-        """Return a pass's sizes with the model's formats."""
-        act = wide(self.dtype)
-        attention = self.attention_dtype or act
-        return Step(batch, q_len, kv_len, final_len, phase, self.dtype, act, attention, self.kv_dtype or attention)
-
-    def graph(self, step: Step, source: Any, encoder: Step | None, *, cached: bool = True) -> WorkloadGraph:
+    def graph(
+        self, step: Step, source: Size, encoder: Step | None, *, logits: Size, cached: bool = True
+    ) -> WorkloadGraph:
         """Return the decoder's graph over `source` encoded tokens, after the encoder's where it runs too."""
-
-        def layer(_: Any, chain: Chain) -> None:
-            self._decoder_layer(chain, source, cached=cached, encode=encoder is not None)
-
         blocks = [self._embedding(encoder, step)]
         if encoder is not None:
-            blocks += layer_blocks([()] * self.encoder_layers, self._encoder_layer, encoder, "encoder")
-            blocks.append(self._final_norm(encoder))
-        blocks += layer_blocks([()] * self.decoder_layers, layer, step, "decoder")
-        blocks.append(self._head(step))
+            stack = self._stack(self.encoder_layers)
+            blocks += [*stack.blocks(encoder, "encoder"), *stack.final_norm(encoder, "encoder_norm")]
+        stack = replace(self._stack(self.decoder_layers), causal=True, cached=cached)
+        blocks += stack.blocks(step, "decoder", source=source, encode=encoder is not None)
+        head = language_head(
+            step, vocab=self.vocab, hidden=self.hidden, logits=logits, dtype=self.lm_head_dtype or step.act,
+            tied=self.tied, norm="" if self.post_norm else self.norm,
+        )  # fmt: skip
         across = (encoder or step).tokens * self.hidden
-        return WorkloadGraph(self.name, tuple(blocks), boundary_elements=across)
+        return WorkloadGraph(self.name, (*blocks, head), boundary_elements=across)
 
-    def _sizes(self) -> tuple[int, int, int]:
-        return self.heads, self.kv_heads or self.heads, self.head_dim or self.hidden // self.heads
+    def _stack(self, layers: int) -> Stack:
+        return Stack(
+            layers, self.hidden, self.heads, self.inter, kv_heads=self.kv_heads, head_dim=self.head_dim,
+            gated=self.gated, norm=self.norm, bias=self.bias, post_norm=self.post_norm, rope=self.position == "rope",
+        )  # fmt: skip
 
     def _embedding(self, encoder: Step | None, decoder: Step) -> Block:
         """Encoder and decoder share one table of embeddings; the encoder's, which runs first, leaves the block."""
         chain = Chain(decoder)
         stacks = [("target", decoder)] + ([("source", encoder)] if encoder is not None else [])
         for name, step in stacks:
+            chain.step = step
             if self.position == "relative":
                 shape = {"rows": step.q_len * step.kv_len, "hidden": self.heads}
                 parameters = float(self.relative_buckets * self.heads)
                 chain.add(f"{name}_bias", "embedding", shape, inputs=(BLOCK_INPUT,), parameters=parameters)
-            shape = {"rows": step.tokens, "hidden": self.hidden}
-            parameters = float(self.vocab * self.hidden) if name == "source" else 0.0
-            chain.add(f"{name}_embed", "embedding", shape, inputs=(BLOCK_INPUT,), shard="vocab", parameters=parameters)
+            rows = self.position_rows or self.max_context
+            embed_tokens(
+                chain, name, self.hidden, vocab=self.vocab if name == "source" else 0,
+                positions=rows if self.position == "table" else 0, norm=self.norm if self.embedding_norm else "",
+            )  # fmt: skip
         return Block("embed", tuple(chain.operators))
-
-    def _self_attention(self, chain: Chain, *, causal: bool, cached: bool) -> None:
-        heads, kv_heads, size = self._sizes()
-        multi_head(
-            chain, hidden=self.hidden, heads=heads, kv_heads=kv_heads, head_dim=size, bias=self.bias,
-            rope=self.position == "rope", causal=causal, cached=cached,
-        )  # fmt: skip
-
-    def _encoder_layer(self, _: Any, chain: Chain) -> None:
-        chain.norm("mixer_norm", self.norm, self.hidden)
-        self._self_attention(chain, causal=False, cached=False)
-        self._feedforward(chain)
-
-    def _decoder_layer(self, chain: Chain, source: Any, *, cached: bool, encode: bool) -> None:
-        """Keys and values of the encoded prompt are made once, in the pass that encodes it, and then kept."""
-        heads, kv_heads, size = self._sizes()
-        bias = self.bias != "none"
-        chain.norm("mixer_norm", self.norm, self.hidden)
-        self._self_attention(chain, causal=True, cached=cached)
-        normed = chain.norm("cross_norm", self.norm, self.hidden)
-        if encode:
-            rows = chain.step.batch * source
-            chain.gemm("cross_kv", 2 * kv_heads * size, self.hidden, shard="column", bias=bias, rows=rows)
-        encoded = chain.last
-        chain.gemm("cross_q", heads * size, self.hidden, shard="column", bias=bias, inputs=(normed, encoded))
-        attend(chain, "cross_attention", heads, kv_heads, size, causal=False, cached=cached, kv_len=source, kept=source)
-        chain.gemm("cross_o", self.hidden, heads * size, shard="row", bias=self.bias == "all")
-        self._feedforward(chain)
-
-    def _feedforward(self, chain: Chain) -> None:
-        chain.norm("ffn_norm", self.norm, self.hidden)
-        two_layer(chain, self.hidden, self.inter, gated=self.gated, bias=self.bias == "all")
-
-    def _final_norm(self, step: Step) -> Block:
-        chain = Chain(step)
-        chain.norm("encoder_norm", self.norm, self.hidden)
-        return Block("encoder_norm", tuple(chain.operators))
-
-    def _head(self, step: Step) -> Block:
-        chain = Chain(step)
-        chain.norm("final_norm", self.norm, self.hidden)
-        dtype = self.lm_head_dtype or step.act
-        chain.gemm("lm_head", self.vocab, self.hidden, shard="logits", dtype=dtype, stored=not self.tied)
-        chain.pointwise("probabilities", self.vocab, 0.0, op="softmax", shard="")
-        return Block("head", tuple(chain.operators))

@@ -37,6 +37,7 @@ FAMILIES: dict[str, str] = {
     "csp": "workloads.builders.vision_csp:CrossStage",
     "rexnet": "workloads.builders.vision_rexnet:ReXNet",
     "ghostnet": "workloads.builders.vision_ghostnet:GhostNet",
+    "hrnet": "workloads.builders.vision_hrnet:HighResolution",
     "dla": "workloads.builders.vision_dla:LayerAggregation",
     "xception": "workloads.builders.vision_xception:Xception",
     "merged": "workloads.builders.vision_merged:Merged",

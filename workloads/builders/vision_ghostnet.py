@@ -1,4 +1,4 @@
-"""GhostNet v1 (Han et al. 2019) and v2 (Tang et al. 2022): half of the channels by a cheap depthwise convolution."""
+"""GhostNet v1 (Han et al. 2019), v2 (Tang et al. 2022) and RepGhost: cheap depthwise convolutions make the channels."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class GhostNet(ImageNetwork):
             1 where there is channel attention (a quarter as wide), and stride; one entry a block.
         width: multiplier of all channels, rounded to fours.
         far: long-range attention by rows and columns beside the first ghost module (v2), from the third block on.
+        merged: a module's depthwise convolution makes all channels and takes in the parallel branch that it was
+            trained with (RepGhost, Chen et al. 2022, section 3); nothing is joined.
+        last_expansion: channels of the last convolution over the inner ones of the last block.
     """
 
     family: ClassVar[str] = "ghostnet"
@@ -38,6 +41,8 @@ class GhostNet(ImageNetwork):
     stem: int = size(16, high=100_000)
     last: int = size(1280, high=100_000)
     far: bool = switch(False)
+    merged: bool = switch(False)
+    last_expansion: int = size(1, high=64)
 
     def check(self) -> None:
         names = ("kernels", "inner", "widths", "squeezed", "strides")
@@ -51,7 +56,7 @@ class GhostNet(ImageNetwork):
         net.block("head", self._head)
 
     def _head(self, layers: Layers) -> None:
-        layers.conv("conv", self._scaled(self.inner[-1]), 1, act="relu")
+        layers.conv("conv", self._scaled(self.inner[-1] * self.last_expansion), 1, act="relu")
         layers.average()
         layers.dense("dense", self.last, act="relu")
         layers.dense("fc", self.classes, shard="logits")
@@ -59,14 +64,15 @@ class GhostNet(ImageNetwork):
     def _block(self, i: int, layers: Layers) -> None:
         entry, stride, kernel = layers.here, self.strides[i], self.kernels[i]
         inner, out = self._scaled(self.inner[i]), self._scaled(self.widths[i])
-        ghost(layers, "ghost1", inner, "relu")
+        module = merged_ghost if self.merged else ghost
+        module(layers, "ghost1", inner, "relu")
         if self.far and i > 1:
             attend_far(layers, entry, inner)
         if stride > 1:
             layers.depthwise("depthwise", kernel, stride=stride)
         if self.squeezed[i]:
             layers.squeeze_excite("se", divisible(inner / 4, 4), gate="hard-sigmoid")
-        ghost(layers, "ghost2", out, "")
+        module(layers, "ghost2", out, "")
         shortcut = BLOCK_INPUT
         if stride > 1 or entry.channels != out:
             branch = layers.here
@@ -88,6 +94,12 @@ def ghost(layers: Layers, name: str, out: int, act: str) -> None:
     layers.depthwise(f"{name}.cheap", 3, act=act)
     layers.concat(f"{name}.concat", (primary, layers.here))
     layers.take(out)
+
+
+def merged_ghost(layers: Layers, name: str, out: int, act: str) -> None:
+    """Append a module of RepGhost: a 1x1 convolution, then a depthwise one with the identity merged into it."""
+    layers.conv(f"{name}.primary", out, 1, act=act)
+    layers.depthwise(f"{name}.cheap", 3, act=act, bias=1, batch_norm=False)
 
 
 def attend_far(layers: Layers, entry: Point, channels: int) -> None:

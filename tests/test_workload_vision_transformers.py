@@ -223,6 +223,12 @@ def test_lists_that_do_not_fit_the_stages_are_refused(knobs: dict[str, Any], mes
         staged(**knobs)
 
 
+def test_quantised_weights_leave_attention_wide() -> None:
+    graph = load_model("swin-tiny").workload(Request(dtype="int8")).graph
+    found = {(o.op, o.dtype) for block in graph.blocks for o in block.operators if o.op in ("gemm", "attention")}
+    assert found == {("gemm", "int8"), ("attention", "bf16")}
+
+
 def test_an_unknown_kind_of_block_offers_the_nearest() -> None:
     with pytest.raises(UnknownNameError) as caught:
         staged(blocks="swinn")

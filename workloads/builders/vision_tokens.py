@@ -7,8 +7,10 @@ registers). Windows are sequences of their own: attention within them has one se
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from workloads.builders.chain import wide
 from workloads.builders.vision_layers import ACTIVATION_FLOP, BATCH_NORM_FLOP, Layers
 from workloads.graph import Size
 
@@ -43,7 +45,11 @@ class Tokens(Layers):
 
     def add(self, name: str, op: str, shape: dict[str, Any], inputs: Sequence[str] = (), **rest: Any) -> str:
         own = name if name.startswith(self.start) else self.start + name
-        return super().add(own, op, shape, inputs, **rest)
+        added = super().add(own, op, shape, inputs, **rest)
+        if op in ("attention", "softmax", "norm") or (op == "gemm" and not rest.get("parameters")):
+            # as in `chain`: what multiplies activations, or normalises them, is not quantised with the weights
+            self.operators[-1] = replace(self.operators[-1], dtype=wide(self.dtype))
+        return added
 
     def conv(self, name: str, c_out: int, kernel: int | tuple[int, int], *, act: str = "", **rest: Any) -> str:
         """Append a convolution over the map, with its folded normalisation and any activation of `ACT_FLOP`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,8 +153,6 @@ def test_a_built_in_name_opens_no_plug_in_and_no_importer() -> None:
         "import sys; from workloads.catalogue import load_model; load_model('resnet-50');"
         "bad = [m for m in sys.modules if m.startswith('workloads.importers')]; assert not bad, bad"
     )
-    import subprocess
-
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -165,8 +164,6 @@ def test_reading_a_program_leaves_heavy_packages_alone() -> None:
         "heavy = {'onnx', 'torch', 'xgboost', 'pint', 'networkx', 'simpy', 'jax'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
-    import subprocess
-
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

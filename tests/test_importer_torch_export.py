@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -17,7 +18,9 @@ from importer_files import FIXTURES, flipped, flips, with_bytes
 
 from workloads.catalogue import load_model
 from workloads.importers import torch_export_read
-from workloads.importers.torch_export import from_exported_program, load_torch_export
+from workloads.importers.onnx_shapes import Tensor
+from workloads.importers.torch_export import _model, from_exported_program, load_torch_export
+from workloads.importers.torch_export_read import Call, Exported
 from workloads.model import Request
 
 FILES = FIXTURES / "pt2"
@@ -95,8 +98,6 @@ def test_torch_is_not_needed_to_read_a_file(tmp_path: Path) -> None:
         "import sys; from workloads.importers.torch_export import load_torch_export as load;"
         f"print(load({str(FILES / 'cnn.pt2')!r}).summary()['macs']); assert 'torch' not in sys.modules"
     )
-    import subprocess
-
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=FILES.parents[2],
         env={"PYTHONPATH": f"{tmp_path}:{FILES.parents[2]}"},
@@ -113,6 +114,18 @@ def test_the_command_line_predicts_an_exported_program() -> None:
 def test_reading_a_program_imports_nothing_heavy() -> None:
     answer = archcast_process("predict", FILES / "layer.pt2", "--on", "h100-sxm", "--json")
     assert answer.code == 0, answer.stderr
+
+
+def test_an_einsum_is_its_products() -> None:
+    def tensor(name: str, *dims: int) -> Tensor:
+        return Tensor(name, "FLOAT", dims)
+
+    inputs, out = (tensor("a", 2, 4, 5), tensor("b", 2, 5, 6)), tensor("c", 2, 4, 6)
+    call = Call(
+        "torch.ops.aten.einsum.default", "einsum", {"equation": "bij,bjk->bik", "tensors": list(inputs)}, (out,)
+    )
+    model = _model(Exported((call,), (), (), inputs, ("c",)), Path("m.pt2"))
+    assert model.workload(Request(batch=2)).graph.macs() == 2 * 4 * 5 * 6
 
 
 def test_a_live_program_equals_its_file(tmp_path: Path) -> None:

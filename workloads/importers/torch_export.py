@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from foundation.errors import BadFileError
 from workloads.importers.onnx_matrix import convolution as convolution_part
+from workloads.importers.onnx_matrix import einsum as einsum_parts
 from workloads.importers.onnx_matrix import gemm_part, product
 from workloads.importers.onnx_node import Node, Part, by_rows, pointwise
 from workloads.importers.onnx_pointwise import PER_ELEMENT
@@ -34,6 +35,7 @@ POINTWISE: dict[str, str] = {
     "where": "Where", "masked_fill": "Where", "maximum": "Equal", "minimum": "Equal", "eq": "Equal", "ne": "Equal",
     "lt": "Less", "le": "Less", "gt": "Greater", "ge": "Greater", "logical_and": "And", "logical_or": "Or",
     "logical_not": "Not", "logical_xor": "Xor", "bitwise_and": "And", "bitwise_or": "Or", "bitwise_not": "Not",
+    "__and__": "And", "__or__": "Or", "__xor__": "Xor",
     "isnan": "IsNaN", "isinf": "IsInf", "to": "Cast", "_to_copy": "Cast", "type_as": "Cast", "tril": "Trilu",
     "triu": "Trilu", "cumsum": "CumSum", "one_hot": "OneHot", "lerp": "Shrink", "addcmul": "Shrink",
 }  # fmt: skip
@@ -68,7 +70,7 @@ NORMS: dict[str, float] = {
 """FLOP per element, as in docs/onnx.md."""
 UNKNOWN = "an operator that this version of archcast does not know"
 CUSTOM = "an operator outside aten; archcast does not know what it computes"
-CONTROL = "a control-flow operator: its bodies are not counted"
+CONTROL = "its body is not counted (program.run_decompositions() writes those of wrap_with_... out)"
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def _model(program: Exported, path: Path) -> TorchModel:
 def _call(call: Call, tracer: Tracer) -> None:
     words = call.target.split(".")
     domain = words[2] if len(words) > 3 else ""
-    name = (words[3] if len(words) > 3 else words[-1]).removesuffix("_")
+    name = words[3] if len(words) > 3 else words[-1]
+    name = name if name.startswith("__") else name.removesuffix("_")  # in place, at the same cost
     tensors = tuple(_tensors(call.arguments))
     node = Node(name, call.name, {}, tensors, call.outputs)
     if domain not in ("aten", "prims"):
@@ -148,12 +151,15 @@ def _kernel(name: str, call: Call, tensors: Sequence[Tensor], tracer: Tracer) ->
         for key, value in call.arguments.items()
         if isinstance(value, Tensor)
     }
+    marked_list = [Tensor(t.name, t.element, t.dims, tracer.is_constant(t.name)) for t in tensors]
     outputs = call.outputs[:1] if name not in SEVERAL else call.outputs
     if all(tracer.is_constant(tensor.name) for tensor in tensors):
         tracer.node(Node("Mul", call.name, {}, tuple(tensors), call.outputs), parts=[])
         return
     try:
-        op_type, parts, order = HANDLERS[name](Seen(name, {**call.arguments, **marked}, call.outputs, tuple(tensors)))
+        op_type, parts, order = HANDLERS[name](
+            Seen(name, {**call.arguments, **marked}, call.outputs, tuple(marked_list))
+        )
     except (LookupError, ValueError, ZeroDivisionError, TypeError, AttributeError) as error:
         problem = f"{call.target} '{call.name}' has arguments that do not fit it ({type(error).__name__}: {error})."
         raise BadFileError(tracer.path, problem) from None
@@ -244,6 +250,11 @@ def _sides(seen: Seen) -> tuple[str, ...]:
         if all(isinstance(seen.arguments.get(name), Tensor) for name in names[:2]):
             return names
     raise LookupError("a factor is missing")
+
+
+def einsum(seen: Seen) -> Answer:
+    node = Node("Einsum", seen.name, {"equation": str(seen.arguments.get("equation"))}, seen.tensors, (seen.out,))
+    return "Einsum", einsum_parts(node), ()
 
 
 def attention(seen: Seen) -> Answer:
@@ -354,7 +365,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(
         ("conv1d", "conv2d", "conv3d", "convolution", "_convolution", "conv_transpose1d", "conv_transpose2d",
          "conv_transpose3d"), conv),
-    "linear": linear, **dict.fromkeys(("mm", "bmm", "matmul", "addmm", "baddbmm"), matmul),
+    "linear": linear, "einsum": einsum, **dict.fromkeys(("mm", "bmm", "matmul", "addmm", "baddbmm"), matmul),
     "scaled_dot_product_attention": attention, "embedding": embedding,
     **dict.fromkeys(
         ("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm", "_batch_norm_with_update"),

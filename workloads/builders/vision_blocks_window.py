@@ -65,6 +65,36 @@ def swin2(t: Tokens, s: Stage) -> None:
     t.residual("mlp.add", entry)
 
 
+def swin_cr(t: Tokens, s: Stage, *, extra: bool = False) -> None:
+    """Swin V2 as timm first built it from the paper (`swinv2_cr`): a network of 384 features scores every pair.
+
+    It runs at every pass, over the pairs of one window. `extra`: a normalisation of the stream at the end.
+    """
+    entry, width, heads = t.last, t.channels, s.heads
+    window, count = windows(t, s.windows)
+    rows, pairs = t.batch * count * window**2, float(window**4)
+    if count > 1:
+        t.copy("attention.window")
+    t.linear("attention.qkv", 3 * width, rows=rows)
+    unit = {"rows": rows, "hidden": 2 * width, "flop_per_element": 3.0}
+    unit_name = t.add("attention.cosine", "elementwise", unit, parameters=float(heads))
+    t.add("positions.up", "gemm", {"m": pairs, "n": 384, "k": 2}, (entry,), parameters=384.0 * 3)
+    t.add("positions.down", "gemm", {"m": pairs, "n": heads, "k": 384}, parameters=385.0 * heads)
+    t.channels = width
+    inputs = (unit_name, t.last)
+    t.attend("attention", heads, width // heads, queries=window**2, windows=count, inputs=inputs)
+    t.linear("attention.out", width, rows=rows)
+    if count > 1:
+        t.copy("attention.unwindow")
+    t.norm("norm1")
+    entry = t.residual("attention.add", entry)
+    t.mlp("mlp.fc", s.inner, s.act)
+    t.norm("norm2")
+    t.residual("mlp.add", entry)
+    if extra:
+        t.norm("norm3")
+
+
 def _patch(t: Tokens, s: Stage) -> None:
     """Patches of `patch` x `patch` pixels to the first stage's width, normalised."""
     t.conv("patches", s.stem_widths[0] or s.width, s.patch, stride=s.patch, padding=0, batch_norm=False, bias=True)
@@ -120,7 +150,9 @@ def _mean_norm(t: Tokens, s: Stage) -> None:
     classify(t, s)
 
 
-WINDOW_BLOCKS: dict[str, Part] = {"swin": swin, "swin2": swin2}
+WINDOW_BLOCKS: dict[str, Part] = {
+    "swin": swin, "swin2": swin2, "swin-cr": swin_cr, "swin-cr-norm": lambda t, s: swin_cr(t, s, extra=True),
+}  # fmt: skip
 WINDOW_STEMS: dict[str, Part] = {"patch": _patch}
 WINDOW_DOWNS: dict[str, Part] = {"merge": _merge, "merge-post-norm": _merge_post}
 WINDOW_HEADS: dict[str, Part] = {

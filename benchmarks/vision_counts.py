@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,24 +89,33 @@ def timm_rows(folder: Path) -> dict[str, list[Row]]:
 
     Forms differ in parameters by more than 1 %: before and after parallel branches are merged for inference.
     """
-    newest: dict[tuple[str, int, float], int] = {}
-    found: dict[tuple[str, int, float], Row] = {}
+    forms: dict[tuple[str, int], list[tuple[int, Row]]] = {}
     with gzip.open(folder / "timm" / "benchmark.csv.gz", "rt") as file:
         for row in csv.DictReader(file):
-            version = re.search(r"pt(\d+)", row["config"])
-            if not row["infer_gmacs"] or version is None:
+            if not row["infer_gmacs"]:
                 continue
+            version = _torch_version(row["config"])
             name, image = row["model"].split(".")[0], round(float(row["infer_img_size"]))
-            parameters = float(row["param_count"]) * 1e6
-            form = next((k for k in newest if k[:2] == (name, image) and abs(k[2] / parameters - 1) < 0.01), None)
-            key = form or (name, image, parameters)
-            if int(version[1]) >= newest.get(key, 0) and (name, image) not in OTHER_NETWORKS:
-                newest[key] = int(version[1])
-                found[key] = Row(image, float(row["infer_gmacs"]) * 1e9, parameters)
+            one = Row(image, float(row["infer_gmacs"]) * 1e9, float(row["param_count"]) * 1e6)
+            found = forms.setdefault((name, image), [])
+            same = (i for i, (_, known) in enumerate(found) if abs(known.parameters / one.parameters - 1) < 0.01)
+            place = next(same, None)
+            if place is None:
+                found.append((version, one))
+            elif version >= found[place][0]:
+                found[place] = (version, one)
     rows: dict[str, list[Row]] = {}
-    for (name, _, _), one in found.items():
-        rows.setdefault(name, []).append(one)
+    for (name, image), found in forms.items():
+        if (name, image) not in OTHER_NETWORKS:
+            rows.setdefault(name, []).extend(one for _, one in found)
     return rows
+
+
+@cache
+def _torch_version(config: str) -> int:
+    """Return the torch version of a configuration such as `infer-amp-nchw-pt291-cu128-4090`: 291; 0 without one."""
+    version = re.search(r"pt(\d+)", config)
+    return int(version[1]) if version else 0
 
 
 def counted_macs(graph: WorkloadGraph, counts: str = "") -> tuple[float, float]:

@@ -262,7 +262,8 @@ class ImageNetwork(KnobModel):
         net = Sketch(Layers(1, self.dtype, self.channels, *sides))
         self.draw(net)
         graph = WorkloadGraph(self.name, tuple(net.blocks), boundary_elements=largest_boundary(net.maps))
-        return with_batch(graph, np.asarray(batch, float))
+        many = np.asarray(batch, float)
+        return graph if many.ndim == 0 and many == 1 else with_batch(graph, many)
 
 
 def divisible(channels: float, divisor: int = 8, *, least: int = 0, limit: float = 0.9) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from foundation.errors import BadFileError, UnknownNameError
 from workloads.catalogue import ARCHITECTURES, COMPILED, architecture_facts, load_model, workload_names
 from workloads.compile import compile_architectures, text_of
+from workloads.document import PAGE, page
 from workloads.families import FAMILIES
 
 SMALL = "family: resnet\nsource: ours\npublished_parameters: 1\nknobs: {depths: [1, 1, 1, 1], block: basic}\n"
@@ -17,6 +19,16 @@ SMALL = "family: resnet\nsource: ours\npublished_parameters: 1\nknobs: {depths: 
 
 def test_the_compiled_architectures_are_what_the_yaml_says() -> None:
     assert COMPILED.read_text(encoding="utf-8") == text_of(compile_architectures()), "run python -m workloads.compile"
+
+
+def test_the_page_of_networks_is_what_the_catalogue_says() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m workloads.document"
+
+
+def test_there_are_more_than_65_architectures_of_every_domain_and_each_is_within_1_percent() -> None:
+    assert len({architecture_facts(name)["source"] for name in workload_names()}) >= 65
+    off = re.findall(r"[+-]\d+\.\d+(?=%)", PAGE.read_text(encoding="utf-8"))
+    assert all(abs(float(share)) <= 1 for share in off)
 
 
 @pytest.mark.parametrize("name", workload_names())

@@ -184,7 +184,8 @@ def test_convolutions_come_first_and_attention_last() -> None:
 
 def test_a_plain_network_of_13_layers_has_5_48_million_parameters() -> None:
     layers = [Conv(1024, 3, 64, 3), Conv(1024, 64, 128, 3), *[Conv(1024, 128, 128, 3)] * 2,
-              *[Conv(256, 128, 128, 3)] * 2, Conv(256, 128, 256, 3), *[Conv(64, 256, 256, 3)] * 2, Conv(16, 256, 512, 3), Conv(4, 512, 2048),
+              *[Conv(256, 128, 128, 3)] * 2, Conv(256, 128, 256, 3),
+              *[Conv(64, 256, 256, 3)] * 2, Conv(16, 256, 512, 3), Conv(4, 512, 2048),
               Conv(4, 2048, 256), Conv(1, 256, 256, 3), Conv(1, 256, 10)]  # fmt: skip
     model = technique("plain-convolutions")
     assert model.summary()["parameters"] == sum(layer.weights for layer in layers) == 5_484_736

@@ -166,7 +166,7 @@ ONE_OF_EACH = (
     "vgg11-bn", "convnextv2-atto", "resnetv2-50", "nfnet-f0", "mambaout-femto", "inception-next-atto", "starnet-s1",
     "fasternet-t0", "convmixer-768-32", "ese-vovnet39b", "hgnetv2-b0", "densenet121", "efficientmod-xxs", "darknet53",
     "cspresnet50", "cs3darknet-m", "rexnet-100", "ghostnetv2-100", "repvgg-b1g4", "mobileone-s4", "dla60-res2net",
-    "xception41p", "hrnet-w18", "repghostnet-100",
+    "xception41p", "hrnet-w18", "repghostnet-100", "dpn68b", "dpn92",
 )  # fmt: skip
 
 
@@ -334,6 +334,7 @@ def test_a_training_step_costs_about_three_forward_passes() -> None:
         ("dla34", {"levels": [1, 1]}, "one entry a stage"),
         ("xception41", {"exit": [728]}, "six entries"),
         ("hrnet-w18", {"modules": [1]}, "three entries"),
+        ("dpn92", {"inner": 50}, "multiple of groups"),
         ("efficientmod-s", {"depths": [1]}, "one entry a stage"),
         ("vit-base", {"heads": 7}, "heads=7"),
         ("vit-base", {"patch": 512}, "patch"),

@@ -38,6 +38,7 @@ FAMILIES: dict[str, str] = {
     "rexnet": "workloads.builders.vision_rexnet:ReXNet",
     "ghostnet": "workloads.builders.vision_ghostnet:GhostNet",
     "hrnet": "workloads.builders.vision_hrnet:HighResolution",
+    "dual-path": "workloads.builders.vision_dualpath:DualPath",
     "dla": "workloads.builders.vision_dla:LayerAggregation",
     "xception": "workloads.builders.vision_xception:Xception",
     "merged": "workloads.builders.vision_merged:Merged",

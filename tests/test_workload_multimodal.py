@@ -110,7 +110,8 @@ def test_windows_keep_patches_and_pairs_exactly(width: int, height: int, window:
     [
         ("llava-1.5-7b", {}, 576), ("llava-next-7b", {}, 2928), ("qwen2.5-vl-7b", {}, 256),
         ("qwen2.5-vl-7b", {"vision.image": 1008}, 1296), ("qwen2.5-vl-7b", {"vision.image_height": 896}, 512),
-        ("qwen3-vl-8b", {}, 196), ("mmmamba-linear", {}, 256), ("llava-1.5-7b", {"visual_tokens": 1}, 1),
+        ("qwen3-vl-8b", {}, 196), ("mmmamba-linear", {}, 256),
+        ("internvl3-1b", {"tiles": 3}, 768), ("llava-1.5-7b", {"visual_tokens": 1}, 1),
     ],
 )  # fmt: skip
 def test_visual_tokens_follow_from_the_size_of_the_image(name: str, knobs: dict[str, Any], tokens: int) -> None:

@@ -145,6 +145,7 @@ def test_whisper_has_a_first_and_a_further_token_on_a_device() -> None:
     result = archcast.predict("whisper-large-v3-turbo", on="h100-sxm", batch=1, generate=32)
     assert result.ttft_s is not None
     assert result.tpot_s is not None
+    assert result.latency_s is not None
     assert 0 < result.tpot_s.value < result.ttft_s.value < result.latency_s.value
 
 

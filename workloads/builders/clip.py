@@ -11,7 +11,7 @@ from workloads.builders.chain import Chain, request_sizes
 from workloads.builders.joined import TOWER, JoinedModel, named, one_step, projection, titled, tower_width
 from workloads.builders.knobs import choice, size
 from workloads.builders.one_pass import one_pass
-from workloads.graph import Block, Size, Workload, WorkloadGraph
+from workloads.graph import BLOCK_INPUT, Block, Size, Workload, WorkloadGraph
 from workloads.model import Model, Request
 
 PROJECTIONS = ("none", "plain", "bias")
@@ -79,7 +79,7 @@ class Clip(JoinedModel):
         chain = Chain(one_step(images, 1, dtype))
         stored = float(self.scalars)
         chain.pointwise("image_length", self.embed, 3.0, op="norm", shard="", parameters=stored)
-        chain.pointwise("text_length", self.embed, 3.0, op="norm", rows=texts, shard="", inputs=("",))
+        chain.pointwise("text_length", self.embed, 3.0, op="norm", rows=texts, shard="", inputs=(BLOCK_INPUT,))
         shape = {"m": images, "n": texts, "k": self.embed}
         chain.add("scores", "gemm", shape, inputs=("image_length", "text_length"))
         return Block("scores", tuple(chain.operators))

@@ -12,7 +12,7 @@ from foundation.errors import BadValueError
 from workloads.builders.chain import GELU_FLOP, Chain, request_sizes
 from workloads.builders.joined import TOWER, JoinedModel, named, one_step, titled, tower_width
 from workloads.builders.knobs import choice, size, switch
-from workloads.graph import Block, Pass, Size, Workload
+from workloads.graph import BLOCK_INPUT, Block, Pass, Size, Workload
 from workloads.model import Model, Request
 from workloads.table import Array
 
@@ -129,7 +129,7 @@ class VisionLanguage(JoinedModel):
         """Append one projector; what it reads is the tower's output (`merged`: with a norm of joined patches)."""
         width, hidden = tower_width(self.vision, self.name), tower_width(self.text, self.name)
         joined, inter = width * self.merge**2, self.projector_inter or hidden
-        chain.last = ""
+        chain.last = BLOCK_INPUT
         if self.projector_norm in ("rms", "layer") and not merged:
             rows = chain.step.tokens * self.merge**2
             chain.norm("norm", self.projector_norm, width, residual=False, rows=rows)

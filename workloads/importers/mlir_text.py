@@ -15,7 +15,7 @@ from typing import Union
 from foundation.errors import BadFileError
 
 MAX_BYTES = 256_000_000
-MAX_TOKENS = 4_000_000
+MAX_TOKENS = 2_500_000
 MAX_DEPTH = 60
 """Brackets and regions inside one another."""
 KEPT_CHARACTERS = 60

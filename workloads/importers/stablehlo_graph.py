@@ -67,10 +67,13 @@ class Scope:
 
 
 class Walker:
-    """Walks a program from its entry. `weights` are the arguments of the entry that are stored (by position)."""
+    """Walks a program from its entry. `weights` are the arguments of the entry that are stored (by position).
 
-    def __init__(self, program: Program, weights: frozenset[int]) -> None:
-        self.program, self.path = program, program.path
+    With `uses_only`, costs are left out: only how arguments are used is found.
+    """
+
+    def __init__(self, program: Program, weights: frozenset[int], *, uses_only: bool = False) -> None:
+        self.program, self.path, self.uses_only = program, program.path, uses_only
         self.tracer = Tracer(program.path)
         self.uses: dict[int, set[str]] = {}
         self.arguments: list[Tensor | None] = []
@@ -208,6 +211,11 @@ class Walker:
             self._elements[result.name] = min(self._elements.get(source.name, source.elements), result.elements)
 
     def _kernel(self, op: Op, kind: str, label: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        if self.uses_only:
+            if all(self.tracer.is_constant(tensor.name) for tensor in inputs):
+                for tensor in outputs:
+                    self.tracer.constant(tensor.name)
+            return
         marked = tuple(replace(tensor, constant=self.tracer.is_constant(tensor.name)) for tensor in inputs)
         read = tuple(self._elements.get(tensor.name, tensor.elements) for tensor in marked)
         seen = Seen(op, kind, marked, tuple(outputs), read)
@@ -373,7 +381,7 @@ def weights_of(program: Program) -> frozenset[int]:
 
     Where that would leave no data, the last argument is data: programs take parameters first.
     """
-    walker = Walker(program, frozenset())
+    walker = Walker(program, frozenset(), uses_only=True)
     found = {place for place, uses in walker.uses.items() if "weight" in uses and "data" not in uses}
     given = {place for place, tensor in enumerate(walker.arguments) if tensor is not None and tensor.dims}
     return frozenset(found - {max(given)} if found and found >= given else found)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +15,25 @@ from archcast.cli.app import app, one_sentence_errors, print_json, print_text
 
 @app.command()
 def calibrate(
-    measurements: Annotated[
-        list[Path], typer.Argument(metavar="MEASUREMENTS...", help="Measurement tables, CSV or Parquet.")
-    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write the artefact to.")],
+    measurements: Annotated[
+        list[Path] | None, typer.Argument(metavar="[MEASUREMENTS]...", help="Measurement tables, CSV or Parquet.")
+    ] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="NAME[=PATH]", help="Also read foreign data, e.g. `aiconfigurator`."),
+    ] = None,
+    devices: Annotated[str, typer.Option(metavar="A,B", help="Use rows of these devices only.")] = "",
+    exclude: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A measurement table whose shapes are left out of training.")
+    ] = None,
+    column_map: Annotated[
+        str,
+        typer.Option("--map", metavar="RULES", help="Columns of MEASUREMENTS, e.g. `m=M,latency_s=ms*1e-3,op:gemm`."),
+    ] = "",
+    max_rows: Annotated[
+        int, typer.Option(help="Of more rows, the largest families of a device and an operator are thinned.")
+    ] = 4_000_000,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out bad rows instead of refusing the table.")
     ] = False,
@@ -26,8 +44,32 @@ def calibrate(
     with one_sentence_errors():
         from archcast.calibration import calibrate as fit
 
-        report = fit(measurements, out=out, skip_bad=skip_bad, seed=seed)
+        names = [name.strip() for name in devices.split(",") if name.strip()]
+        with _progress() as progress:
+            report = fit(
+                measurements or [], out=out, skip_bad=skip_bad, seed=seed, imports=imports or [], devices=names,
+                exclude=exclude, column_map=column_map, max_rows=max_rows, progress=progress,
+            )  # fmt: skip
         if as_json:
             print_json(report.to_json())
         else:
             print_text(report.text())
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float | None], None]]:
+    """Yield what shows the progress: a bar on stderr where that is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("reading", total=1.0)
+
+        def show(what: str, share: float | None) -> None:
+            bars.update(task, description=what, completed=share or 0.0, total=None if share is None else 1.0)
+
+        yield show

@@ -19,6 +19,7 @@ import numpy as np
 
 from costmodel.measured.aiconfigurator_tables import TABLES, Columns, TableKind, named, why_not
 from costmodel.measured.base import ImportReport, ImportRequest
+from costmodel.measured.rows import row_keys
 from foundation.errors import BadFileError, InputError, UnknownNameError, UnsupportedError
 from hardware_specs import device_of
 from workloads.column_files import NEED_PARQUET, read_columns
@@ -157,7 +158,7 @@ def _unit(
         return None
     names = list(parts[0])
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    keys = operator_keys({n: c for n, c in columns.items() if n not in ("latency_s", "power_w", "energy_j")})
+    keys = row_keys({n: c for n, c in columns.items() if n not in ("latency_s", "power_w", "energy_j")})
     order = np.lexsort((columns["latency_s"], keys))
     first = np.ones(len(order), dtype=bool)
     first[1:] = keys[order][1:] != keys[order][:-1]
@@ -167,25 +168,6 @@ def _unit(
     if np.isnan(columns["power_w"]).all():
         del columns["power_w"], columns["energy_j"]
     return measurement_table(f"aiconfigurator {files[0].table}", {**columns, "source": source})
-
-
-def operator_keys(columns: Columns) -> Array:
-    """Return a 64-bit hash of each row's cells (uint64). Among a million rows two differ by chance in 1 of 30 million.
-
-    The mixing is that of splitmix64 (Steele, Lea and Flood 2014, figure 15).
-    """
-    rows = len(next(iter(columns.values())))
-    mixed = np.zeros(rows, dtype=np.uint64)
-    for name in sorted(columns):
-        column = columns[name]
-        if column.dtype == object:
-            codes = {word: float(i) for i, word in enumerate(sorted(set(column.tolist())))}
-            column = np.array([codes[word] for word in column.tolist()])
-        mixed = mixed + np.uint64(0x9E3779B97F4A7C15) ^ (column.astype(np.float64) + 0.0).view(np.uint64)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed
 
 
 def _mapped(kind: TableKind, file: _File, request: ImportRequest) -> dict[str, Array] | None:

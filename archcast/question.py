@@ -147,15 +147,22 @@ def mappings_of(count: int, model: Model, together: int) -> Iterator[Parallel]:
     without heads (convolutions, graphs from files) is not divided by tensors.
     """
     knobs = model.knobs()
-    experts = int(knobs.get("experts", 0) or 0)
-    stages = int(knobs.get("layers", 0) or 0) or count
-    heads = int(knobs.get("heads", 0) or 0) or 1
+    experts, stages, heads = (_fewest(knobs, name) for name in ("experts", "layers", "heads"))
+    stages, heads = stages or count, heads or 1
     for dp in (d for d in range(1, min(count, together) + 1) if count % d == 0):
         ranks = count // dp
         for tp in (d for d in range(min(ranks, heads), 0, -1) if ranks % d == 0 and ranks // d <= stages):
             yield Parallel(tp=tp, pp=ranks // tp, dp=dp)
             if experts and tp * dp > 1 and experts % (tp * dp) == 0:
                 yield Parallel(tp=tp, pp=ranks // tp, dp=dp, ep=tp * dp)
+
+
+def _fewest(knobs: Mapping[str, Any], name: str) -> int:
+    """Return a knob, or the smallest of that name among the networks that a model is made of (0: none has it)."""
+    if "text." + name in knobs:  # towers beside a language model are small and come first; its layers are divided
+        return int(knobs["text." + name] or 0)
+    found = [value for knob, value in knobs.items() if knob == name or knob.endswith("." + name)]
+    return min((int(value) for value in found if isinstance(value, int) and value > 0), default=0)
 
 
 def parallel(count: int | None, tp: int, pp: int, ep: int, dp: int, software: str) -> Parallel | None:

@@ -19,7 +19,7 @@ ASK = ("predict", "llama-3.1-8b", "--on", "h100-sxm")
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """An archcast whose list of devices has a fault of ours."""
 
-    def fault() -> None:
+    def fault(**_: str) -> None:
         raise KeyError("capacity")
 
     monkeypatch.setattr("archcast.listing.device_rows", fault)
@@ -51,7 +51,7 @@ def test_the_traceback_is_shown_with_archcast_debug_only(
 
 
 def test_sizes_beyond_this_machines_memory_are_the_inputs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhausted() -> None:
+    def exhausted(**_: str) -> None:
         raise MemoryError("Unable to allocate 7.28 TiB")
 
     monkeypatch.setattr("archcast.listing.device_rows", exhausted)

@@ -87,6 +87,9 @@ def test_every_format_has_an_energy_and_narrower_arithmetic_is_no_dearer(device:
         assert 0 < low <= value <= high
     for wide, narrow in (("fp32", "fp16"), ("fp16", "int8"), ("fp16", "fp8")):
         if wide in able and narrow in able and narrow not in rates.widened:
+            peaks = rates.peak_flop_per_s[[FORMAT_CODES[wide], FORMAT_CODES[narrow]]]
+            if peaks[1] < peaks[0]:
+                continue  # on other, slower lanes (int8 of V100 and of B300)
             energies = rates.matrix_energy_j[[FORMAT_CODES[wide], FORMAT_CODES[narrow]], 0]
             assert energies[1] <= energies[0], f"{narrow} against {wide}"
 

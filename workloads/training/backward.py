@@ -144,7 +144,7 @@ def _backward_block(block: Block, entering: bool, again: frozenset[str]) -> list
             continue
         together = adds_to_residual(o)
         arriving = tuple(sums.parts[o.name]) if together else sums.gather(o, o.name, output_elements(o))
-        wanted = [source for source in o.inputs if needs[source]]
+        wanted = [source for source in o.inputs if needs[source] and o.op != "embedding"]  # indices have no gradient
         if passes_gradient_on(o):
             for source in wanted:
                 sums.parts[source].append(arriving[0])

@@ -17,6 +17,8 @@ from typing import Protocol
 from foundation.errors import ArchcastError, BadFileError, UnknownNameError
 
 ENTRY_POINTS = "archcast.measurements"
+MOST_REASONS = 8
+"""Reasons for leaving rows out that are printed; a card holds all."""
 
 
 class Piece(Protocol):
@@ -46,9 +48,12 @@ class ImportReport:
         return {"read": self.read, "mapped": self.mapped, "skipped": dict(self.skipped.most_common())}
 
     def text(self) -> str:
-        """Return one line for the sum and one for each reason."""
+        """Return one line for the sum, and one for each of the most frequent reasons."""
         lines = [f"{self.read:,} rows read, {self.mapped:,} used"]
-        lines += [f"{rows:,} rows left out: {reason}" for reason, rows in self.skipped.most_common()]
+        reasons = self.skipped.most_common()
+        lines += [f"{rows:,} rows left out: {reason}" for reason, rows in reasons[:MOST_REASONS]]
+        if more := reasons[MOST_REASONS:]:
+            lines.append(f"{sum(rows for _, rows in more):,} rows left out for {len(more)} more reasons (in the card)")
         return "\n".join(lines)
 
 

@@ -86,32 +86,45 @@ def load_csv_map(request: ImportRequest) -> Iterator[MeasurementTable]:
     request.check_options("map", "skip_bad")
     path = request.needed_path("a CSV or Parquet file")
     rules = parse_map(request.options.get("map", ""))
-    sources = {rule.column: target in NUMBERS for target, rule in rules.items() if rule.column}
-    own = {name: name in NUMBERS for name in (*NUMBERS, *TEXTS) if name not in rules}
-    kinds = {**own, **sources}
-    file = read_columns(path, lambda name: kinds.get(name, False), kinds.__contains__)
+    kinds = {name: name in NUMBERS for name in (*NUMBERS, *TEXTS) if name not in rules} | _kinds(rules)
+    header: list[str] = []
+
+    def wanted(name: str) -> bool:
+        header.append(name)
+        return name in kinds
+
+    file = read_columns(path, lambda name: kinds.get(name, False), wanted)
     for rule in rules.values():
         if rule.column and rule.column not in file.columns:
-            known = ", ".join(list(file.columns)[:20])
             raise BadFileError(path, f"the map names the column '{rule.column}', but the file has none.",
-                               key=rule.target, hint=f"It has: {known}." if known else "")  # fmt: skip
+                               key=rule.target, hint=f"It has: {', '.join(header[:30])}.")  # fmt: skip
     if file.rows == 0:
         raise BadFileError(path, "the table has a header but no rows.")
     if file.unread:
         row, column, text = file.unread[0]
         line = int(file.lines[row]) if len(file.lines) else None
         raise BadFileError(path, f"row {row + 1}: '{text[:40]}' is not a usable number.", line=line, key=column)
-    columns = _columns(file.columns, rules, own, path)
+    columns = _columns(file.columns, rules, path)
     request.report.read += file.rows
     table = measurement_table(str(path), columns, skip_bad=request.options.get("skip_bad") == "yes")
     request.report.skip("a bad row", len({bad.row for bad in table.skipped}))
     yield table
 
 
-def _columns(
-    found: Mapping[str, Any], rules: Mapping[str, Rule], own: Mapping[str, bool], path: Path
-) -> dict[str, Any]:  # fmt: skip
-    columns: dict[str, Any] = {name: found[name] for name in own if name in found}
+def _kinds(rules: Mapping[str, Rule]) -> dict[str, bool]:
+    """Return whether each column that the map names holds numbers. Raises BadValueError where it would be both."""
+    kinds: dict[str, bool] = {}
+    for target, rule in rules.items():
+        if rule.column and kinds.setdefault(rule.column, target in NUMBERS) != (target in NUMBERS):
+            raise BadValueError(f"The map reads the column '{rule.column}' as numbers and as text.")
+    return kinds
+
+
+def _columns(found: Mapping[str, Any], rules: Mapping[str, Rule], path: Path) -> dict[str, Any]:
+    """Return columns of the measurement table: the file's own of such a name, and those of the rules."""
+    columns: dict[str, Any] = {
+        name: column for name, column in found.items() if (name in NUMBERS or name in TEXTS) and name not in rules
+    }
     for target, rule in rules.items():
         if rule.column:
             columns[target] = found[rule.column] * rule.factor if target in NUMBERS else found[rule.column]

@@ -16,8 +16,8 @@ import pytest
 from foundation.formats import number_format
 from hardware_specs.catalogue import load_device
 from workloads import Request, Workload, count_work, lower
-from workloads.builders.decoder import Decoder
-from workloads.builders.encoder_decoder import EncoderDecoder
+from workloads.builders.language.decoder import Decoder
+from workloads.builders.language.encoder_decoder import EncoderDecoder
 from workloads.catalogue import load_model
 from workloads.training import state_bytes
 

@@ -10,7 +10,7 @@ from techniques import FOLDER, macs, op_macs, read_bytes, state_elements, techni
 
 import archcast as ac
 from foundation.errors import BadValueError
-from workloads.builders.decoder import Decoder
+from workloads.builders.language.decoder import Decoder
 from workloads.catalogue import load_model
 from workloads.lowering import lower
 from workloads.model import Model, Request

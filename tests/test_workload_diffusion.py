@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from archcast import predict
 from foundation.errors import BadValueError, UnknownNameError
-from workloads.builders.diffusion_transformer import TransformerDiffusion
-from workloads.builders.diffusion_unet import UNetDiffusion
+from workloads.builders.generative.transformer import TransformerDiffusion
+from workloads.builders.generative.unet import UNetDiffusion
 from workloads.catalogue import architecture_facts, load_model, workload_names
 from workloads.graph import Pass, Workload
 from workloads.lowering import lower

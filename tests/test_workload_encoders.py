@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from foundation.errors import BadValueError
 from workloads import Request, lower
-from workloads.builders.encoder import Encoder
+from workloads.builders.language.encoder import Encoder
 from workloads.catalogue import architecture_facts, load_model, workload_names
 from workloads.families import build
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foundation.errors import BadValueError
-from workloads.builders.graph_network import GraphNetwork
+from workloads.builders.graph.network import GraphNetwork
 from workloads.catalogue import architecture_facts, load_model, workload_names
 from workloads.graph import Workload
 from workloads.lowering import lower

@@ -16,7 +16,7 @@ from foundation.errors import ArchcastError, BadFileError, BadValueError, Unknow
 from foundation.formats import number_format
 from workloads import Request, lower
 from workloads.builders.chain import grouped
-from workloads.builders.decoder import Decoder
+from workloads.builders.language.decoder import Decoder
 from workloads.catalogue import architecture_facts, load_model, plain_name, workload_names
 from workloads.model import Model
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from foundation.errors import BadValueError
 from workloads import Request, Workload, count_work, lower
-from workloads.builders.decoder import Decoder
-from workloads.builders.mixers_latent import chosen_share
+from workloads.builders.language.decoder import Decoder
+from workloads.builders.language.mixers_latent import chosen_share
 from workloads.graph import Operator
 
 TINY: dict[str, Any] = {

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads import Mapping, Request, Workload, count_work, lower
-from workloads.builders.decoder import Decoder
+from workloads.builders.language.decoder import Decoder
 from workloads.catalogue import load_model
 
 TINY: dict[str, Any] = {

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import archcast
 from foundation.errors import ArchcastError, BadValueError, UnknownNameError
 from workloads import Request
-from workloads.builders.vision_windows import PatchTower
+from workloads.builders.multimodal.patch_tower import PatchTower
 from workloads.catalogue import architecture_facts, load_model, workload_names
 from workloads.families import build
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import BadValueError, UnknownNameError
-from workloads.builders.search_cells import OPERATIONS, CellNetwork
-from workloads.builders.search_chains import FBNet, OnceForAll
+from workloads.builders.search.cells import OPERATIONS, CellNetwork
+from workloads.builders.search.chains import FBNet, OnceForAll
 from workloads.model import Model
 
 DATA = Path(os.environ.get("ARCHCAST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data") / "help"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import archcast
 from foundation.errors import BadValueError, UnknownNameError
 from workloads import Request
-from workloads.builders.speech_frontends import mel_tokens, subsampled_tokens, wave_tokens
+from workloads.builders.multimodal.speech_frontends import mel_tokens, subsampled_tokens, wave_tokens
 from workloads.catalogue import architecture_facts, load_model, workload_names
 
 SPEECH = [n for n in workload_names() if architecture_facts(n)["family"] == "speech"]

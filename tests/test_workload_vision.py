@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from foundation.errors import BadValueError, UnknownNameError
 from workloads.builders.knobs import KnobModel
-from workloads.builders.vision_layers import divisible
-from workloads.builders.vision_mobilenet import MobileNet, parsed
-from workloads.builders.vision_regnet import RegNet
-from workloads.builders.vision_resnet import ResNet
-from workloads.builders.vision_vit import VisionTransformer
+from workloads.builders.vision.layers import divisible
+from workloads.builders.vision.mobilenet import MobileNet, parsed
+from workloads.builders.vision.regnet import RegNet
+from workloads.builders.vision.resnet import ResNet
+from workloads.builders.vision.vit import VisionTransformer
 from workloads.catalogue import load_model
 from workloads.graph import Pass, as_table
 from workloads.lowering import lower

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.errors import BadValueError, UnknownNameError
-from workloads.builders.vision_blocks import BLOCKS, DOWNS, HEADS, STEMS
-from workloads.builders.vision_staged import StagedNetwork
-from workloads.builders.vision_vit import VisionTransformer
+from workloads.builders.vision.staged.blocks import BLOCKS, DOWNS, HEADS, STEMS
+from workloads.builders.vision.staged.network import StagedNetwork
+from workloads.builders.vision.vit import VisionTransformer
 from workloads.catalogue import architecture_facts, load_model, workload_names
 from workloads.graph import Block, WorkloadGraph, as_table
 from workloads.lowering import lower

@@ -1,0 +1,1 @@
+"""Builders of networks that make images and video."""

@@ -1,0 +1,1 @@
+"""Builders of language models: decoders, encoders, and both together."""

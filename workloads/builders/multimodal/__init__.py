@@ -1,0 +1,1 @@
+"""Builders of networks that hear, see and read."""

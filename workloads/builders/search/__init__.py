@@ -1,0 +1,1 @@
+"""Builders of the spaces that architecture searches draw from."""

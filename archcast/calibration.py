@@ -93,7 +93,7 @@ def calibrate(
     excluded = Exclusion.of(read_measurements(Path(exclude))) if exclude is not None else None
     reports: dict[str, ImportReport] = {}
     sources = [*_from_files(files, skip_bad, column_map, reports)]
-    sources += [_from_import(text, wanted, reports, progress) for text in dict.fromkeys(imports)]
+    sources += [_from_import(text, wanted, column_map, reports, progress) for text in dict.fromkeys(imports)]
     tables, skipped = _gathered(sources, wanted, excluded, reports)
     thinned = thin(tables, whole_number("max_rows", max_rows))
     card = fit(tables, out, seed=seed, progress=lambda what: progress(what, None))
@@ -151,13 +151,14 @@ def _read(path: Path, skip_bad: bool, report: ImportReport) -> Iterator[Measurem
 
 
 def _from_import(
-    text: str, devices: tuple[str, ...], reports: dict[str, ImportReport], progress: Progress
+    text: str, devices: tuple[str, ...], column_map: str, reports: dict[str, ImportReport], progress: Progress
 ) -> Source:  # fmt: skip
     name, _, path = text.partition("=")
     find_importer(name)  # an unknown name is told before anything is read
     reports[text] = ImportReport()
+    options = {"map": column_map} if name == "csv" and column_map else {}
     request = ImportRequest(
-        Path(path) if path else None, devices, progress=lambda what, share: progress(f"{name}: {what}", share),
+        Path(path) if path else None, devices, options, progress=lambda what, share: progress(f"{name}: {what}", share),
         report=reports[text],
     )  # fmt: skip
     return text, _operators(name, request)

@@ -190,6 +190,15 @@ def test_what_cannot_be_used_is_counted_by_its_reason(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_row_that_is_no_operator_does_not_stop_the_others(tmp_path: Path) -> None:
+    put(tmp_path, "h100_sxm/gemm/vllm/0.24.0/gemm_perf.parquet", [GEMM, {**GEMM, "n": 0}, {**GEMM, "k": -1}])
+    (found,), report = imported(tmp_path)
+    assert found.rows == 1
+    assert found.skipped == ()
+    assert sum(report.skipped.values()) == 2
+    assert "n: gemm needs n above 0, found 0." in report.skipped
+
+
 def test_only_devices_and_tables_that_were_asked_for_are_read(tmp_path: Path) -> None:
     for system in ("h100_sxm", "l40s"):
         put(tmp_path, f"{system}/gemm/vllm/0.24.0/gemm_perf.parquet", [GEMM])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,10 @@ def _unit(
     columns = {name: column[keep] for name, column in columns.items()}
     if np.isnan(columns["power_w"]).all():
         del columns["power_w"], columns["energy_j"]
-    return measurement_table(f"aiconfigurator {files[0].table}", {**columns, "source": source})
+    table = measurement_table(f"aiconfigurator {files[0].table}", {**columns, "source": source}, skip_bad=True)
+    for bad in table.skipped:
+        request.report.skip(f"{bad.column}: {bad.reason}", 1)
+    return replace(table, skipped=())
 
 
 def _mapped(kind: TableKind, file: _File, request: ImportRequest) -> dict[str, Array] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from cli_runner import archcast, refused
 
+from archcast.cli.calibrate import calibrate
 from costmodel.artefact import load_card
+from costmodel.measured.rows import MOST_ROWS
 from costmodel.physics import predict_physics
 from costmodel.rates import compile_rates
 from hardware_specs import load_device
@@ -89,6 +92,10 @@ def test_a_folder_of_aiconfigurator_is_imported_and_counted(tmp_path: Path) -> N
 )
 def test_what_cannot_be_imported_is_one_sentence(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
     assert words in refused("calibrate", *options, "--out", tmp_path / "m")
+
+
+def test_the_default_bound_is_the_same_for_both_ways_to_call() -> None:
+    assert inspect.signature(calibrate).parameters["max_rows"].default == MOST_ROWS
 
 
 def test_a_bound_on_rows_must_be_a_number_of_rows(mine: Path, tmp_path: Path) -> None:

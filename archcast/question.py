@@ -13,6 +13,7 @@ from foundation.checks import whole_number
 from foundation.errors import BadFileError, BadValueError, MappingError, UnsupportedError
 from foundation.formats import number_format
 from hardware_specs import DeviceSpec, load_device
+from hardware_specs.catalogue import HOST_CPU
 from workloads.catalogue import is_path, load_model
 from workloads.mapping import Mapping as Parallel
 from workloads.model import Model, Request
@@ -122,6 +123,9 @@ def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[
     if rates.kind in ("npu", "mcu", "fpga") and wide and rates.supports("int8"):
         other = f"; --dtype {own} asks for the model's own format" if rates.supports(own) else ""
         return "int8", (f"Computed in int8, as {rates.device} is deployed{other}.",)
+    if rates.device == HOST_CPU and own in ("fp16", "bf16"):
+        # what is measured on it: numpy and ONNX Runtime compute 16-bit networks of processors in fp32
+        return "fp32", (f"Computed in fp32, as networks run on a processor; --dtype {own} asks for the model's own.",)
     if not rates.supports(own):
         require_format(rates, own)
     return "", _widening(rates, own)

@@ -18,6 +18,9 @@ from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
 
 COMPILED = Path(__file__).with_name("compiled.json")
 
+HOST_CPU = "host-cpu"
+"""The id of the processor that archcast runs on: detected by `hardware_specs.host`, in no file."""
+
 Model = TypeVar("Model", bound=Sourced)
 
 
@@ -47,12 +50,16 @@ def cluster_ids() -> list[str]:
 
 
 def load_device(name_or_path: str | Path) -> DeviceSpec:
-    """Return a device by its catalogue id, an alias, or the path of a YAML file.
+    """Return a device by its catalogue id, an alias, or the path of a YAML file; `host-cpu` is this machine's.
 
     Raises:
         UnknownNameError: no such name; the three nearest are named.
         BadFileError: the file cannot be used; file, line and key are named.
     """
+    if name_or_path == HOST_CPU:
+        from hardware_specs.host import host_device
+
+        return host_device()
     return _load(name_or_path, DeviceSpec, "device", _compiled()["aliases"])
 
 

@@ -125,6 +125,21 @@ IMPORTERS: dict[str, MeasurementImporter] = {
             "csv", "any CSV or Parquet table, its columns renamed and scaled by the option `map`",
             "costmodel.measured.csv_map:load_csv_map",
         ),
+        *(
+            MeasurementImporter(name, f"data set `{name}`: {what}", f"costmodel.measured.{loader}")
+            for name, what, loader in (
+                ("hailo", "frame rates of vision networks on Hailo NPUs", "npu_vision:load_hailo"),
+                ("help", "latency of search-space networks on many devices", "help:load_help"),
+                ("llm_edge", "decode rates of language models on small systems", "llm_edge:load_llm_edge"),
+                ("mlperf_mobile", "MLPerf Mobile on phones", "mlperf_small:load_mobile"),
+                ("mlperf_tiny", "MLPerf Tiny on microcontrollers and small NPUs", "mlperf_small:load_tiny"),
+                ("neusight", "operators and whole models on eleven GPUs, FP32", "neusight:load_neusight"),
+                ("qualcomm_ai_hub", "latency and memory on Qualcomm's NPUs", "qualcomm_ai_hub:load_qualcomm"),
+                ("rknn", "frame rates of vision networks on Rockchip NPUs", "npu_vision:load_rknn"),
+                ("timm", "throughput of image networks", "timm:load_timm"),
+                ("vidur", "operators of language models under tensor parallelism", "vidur:load_vidur"),
+            )
+        ),
     )
 }  # fmt: skip
 """The built-in importers; other packages add theirs as entry points of the group `archcast.measurements`."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from archcast.prediction import linked_devices
+from archcast.prediction import bytes_text, linked_devices, require_times
 from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, ask, parallel
 from costmodel.collectives import fabric_of
@@ -130,6 +130,7 @@ def _answer(
         fabric_of(target.spec, linked_devices(mapping, lowered.table)),
         software=mapping.software,
     )
+    require_times(costs, lowered.table, target.rates)
     totals = compose(workload, lowered, costs)
     _fill(out, where, report, quantities(workload, totals, mapping, target), totals.dram_bytes)
 
@@ -163,5 +164,6 @@ def _fill(out: dict[str, Any], where: Array, report: MemoryReport, values: Mappi
     out["dram_bytes"][where] = np.where(fits, dram, np.nan)
     out["shortfall_bytes"][where] = report.shortfall_bytes
     out["verdict"][where] = np.where(fits, "feasible", "infeasible")
-    short = report.shortfall_bytes / 1e9
-    out["reason"][where] = [f"{x:.2f} GB short of memory" if x > 0 else "" for x in short]
+    out["reason"][where] = [
+        f"{bytes_text(x)} short of memory" if x > 0 else "" for x in report.shortfall_bytes.tolist()
+    ]

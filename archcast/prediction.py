@@ -12,10 +12,13 @@ import numpy as np
 from archcast.quantities import quantities
 from archcast.question import Question, Target, ask, mappings_of, parallel
 from costmodel.collectives import fabric_of, has_traffic
+from costmodel.costs import OpCosts
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
 from costmodel.memory import memory_of
 from costmodel.protocol import CostModel, PhysicsModel
-from foundation.errors import BadValueError, MappingError
+from costmodel.rates import Rates
+from foundation.errors import BadValueError, MappingError, UnsupportedError
+from foundation.formats import FORMATS
 from hardware_specs import DeviceSpec
 from workloads.graph import Pass, Workload
 from workloads.lowering import lower
@@ -76,13 +79,34 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     )  # fmt: skip
     if shortfall > 0:
         where = "the device" if mapping.devices == 1 else "the fullest device"
-        reason = (
-            f"{where} is {shortfall / 1e9:.2f} GB short of the {report.total_bytes[0] / 1e9:.2f} GB that it must hold"
-        )
+        held = bytes_text(float(report.total_bytes[0]))
+        reason = f"{where} is {bytes_text(shortfall)} short of the {held} that it must hold"
         return replace(estimate, reason=reason)
     costs = cost_model.predict(lowered.table, target.rates, fabric, software=mapping.software)
+    require_times(costs, lowered.table, target.rates)
     detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
     return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
+
+
+def require_times(costs: OpCosts, table: OpTable, rates: Rates) -> None:
+    """Refuse an operator that no unit of the device can compute, not even widened.
+
+    Raises:
+        UnsupportedError: names the operator and its format.
+    """
+    unpriced = np.isnan(np.reshape(costs.latency_s, (table.rows, -1))).any(axis=1)
+    if unpriced.any():
+        row = int(np.argmax(unpriced))
+        name, dtype = table.labels[row], list(FORMATS)[int(table.full("dtype")[row])]
+        raise UnsupportedError(f"{rates.device} has no unit that can compute the operator '{name}' in {dtype}.")
+
+
+def bytes_text(count_bytes: float) -> str:
+    """Return bytes as people say them, so that what a microcontroller lacks is not 0.00 GB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count_bytes >= 0.1 * unit:
+            return f"{count_bytes / unit:.2f} {name}"
+    return f"{count_bytes:.0f} B"
 
 
 def _stage_notes(mapping: Parallel) -> tuple[str, ...]:

@@ -132,9 +132,14 @@ def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[
 
 
 def deployed(model: Model, target: Target) -> Model:
-    """Return the model as it runs in int8 on a device without 16-bit products: its attention is in int8 too."""
-    open_knob = model.knobs().get("attention_dtype", "set") == ""
-    return model if target.rates.supports("fp16") or not open_knob else model.with_knobs({"attention_dtype": "int8"})
+    """Return the model as compilers for int8 devices lay it out: embeddings and logits in int8, as all weights.
+
+    On a device without 16-bit products its attention is in int8 too. A format that the model or the user states stays.
+    """
+    inner: tuple[str, ...] = ("embedding_dtype", "lm_head_dtype")
+    inner += () if target.rates.supports("fp16") else ("attention_dtype",)
+    open_knobs = [knob for knob, value in model.knobs().items() if knob.rpartition(".")[2] in inner and value == ""]
+    return model.with_knobs(dict.fromkeys(open_knobs, "int8")) if open_knobs else model
 
 
 def _widening(rates: Rates, dtype: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,3 +162,24 @@ def test_attention_runs_in_int8_where_a_device_has_no_16_bit_products() -> None:
     wide = ac.predict("vit-base", on="gemmini-16x16", knobs={"attention_dtype": "bf16"})
     assert wide.latency_s is not None
     assert wide.latency_s.value > 5 * vit.latency_s.value
+
+
+def test_embeddings_and_logits_run_in_int8_on_a_device_that_is_deployed_in_int8() -> None:
+    deployed = ac.predict("qwen2.5-0.5b", on="hailo-10h", prompt=128, generate=64)
+    assert deployed.tpot_s is not None
+    # 494 million weights of one byte at 17.07 GB/s and 70 % are 41 ms; logits on the vector unit would take 450 ms
+    assert 0.041 < deployed.tpot_s.value < 2 * 0.041
+    told = ac.predict("qwen2.5-0.5b", on="hailo-10h", prompt=128, generate=64, knobs={"lm_head_dtype": "bf16"})
+    assert told.tpot_s is not None
+    assert told.tpot_s.value > 5 * deployed.tpot_s.value
+
+
+def test_an_operator_that_no_unit_can_compute_is_refused_by_name() -> None:
+    tuning = Path(__file__).parents[1] / "workloads" / "examples" / "techniques" / "adapter-rank.yaml"
+    with pytest.raises(UnsupportedError, match=r"eyeriss has no unit that can compute the operator '.*update' in fp32"):
+        ac.predict(tuning, on="eyeriss")  # its optimizer updates are in fp32, the device computes in int8 and fp16
+
+
+def test_what_a_small_device_lacks_is_said_in_a_unit_of_its_size() -> None:
+    reason = ac.predict("resnet-50", on="stm32h7").reason
+    assert " MB short of the " in reason

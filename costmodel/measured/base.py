@@ -114,6 +114,35 @@ class MeasurementImporter:
             yield piece
 
 
+DATA_SETS: tuple[tuple[str, str, str], ...] = (
+    ("archgym", "designs of simulated clusters by their knobs", "archgym:load_archgym"),
+    ("argonne", "language models on eight kinds of accelerators", "served_models:load_argonne"),
+    ("dosa", "layers on Gemmini arrays, simulated as RTL", "dosa:load_dosa"),
+    ("hailo", "frame rates of vision networks on Hailo NPUs", "npu_vision:load_hailo"),
+    ("helm", "idealised runtimes of language models", "helm:load_helm"),
+    ("help", "latency of search-space networks on many devices", "help:load_help"),
+    ("ibm_llm_pilot", "latency of language models by users", "served_models:load_ibm"),
+    ("inferencex", "decode times of one unnamed node", "served_models:load_inferencex"),
+    ("llm_edge", "decode rates of language models on small systems", "llm_edge:load_llm_edge"),
+    ("llmcompass", "a few operators on A100 and MI210", "llmcompass:load_llmcompass"),
+    ("llmservingsim", "layers of language models on GPUs and a TPU", "llmservingsim:load_llmservingsim"),
+    ("ml_energy", "energy of served models on H100 and A100", "ml_energy:load_ml_energy"),
+    ("mlperf", "MLPerf Inference and Training", "mlperf:load_mlperf"),
+    ("mlperf_mobile", "MLPerf Mobile on phones", "mlperf_small:load_mobile"),
+    ("mlperf_tiny", "MLPerf Tiny on microcontrollers and small NPUs", "mlperf_small:load_tiny"),
+    ("neusight", "operators and whole models on eleven GPUs, FP32", "neusight:load_neusight"),
+    ("qualcomm_ai_hub", "latency and memory on Qualcomm's NPUs", "qualcomm_ai_hub:load_qualcomm"),
+    ("rknn", "frame rates of vision networks on Rockchip NPUs", "npu_vision:load_rknn"),
+    ("silicon_sample", "served language models, TTFT and TPOT", "silicon_sample:load_silicon_sample"),
+    ("simumax", "training steps and memory on eight B200", "training_runs:load_simumax"),
+    ("splitwise", "phases of language models on A100 and H100", "training_runs:load_splitwise"),
+    ("timm", "throughput of image networks", "timm:load_timm"),
+    ("vidur", "operators of language models under tensor parallelism", "vidur:load_vidur"),
+    ("vtrain", "training steps on eight A100", "training_runs:load_vtrain"),
+    ("zeus", "training rate and power of image networks", "training_runs:load_zeus"),
+)
+"""Measured data sets in a folder each: name, what they hold, loader (docs/datasets.md)."""
+
 IMPORTERS: dict[str, MeasurementImporter] = {
     i.name: i
     for i in (
@@ -127,18 +156,7 @@ IMPORTERS: dict[str, MeasurementImporter] = {
         ),
         *(
             MeasurementImporter(name, f"data set `{name}`: {what}", f"costmodel.measured.{loader}")
-            for name, what, loader in (
-                ("hailo", "frame rates of vision networks on Hailo NPUs", "npu_vision:load_hailo"),
-                ("help", "latency of search-space networks on many devices", "help:load_help"),
-                ("llm_edge", "decode rates of language models on small systems", "llm_edge:load_llm_edge"),
-                ("mlperf_mobile", "MLPerf Mobile on phones", "mlperf_small:load_mobile"),
-                ("mlperf_tiny", "MLPerf Tiny on microcontrollers and small NPUs", "mlperf_small:load_tiny"),
-                ("neusight", "operators and whole models on eleven GPUs, FP32", "neusight:load_neusight"),
-                ("qualcomm_ai_hub", "latency and memory on Qualcomm's NPUs", "qualcomm_ai_hub:load_qualcomm"),
-                ("rknn", "frame rates of vision networks on Rockchip NPUs", "npu_vision:load_rknn"),
-                ("timm", "throughput of image networks", "timm:load_timm"),
-                ("vidur", "operators of language models under tensor parallelism", "vidur:load_vidur"),
-            )
+            for name, what, loader in DATA_SETS
         ),
     )
 }  # fmt: skip

@@ -3,12 +3,14 @@
 Traps: FP32 kernels only, nothing about tensor cores; `authors_split` is their own train and test folder (carried
 along); unary element-wise kernels end in `u` (`addu` adds a number to a tensor). Whole models: forward passes of all
 positions (`logits` = all), training is forward and backward without the update; GPT-3 XL is built there with 3072
-features (24 heads of 128), as its per-operator table shows; switchxl4 has no counterpart here. Names write _ for blanks.
+features (24 heads of 128), as its per-operator table shows; switchxl4 has no counterpart here. Names write _
+for blanks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ SOURCE = "NeuSight, commit 6945927d (MIT)"
 BINARY, UNARY = ("add", "div", "mul", "pow"), ("addu", "divu", "mulu", "powu", "relu", "gelu", "tanh")
 NUMBERS = ("latency_ms", "b", "m", "n", "k", "h")
 CONVOLUTION = ("input_channel", "output_channel", "kernel_size", "input_size", "stride", "padding")
-MODELS = {
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert_large": ("bert-large", {}), "gpt2_large": ("gpt-2-large", {"logits": "all"}),
     "opt_13": ("opt-1.3b", {"logits": "all"}),
     "gpt3_xl": ("gpt-3-175b", {"layers": 24, "hidden": 3072, "heads": 24, "inter": 12288, "logits": "all"}),
@@ -104,6 +106,9 @@ def _models(request: ImportRequest, path: Path) -> WorkloadMeasurements | None:
 
 def _parallel(opt: Array) -> dict[str, Array]:
     """Return the parallel sizes of `dp4`, `tp4` and `pp4_1`; the batch is that of all devices together."""
-    sizes = {kind: each(opt, lambda word, k=kind: float(word[2]) if word[:2] == k and word[2:3].isdigit() else 1.0)
-             for kind in ("tp", "pp", "dp")}  # fmt: skip
+
+    def size(kind: str, word: str) -> float:
+        return float(word[2]) if word.startswith(kind) and word[2:3].isdigit() else 1.0
+
+    sizes = {kind: each(opt, partial(size, kind)) for kind in ("tp", "pp", "dp")}
     return {**sizes, "count": sizes["tp"] * sizes["pp"] * sizes["dp"]}

@@ -1,0 +1,83 @@
+"""DOSA: layers on Gemmini arrays, simulated as RTL in FireSim (github.com/ucb-bar/dosa, BSD-2-Clause).
+
+Cycles become seconds by the clock of the catalogue's device. Traps: cycles depend on the mapping: DOSA's own (one of
+three methods, `software`), or Gemmini's default tiling on the buffers that the method chose; those buffers differ from
+the catalogue's (`scratchpad_words`); the file of 128 x 128 arrays says 16384 elements where its
+mappings use up to 64 x 64. Columns `target.cycle` and energies are of a model (Timeloop), and are not read. `layer`
+numbers a layer's shape, so that a split keeps its mappings together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from costmodel.measured.base import ImportRequest
+from costmodel.measured.data_files import Columns, device_id, each, operators, read_file, set_folder
+from hardware_specs import load_device
+from workloads.measurements import MeasurementTable
+from workloads.table import Array
+
+SOURCE = "DOSA, commit a7a32393 (BSD-2-Clause)"
+METHODS = ("analytical", "both", "dnn")
+SHAPE = ("N", "C", "K", "P", "Q", "R", "S", "Hstride")
+NUMBERS = (*(f"prob.{name}" for name in SHAPE), "target.gemmini_cycle", "arch.mem2_entries")
+
+
+def load_dosa(request: ImportRequest) -> Iterator[MeasurementTable]:
+    """Yield a table a method, one of the default tiling, and one of the training file. Raises BadFileError."""
+    request.check_options()
+    folder = set_folder(request, "dosa-gemmini-firesim")
+    default: list[Columns] = []
+    for method in METHODS:
+        found = read_file(
+            folder / f"test_data_{method}.csv", (*NUMBERS, "target.gemmini_auto_cycle"), ("arch.pe", "network")
+        )  # fmt: skip
+        table = _layers(request, found, found["target.gemmini_cycle"], f"dosa {method} mapping")
+        if table is not None:
+            yield table
+        default.append(found)
+    joined = {name: np.concatenate([part[name] for part in default]) for name in default[0]}
+    keys = np.stack([joined[name] for name in (*NUMBERS[: len(SHAPE)], "target.gemmini_auto_cycle")], axis=1)
+    first = np.sort(np.unique(keys, axis=0, return_index=True)[1])
+    request.report.read += len(keys) - len(first)
+    request.report.skip("the default tiling of a layer, repeated for another method", len(keys) - len(first))
+    once = {name: column[first] for name, column in joined.items()}
+    training = read_file(folder / "training_data_firesim_results.csv", NUMBERS, ("arch.pe",))
+    for found, cycles, software in (
+        (once, once["target.gemmini_auto_cycle"], "gemmini default tiling"),
+        (training, training["target.gemmini_cycle"], "dosa random mapping"),
+    ):
+        table = _layers(request, found, cycles, software)
+        if table is not None:
+            yield table
+
+
+def _layers(request: ImportRequest, found: Columns, cycles: Array, software: str) -> MeasurementTable | None:
+    request.report.read += len(cycles)
+    n, c, k, p, q, r, s, stride = (found[f"prob.{name}"] for name in SHAPE)
+    dense = (r == 1) & (s == 1) & (stride == 1)
+    device = each(found["arch.pe"], lambda name: device_id("dosa-gemmini-firesim", name))
+    shapes = np.unique(np.stack([found[f"prob.{name}"] for name in SHAPE], axis=1), axis=0, return_inverse=True)[1]
+
+    def conv(values: Any) -> Array:
+        return np.where(dense, np.nan, values)
+
+    columns: dict[str, Any] = {
+        "op": np.where(dense, "gemm", "conv2d").astype(object), "dtype": "int8", "device": device,
+        "software": software, "source": SOURCE, "batch": np.where(dense, 1.0, n),
+        "m": np.where(dense, n * p * q, np.nan),
+        "n": np.where(dense, k, np.nan), "k": np.where(dense, c, np.nan), "c_in": conv(c), "c_out": conv(k),
+        "h": conv((p - 1) * stride + r), "w": conv((q - 1) * stride + s), "kh": conv(r), "kw": conv(s),
+        "stride": conv(stride), "latency_s": cycles / each(device, _clock_hz), "cycles": cycles,
+        "scratchpad_words": found["arch.mem2_entries"], "layer": shapes.ravel().astype(float),
+        **({"network": found["network"]} if "network" in found else {}),
+    }  # fmt: skip
+    return operators(request, f"DOSA {software}", columns)
+
+
+def _clock_hz(device: str) -> float:
+    clock = load_device(device).units[0].clock_hz
+    return float(clock.value) if clock is not None else float("nan")

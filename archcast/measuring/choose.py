@@ -1,10 +1,10 @@
 """What to measure next: first spread over the leading directions of the features, then what teaches most a second.
 
-A stratum is one kernel (software, operator, format). In each, the candidates' features (`costmodel.features`) are
-turned into their leading directions; the first points are those farthest from each other there (Gonzalez 1985,
-k-center). After that the score of a candidate is its predicted uncertainty over the seconds that it would take: the
-spread of log(measured / closed form) in its stratum (its physical interval while nothing is known) times the distance
-to the nearest measured point.
+A stratum is one kernel (software, operator, format). In each, what the closed form sees of the candidates (sizes of the
+matrix view, work, bytes by kind, ratios to the device) is turned into its leading directions; the first points are
+those farthest from each other there (Gonzalez 1985, k-center). After that the score of a candidate is its predicted
+uncertainty over the seconds that it would take: the spread of log(measured / closed form) in its stratum (its physical
+interval while nothing is known) times the distance to the nearest measured point.
 """
 
 from __future__ import annotations
@@ -13,18 +13,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from costmodel.features import RATIOS, describe
-from costmodel.physics import price
+from costmodel.physics import Priced, price
 from costmodel.rates import Rates
 from workloads.table import Array, OpTable
 
-FIRST = 12
-"""Points of each stratum that are spread before uncertainty decides: two an important direction, and the middle."""
+FIRST = 20
+"""Points of each stratum that are spread before uncertainty decides: four a direction, of which there are about five;
+half as many where the stratum counts for little."""
 SHARE = 0.95
 """Share of the variance of the features that the leading directions hold."""
 FEWEST_FOR_SPREAD = 5
 SETUP_S, REPEATS = 0.1, 20.0
 """What one measurement is thought to take before any was made: set-up, and so many runs (estimated)."""
+
+
+def seen(priced: Priced, rates: Rates, rows: int) -> Array:
+    """Return what the closed form sees of operators, in logarithms, shape (rows, features)."""
+    work, stages = priced.work, priced.stages
+    columns = (
+        work.m, work.n, work.k, work.gemms, work.matrix_flop, work.vector_flop, work.weight_bytes, work.input_bytes,
+        work.output_bytes, stages.moved_bytes / max(rates.cache_bytes, 1.0), stages.shaped_s / stages.dram_s,
+        priced.costs.latency_s / rates.launch_s[0],
+    )  # fmt: skip
+    full = np.stack([np.broadcast_to(np.asarray(column, dtype=np.float64), (rows,)) for column in columns], axis=1)
+    return np.asarray(np.log(np.clip(np.nan_to_num(full), 1e-9, 1e18)))
 
 
 def directions(features: Array) -> Array:
@@ -67,7 +79,7 @@ class Chooser:
         self.expected_s = np.nan_to_num(costs.latency_s, nan=1.0, posinf=1.0)
         self.physics_s = self.expected_s.copy()
         self._half = np.nan_to_num(half, nan=1.0, posinf=3.0)
-        features = describe(table, priced, rates).matrix[:, : len(RATIOS)].astype(np.float64)
+        features = seen(priced, rates, table.rows)
         self._strata, self._weights = strata, np.asarray(weights, dtype=float)
         self._points: list[Array] = []
         self._members: list[Array] = []
@@ -89,7 +101,7 @@ class Chooser:
         if len(members):
             weight = float(self._weights[stratum])
             order = farthest_first(points, FIRST if weight >= 1 else FIRST // 2)
-            self._first += [(rank / weight, int(members[i])) for rank, i in enumerate(order)]
+            self._first += [(rank / max(weight, 0.5), int(members[i])) for rank, i in enumerate(order)]
             self._away[members] = max(float(np.linalg.norm(points, axis=1).max()), 1e-9)
 
     def record(self, index: int, latency_s: float, spent_s: float | None = None) -> None:

@@ -18,6 +18,7 @@ from workloads.table import Array
 FEWEST, WANTED = 5, 15
 """Repeats that are made in any case, and quiet ones after which more would change little."""
 ENOUGH_QUIET = 3
+AGREE = 1.1
 LEAST_TIME_S = 0.03
 """Short operators are repeated until this much time has passed: clocks and caches settle in it."""
 
@@ -71,12 +72,18 @@ def repeat(
 
 
 def typical(seconds: Array, quiet: Array) -> tuple[float, float, int]:
-    """Return (typical time, spread, samples used).
+    """Return (typical time, spread of the repeats, repeats that it was taken from).
 
-    Of quiet samples the mean of the middle half: as robust as the median, and finer where a clock ticks in whole
-    microseconds. With fewer than `ENOUGH_QUIET` of them, that of the faster half of all.
+    Where the repeats agree, the mean of their middle half: as robust as the median, and finer where a clock ticks in
+    whole microseconds. Where their median lies more than `AGREE` above their fastest tenth, other work has taken cores
+    away (also from threads that wait, which no counter shows): then the mean of the fastest fifth. Repeats that are
+    not quiet are left out, unless fewer than `ENOUGH_QUIET` are.
     """
-    used = np.sort(seconds[quiet] if quiet.sum() >= ENOUGH_QUIET else np.sort(seconds)[: (len(seconds) + 1) // 2])
-    quarter = len(used) // 4
-    middle = used[quarter : len(used) - quarter]
-    return float(middle.mean()), float(used.std()), len(used)
+    believed = np.sort(seconds[quiet] if quiet.sum() >= ENOUGH_QUIET else seconds)
+    spread = float(believed.std())
+    if np.median(believed) <= AGREE * np.quantile(believed, 0.1):
+        quarter = len(believed) // 4
+        used = believed[quarter : len(believed) - quarter]
+    else:
+        used = believed[: max(1, len(believed) // 5)]
+    return float(used.mean()), spread, len(used)

@@ -33,8 +33,9 @@ OPERATOR_LIMIT_S, NETWORK_LIMIT_S = 0.4, 2.0
 """Seconds after which an operator, a network, is repeated no more."""
 LEAST_LEFT_S = 1.5
 """With less than this left, setting up a network would pass the budget."""
-STRATUM_WEIGHTS: dict[str, float] = {"gemm": 2.0, "conv2d": 3.0, "attention": 1.5}
-"""Families that most of a network's time goes to are worth more of the budget; int8 and numpy a third."""
+STRATUM_WEIGHTS: dict[str, float] = {"gemm": 4.0, "conv2d": 2.0, "attention": 1.5}
+ASIDE = 0.1
+"""Families that most of a network's time goes to are worth more of the budget; int8 and a second stack a tenth."""
 
 Progress = Callable[[float, int, str], None]
 """Told the share of the budget that is spent, the rows so far, and what is measured now."""
@@ -214,7 +215,7 @@ class _Run:
         strata = np.array([names.index(kernel) for kernel in kernels])
         first = self.backends[0].software
         weights = [
-            STRATUM_WEIGHTS.get(op, 1.0) * (1.0 if software == first and dtype != "int8" else 1 / 3)
+            STRATUM_WEIGHTS.get(op, 1.0) * (1.0 if software == first and dtype != "int8" else ASIDE)
             for software, op, dtype in names
         ]
         chooser = Chooser(operator_table([row for _, row in pool]), strata, weights, rates)

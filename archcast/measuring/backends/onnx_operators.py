@@ -20,7 +20,9 @@ from workloads.table import Array
 
 CONTRIB = "com.microsoft"
 OPSET, CONTRIB_OPSET, IR_VERSION = 17, 1, 8
-COPIES_BYTES, MOST_COPIES = 4.8e7, 8
+COPIES_BYTES, MOST_COPIES = 9.6e7, 32
+SMALL_BYTES, FEW_COPIES = 5e5, 8
+"""Weights of up to half a megabyte stay in the caches of a network too."""
 BUSY_FLOP_PER_BYTE = 64.0
 """Operators with more arithmetic than this for a byte of weights do not wait for weights; two copies are enough."""
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
@@ -76,7 +78,8 @@ def copies_of(weight_bytes: float, flop: float = 0.0) -> int:
     """Return how many copies of the operator, each with its weights, take turns."""
     if flop > BUSY_FLOP_PER_BYTE * weight_bytes:
         return 2
-    return int(min(max(COPIES_BYTES // max(weight_bytes, 1), 2), MOST_COPIES))
+    most = MOST_COPIES if weight_bytes > SMALL_BYTES else FEW_COPIES
+    return int(min(max(COPIES_BYTES // max(weight_bytes, 1), 2), most))
 
 
 def build(row: Row, noise: Noise) -> Program:

@@ -154,6 +154,21 @@ IMPORTERS: dict[str, MeasurementImporter] = {
             "csv", "any CSV or Parquet table, its columns renamed and scaled by the option `map`",
             "costmodel.measured.csv_map:load_csv_map",
         ),
+        MeasurementImporter(
+            "kineto", "traces of PyTorch's profiler (export_chrome_trace), .json or .json.gz",
+            "costmodel.measured.kineto:load_kineto",
+        ),
+        MeasurementImporter(
+            "onnxruntime", "profiles of ONNX Runtime (enable_profiling), .json",
+            "costmodel.measured.onnxruntime:load_onnxruntime",
+        ),
+        MeasurementImporter(
+            "nsys", "SQLite exports of Nsight Systems (nsys export --type sqlite)",
+            "costmodel.measured.nsys:load_nsys",
+        ),
+        MeasurementImporter(
+            "chakra", "MLCommons Chakra execution traces in JSON", "costmodel.measured.chakra:load_chakra",
+        ),
         *(
             MeasurementImporter(name, f"data set `{name}`: {what}", f"costmodel.measured.{loader}")
             for name, what, loader in DATA_SETS

@@ -2,9 +2,10 @@
 
 Cycles become seconds by the clock of the catalogue's device. Traps: cycles depend on the mapping: DOSA's own (one of
 three methods, `software`), or Gemmini's default tiling on the buffers that the method chose; those buffers differ from
-the catalogue's (`scratchpad_words`); the file of 128 x 128 arrays says 16384 elements where its
-mappings use up to 64 x 64. Columns `target.cycle` and energies are of a model (Timeloop), and are not read. `layer`
-numbers a layer's shape, so that a split keeps its mappings together.
+the catalogue's (`scratchpad_words`). The training file holds random mappings (13 to 80 times the array's own time in
+the median) on arrays of 16384 elements of which they use up to 64 x 64: left out unless asked for. `target.cycle` and
+energies are of a model (Timeloop), and are not read. `layer` numbers a table's shapes, so that a split keeps them
+together.
 """
 
 from __future__ import annotations
@@ -21,35 +22,33 @@ from workloads.measurements import MeasurementTable
 from workloads.table import Array
 
 SOURCE = "DOSA, commit a7a32393 (BSD-2-Clause)"
+RANDOM = "a mapping drawn at random: its cycles tell the mapping, not the array"
 METHODS = ("analytical", "both", "dnn")
 SHAPE = ("N", "C", "K", "P", "Q", "R", "S", "Hstride")
 NUMBERS = (*(f"prob.{name}" for name in SHAPE), "target.gemmini_cycle", "arch.mem2_entries")
 
 
 def load_dosa(request: ImportRequest) -> Iterator[MeasurementTable]:
-    """Yield a table a method, one of the default tiling, and one of the training file. Raises BadFileError."""
-    request.check_options()
+    """Yield, for each method, a table of its mappings and one of the default tiling.
+
+    The option `mappings=all` adds the random mappings of the training file. Raises BadFileError.
+    """
+    request.check_options("mappings")
     folder = set_folder(request, "dosa-gemmini-firesim")
-    default: list[Columns] = []
+    wanted: list[tuple[Columns, Array, str]] = []
     for method in METHODS:
         found = read_file(
             folder / f"test_data_{method}.csv", (*NUMBERS, "target.gemmini_auto_cycle"), ("arch.pe", "network")
         )  # fmt: skip
-        table = _layers(request, found, found["target.gemmini_cycle"], f"dosa {method} mapping")
-        if table is not None:
-            yield table
-        default.append(found)
-    joined = {name: np.concatenate([part[name] for part in default]) for name in default[0]}
-    keys = np.stack([joined[name] for name in (*NUMBERS[: len(SHAPE)], "target.gemmini_auto_cycle")], axis=1)
-    first = np.sort(np.unique(keys, axis=0, return_index=True)[1])
-    request.report.read += len(keys) - len(first)
-    request.report.skip("the default tiling of a layer, repeated for another method", len(keys) - len(first))
-    once = {name: column[first] for name, column in joined.items()}
+        wanted.append((found, found["target.gemmini_cycle"], f"dosa {method} mapping"))
+        wanted.append((found, found["target.gemmini_auto_cycle"], "gemmini default tiling"))
     training = read_file(folder / "training_data_firesim_results.csv", NUMBERS, ("arch.pe",))
-    for found, cycles, software in (
-        (once, once["target.gemmini_auto_cycle"], "gemmini default tiling"),
-        (training, training["target.gemmini_cycle"], "dosa random mapping"),
-    ):
+    if request.options.get("mappings") == "all":
+        wanted.append((training, training["target.gemmini_cycle"], "dosa random mapping"))
+    else:
+        request.report.read += len(training["arch.pe"])
+        request.report.skip(RANDOM, len(training["arch.pe"]))
+    for found, cycles, software in wanted:
         table = _layers(request, found, cycles, software)
         if table is not None:
             yield table

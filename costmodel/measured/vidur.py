@@ -4,7 +4,8 @@ A row of `mlp_ms` is one token count of one model and holds up to ten operators.
 times are rounded to 1 us, so those of 0 are left out; the format is not stated and is taken as 16 bit (its GEMMs agree
 with others' at bf16); under tensor parallelism the embedding masks its rows, so it is read at one rank only. Message
 sizes are bytes (read as elements, 8 A100 would pass 345 of 300 GB/s); groups across nodes leave the device's own link
-and are left out.
+and are left out. On
+nodes whose cards are paired by NVLink bridges, two ranks outrun the PCIe of the catalogue's card (`software` says so).
 """
 
 from __future__ import annotations
@@ -85,7 +86,11 @@ def _collectives(request: ImportRequest, found: Columns) -> MeasurementTable | N
     found = {key: column[~across] for key, column in found.items()}
     return operators(request, "Vidur collectives", {
         "op": "collective", "kind": found["collective"], "bytes": found["size"], "ranks": found["num_workers"],
-        "device": each(found["node_type"], lambda name: device_id("vidur", name)), "software": "nccl",
+        "device": each(found["node_type"], lambda name: device_id("vidur", name)), "software": each(found["node_type"], _stack),
         "source": SOURCE, "latency_s": found["median"] * 1e-3, "latency_std_s": found["std"] * 1e-3,
         "node_type": found["node_type"],
     })  # fmt: skip
+
+
+def _stack(node: str) -> str:
+    return "nccl, bridged pairs" if "pairwise" in node else "nccl"

@@ -86,7 +86,8 @@ def _collectives(request: ImportRequest, found: Columns) -> MeasurementTable | N
     found = {key: column[~across] for key, column in found.items()}
     return operators(request, "Vidur collectives", {
         "op": "collective", "kind": found["collective"], "bytes": found["size"], "ranks": found["num_workers"],
-        "device": each(found["node_type"], lambda name: device_id("vidur", name)), "software": each(found["node_type"], _stack),
+        "device": each(found["node_type"], lambda name: device_id("vidur", name)),
+        "software": each(found["node_type"], _stack),
         "source": SOURCE, "latency_s": found["median"] * 1e-3, "latency_std_s": found["std"] * 1e-3,
         "node_type": found["node_type"],
     })  # fmt: skip

@@ -56,7 +56,7 @@ def load_device(name_or_path: str | Path) -> DeviceSpec:
         UnknownNameError: no such name; the three nearest are named.
         BadFileError: the file cannot be used; file, line and key are named.
     """
-    if name_or_path == HOST_CPU:
+    if not is_path(name_or_path) and _plain(str(name_or_path)) == HOST_CPU:
         from hardware_specs.host import host_device
 
         return host_device()
@@ -149,7 +149,8 @@ def _load(name_or_path: str | Path, model: type[Model], kind: str, aliases: Mapp
     name = aliases.get(name, name)
     if name not in table:
         hint = f"A path to a YAML file that describes a {kind} works too."
-        raise UnknownNameError(kind, str(name_or_path), [*table, *aliases], hint)
+        host = [HOST_CPU] if kind == "device" else []
+        raise UnknownNameError(kind, str(name_or_path), [*table, *aliases, *host], hint)
     return model.model_validate(table[name])
 
 

@@ -136,6 +136,8 @@ def test_host_cpu_works_where_a_catalogue_id_does() -> None:
     shown = archcast("devices", "host-cpu", "--json").json()
     assert shown["id"] == "host-cpu"
     assert shown["kind"] == "cpu"
+    assert load_device("Host CPU") is load_device("host-cpu")
+    assert "host-cpu" in archcast("devices", "hots-cpu").stderr
     answer = archcast("predict", "resnet-18", "--on", "host-cpu", "--json").json()
     assert answer["verdict"] == "feasible"
     # networks of 16-bit floats run in fp32 on a processor, and the answer says so

@@ -243,6 +243,22 @@ def test_a_table_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(BadFileError, match="--resume"):
         sweep(out, budget_s=5.0)
     assert out.read_bytes() == before
+    out.unlink()
+    networks_path(out).write_text("mine")
+    with pytest.raises(BadFileError, match="networks"):
+        sweep(out, budget_s=5.0)
+    assert not out.exists()
+
+
+def test_without_networks_there_is_no_file_of_them(tmp_path: Path) -> None:
+    class Bare(Scripted):
+        def networks(self) -> Sequence[Network]:
+            return ()
+
+    clock = Clock()
+    done = measure(tmp_path / "m.csv", budget_s=10.0, backends=[Bare(clock)], clock=clock)
+    assert done.rows > 0
+    assert not networks_path(tmp_path / "m.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ half as many where the stratum counts for little."""
 SHARE = 0.95
 """Share of the variance of the features that the leading directions hold."""
 FEWEST_FOR_SPREAD = 5
+LEAST_SPREAD = 0.05
+"""No kernel is so regular that its log latency could be foretold better than this (estimated, 0.02 to 0.1)."""
 SETUP_S, REPEATS = 0.1, 20.0
 """What one measurement is thought to take before any was made: set-up, and so many runs (estimated)."""
 
@@ -87,6 +89,7 @@ class Chooser:
         self._open = np.ones(table.rows, dtype=bool)
         self._first: list[tuple[float, int]] = []
         self._residuals: list[list[float]] = [[] for _ in weights]
+        self._noise: list[list[float]] = [[] for _ in weights]
         self._overheads: list[list[float]] = [[] for _ in weights]
         self._place = np.zeros(table.rows, dtype=np.intp)
         for stratum in range(len(weights)):
@@ -104,14 +107,15 @@ class Chooser:
             self._first += [(rank / max(weight, 0.5), int(members[i])) for rank, i in enumerate(order)]
             self._away[members] = max(float(np.linalg.norm(points, axis=1).max()), 1e-9)
 
-    def record(self, index: int, latency_s: float, spent_s: float | None = None) -> None:
-        """Note that a row was measured, and how long that took in all (None: in an earlier run)."""
+    def record(self, index: int, latency_s: float, spent_s: float | None = None, noise: float = 0.0) -> None:
+        """Note that a row was measured, how long that took in all (None: earlier), and its relative spread."""
         stratum = int(self._strata[index])
         self.skip(index)
         members, points = self._members[stratum], self._points[stratum]
         away = np.linalg.norm(points - points[self._place[index]], axis=1)
         self._away[members] = np.minimum(self._away[members], away)
         self._residuals[stratum].append(float(np.log(latency_s / self.physics_s[index])))
+        self._noise[stratum].append(min(noise, 1.0))
         factor = float(np.exp(np.median(self._residuals[stratum])))
         self.expected_s[members] = self.physics_s[members] * factor
         if spent_s is not None:
@@ -132,11 +136,17 @@ class Chooser:
 
     def uncertainty(self) -> Array:
         """Return the predicted spread of each row's log latency."""
-        spread = np.array([
-            float(np.std(r)) if len(r) >= FEWEST_FOR_SPREAD else np.nan for r in self._residuals
-        ])[self._strata]  # fmt: skip
+        spread = np.array([self._spread(stratum) for stratum in range(len(self._weights))])[self._strata]
         reach = np.array([max(float(np.linalg.norm(p, axis=1).max()), 1e-9) if len(p) else 1.0 for p in self._points])
         return np.asarray(np.where(np.isnan(spread), self._half, spread) * self._away / reach[self._strata])
+
+    def _spread(self, stratum: int) -> float:
+        """Return the spread of a stratum's log residuals without the noise of the clock; NaN while few are known."""
+        residuals = self._residuals[stratum]
+        if len(residuals) < FEWEST_FOR_SPREAD:
+            return float("nan")
+        noise = float(np.median(np.square(self._noise[stratum])))
+        return float(np.sqrt(max(np.var(residuals) - noise, LEAST_SPREAD**2)))
 
     def next(self, left_s: float) -> int | None:
         """Return the row to measure next that fits into the seconds that are left, or None."""

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ OPERATOR_LIMIT_S, NETWORK_LIMIT_S = 0.4, 2.0
 LEAST_LEFT_S = 1.5
 """With less than this left, setting up a network would pass the budget."""
 STRATUM_WEIGHTS: dict[str, float] = {"gemm": 4.0, "conv2d": 2.0, "attention": 1.5}
-ASIDE = 0.1
-"""Families that most of a network's time goes to are worth more of the budget; int8 and a second stack a tenth."""
+ASIDE = 0.03
+"""Families that most of a network's time goes to are worth more of the budget; int8 and a second stack a thirtieth."""
 
 Progress = Callable[[float, int, str], None]
 """Told the share of the budget that is spent, the rows so far, and what is measured now."""
@@ -98,8 +98,10 @@ def measure(
     budget_s = finite_number("budget_s", budget_s, low=1.0, high=MOST_BUDGET_S)
     if on not in TARGETS:
         raise UnknownNameError("device to measure", on, TARGETS, "Others are measured on their own machine.")
+    if not resume and networks_path(out).exists():
+        raise BadFileError(networks_path(out), "the file is there already.", hint="Add --resume to go on with it.")
     table = RowsFile(out, OPERATOR_COLUMNS, resume=resume)
-    networks = RowsFile(networks_path(out), NETWORK_COLUMNS, resume=resume or not networks_path(out).exists())
+    networks = RowsFile(networks_path(out), NETWORK_COLUMNS, resume=resume)
     try:
         with pinned() as cores:
             used, missing = installed(on, len(cores)) if backends is None else (list(backends), [])
@@ -108,6 +110,8 @@ def measure(
     finally:
         table.close()
         networks.close()
+        if not networks.rows:
+            networks.path.unlink(missing_ok=True)
 
 
 def networks_path(out: str | Path) -> Path:
@@ -205,7 +209,8 @@ class _Run:
                 self._note(f"{row['op']} in {row['dtype']} ({error})")
                 continue
             self.table.append(self._row(backend, source, row, timing))
-            chooser.record(index, timing.latency_s, self.clock() - begin)
+            noise = timing.latency_std_s / timing.latency_s
+            chooser.record(index, timing.latency_s, self.clock() - begin, noise)
         return "budget spent" if chooser.any_left() else "nothing is left to measure"
 
     def _chooser(self, pool: Sequence[tuple[Backend, Row]], rates: Rates) -> Chooser:
@@ -219,11 +224,12 @@ class _Run:
             for software, op, dtype in names
         ]
         chooser = Chooser(operator_table([row for _, row in pool]), strata, weights, rates)
-        known = {self.table.key(row): float(row["latency_s"]) for row in self.table.rows if row["latency_s"]}
+        known = {self.table.key(row): _known(row) for row in self.table.rows if row["latency_s"]}
         for index, (backend, row) in enumerate(pool):
             key = self.table.key({"device": backend.device, "software": backend.software, **row})
             if key in known:
-                chooser.record(index, known[key])
+                latency_s, noise = known[key]
+                chooser.record(index, latency_s, None, noise)
         return chooser
 
     def _row(self, backend: Backend, source: str, row: Row, timing: Timing) -> dict[str, Any]:
@@ -265,6 +271,12 @@ class _Run:
         kind = reason.partition(" (")[0]
         if len(self.missing) < 4 and not any(known.startswith(kind) for known in self.missing):
             self.missing.append(reason.rstrip("."))
+
+
+def _known(row: Mapping[str, str]) -> tuple[float, float]:
+    """Return latency and relative spread of a row of the table."""
+    latency_s = float(row["latency_s"])
+    return latency_s, float(row["latency_std_s"] or 0.0) / latency_s
 
 
 def _measured(timing: Timing) -> dict[str, Any]:

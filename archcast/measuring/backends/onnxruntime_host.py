@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from hardware_specs.catalogue import HOST_CPU
 from workloads.table import Array
 
 WARM_UPS = 2
+BESIDE_BYTES = 65536
 NETWORKS: tuple[Network, ...] = (
     Network("resnet-18"), Network("mobilenet-v2"), Network("vit-tiny"), Network("bert-small", prompt=128),
     Network("gpt-2", {"layers": 4, "vocab": 8192}, prompt=128),
@@ -49,6 +50,7 @@ class OnnxRuntimeBackend:
         import onnxruntime
 
         self._runtime: Any = onnxruntime
+        onnxruntime.set_default_logger_severity(4)  # its own lines on stderr say nothing that an error would not
         self._threads = threads
         self._noise = Noise()
         self._energy = EnergyCounter()
@@ -79,7 +81,7 @@ class OnnxRuntimeBackend:
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._session(program_model(program), options)
+            session = self._session(program, options)
             run = _binding(self._runtime, session, program)
             for _ in range(WARM_UPS):
                 session.run_with_iobinding(run)
@@ -98,7 +100,7 @@ class OnnxRuntimeBackend:
         from archcast.measuring.networks import network_program
 
         program = network_program(network, self._noise)
-        session = self._session(program_model(program), self._options())
+        session = self._session(program, self._options())
         run = _binding(self._runtime, session, program)
         for _ in range(WARM_UPS):
             session.run_with_iobinding(run)
@@ -115,16 +117,21 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 4  # nothing but what stops it; that comes back as an exception
         return options
 
-    def _session(self, model: bytes, options: Any) -> Any:
+    def _session(self, program: Program, options: Any) -> Any:
+        """Return a session; large weights go beside the model, which would be copied several times with them in it."""
+        beside = {name for name, value in program.weights.items() if value.nbytes >= BESIDE_BYTES}
         try:
+            values = [self._runtime.OrtValue.ortvalue_from_numpy(program.weights[name]) for name in sorted(beside)]
+            options.add_external_initializers(sorted(beside), values)
+            model = program_model(program, beside)
             return self._runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own classes, which derive from RuntimeError and Exception
             reason = " ".join(str(error).split())[:200]
             raise UnsupportedError(f"ONNX Runtime refuses the program: {reason}.") from None
 
 
-def program_model(program: Program) -> bytes:
-    """Return a program as the bytes of an ONNX model."""
+def program_model(program: Program, beside: Collection[str] = ()) -> bytes:
+    """Return a program as the bytes of an ONNX model; of the weights `beside` it says only the shape."""
     from onnx import helper, numpy_helper
 
     def info(name: str, shape: Sequence[int], fmt: Any) -> Any:
@@ -134,12 +141,23 @@ def program_model(program: Program) -> bytes:
         program.nodes, "archcast",
         [info(name, value.shape, value.dtype) for name, value in program.inputs.items()],
         [info(*output) for group in program.outputs for output in group],
-        [numpy_helper.from_array(value, name) for name, value in program.weights.items()],
+        [_named_only(name, value) if name in beside else numpy_helper.from_array(value, name)
+         for name, value in program.weights.items()],
     )  # fmt: skip
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, CONTRIB_OPSET)]
     model = helper.make_model(graph, opset_imports=opsets)
     model.ir_version = IR_VERSION
     return bytes(model.SerializeToString())
+
+
+def _named_only(name: str, value: Array) -> Any:
+    """Return a tensor of the model whose bytes a session is given apart from it."""
+    from onnx import TensorProto, helper
+
+    made = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(value.dtype), dims=value.shape)
+    made.data_location = TensorProto.EXTERNAL
+    made.external_data.add(key="location", value="given to the session")
+    return made
 
 
 def _binding(runtime: Any, session: Any, program: Program) -> Any:

@@ -39,12 +39,15 @@ def crossover() -> None:
     """Print the time of both evaluators by batch size."""
     with tempfile.TemporaryDirectory() as folder:
         case = learned_case(Path(folder))
-    features = np.ascontiguousarray(describe(case.table, price(case.table, case.rates), case.rates).matrix)
-    booster = case.model._booster
+    features = np.ascontiguousarray(
+        describe(case.table, price(case.table, case.rates), case.rates, "gemm", case.model.scope.softwares[0]).matrix
+    )
+    name = case.model.forest.names[0]
+    trees, booster = case.model.forest.trees(name), case.model._booster(name)
     print("| rows | flat trees (us) | xgboost (us) |\n|---|---|---|")
     for rows in (1, 2, 4, 8, 16, 32, 48, 64, 128):
         some = features[:rows]
-        flat = best(partial(case.model.trees.predict, some), 50)
+        flat = best(partial(trees.predict, some), 50)
         xgb = best(partial(booster.inplace_predict, some), 50)
         print(f"| {rows} | {flat.wall_s * 1e6:.0f} | {xgb.wall_s * 1e6:.0f} |")
 

@@ -79,8 +79,10 @@ def physics() -> Iterator[Line]:
 def learned(case: Learned) -> Iterator[Line]:
     """Physics, learned factor and conformal interval."""
     model, rates, rows = case.model, case.rates, case.table.rows
-    features = np.ascontiguousarray(describe(case.table, price(case.table, rates), rates).matrix)
-    floor = best(lambda: model._booster.inplace_predict(features))
+    stack = model.scope.softwares[0]
+    features = np.ascontiguousarray(describe(case.table, price(case.table, rates), rates, "gemm", stack).matrix)
+    booster = model._booster(model.forest.names[0])
+    floor = best(lambda: booster.inplace_predict(features))
     again = case.table.take(np.random.default_rng(0).integers(0, rows // 10, rows))
     for label, table in (("all different", case.table), ("each about 10 times", again)):
         timing = best(partial(model.predict, table, rates))
@@ -88,7 +90,7 @@ def learned(case: Learned) -> Iterator[Line]:
         path, own = f"physics + learned + interval, 10^4 rows, {label}", "xgboost's own predict of 10^4 rows"
         ratio = timing.wall_s / floor.wall_s
         yield Line(path, "2.5e5 rows/s", f"{rate:.3g} rows/s", rate >= 2.5e5, ratio, own, timing.cpu_s)
-    one, alone = case.table.take(slice(0, 1)), best(lambda: model._booster.inplace_predict(features[:1]), 200)
+    one, alone = case.table.take(slice(0, 1)), best(lambda: booster.inplace_predict(features[:1]), 200)
     timing = best(lambda: model.predict(one, rates), 200)
     yield _microseconds("physics + learned + interval, one row", 100, timing, alone)
 
@@ -103,7 +105,9 @@ def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
         case = learned_case(Path(folder))
-    print(f"Learned model: {case.model.trees.trees} trees, trained on {case.origin}.")
+    print(
+        f"Learned model: {case.model.forest.trees(case.model.forest.names[0]).trees} trees a kind of operator, trained on {case.origin}."
+    )
     print(f"Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
     print("| path | budget | measured | holds | ratio to a floor of the same run | CPU seconds |")
     print("|---|---|---|---|---|---|")

@@ -1,7 +1,7 @@
 """An artefact: a folder with a trained model and a card that says what it was trained on and how right it is.
 
-The folder holds `model.json` (XGBoost's own text format, which the flat evaluator reads too) and `card.json`. The card
-carries the hash of the model and of itself, so a file that was changed is noticed; nothing in the folder is executed.
+The folder holds `model.bin` (the packed trees, `costmodel.forest`) and `card.json`. The card carries the hash of the
+model and of itself, so a file that was changed is noticed; nothing in the folder is executed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from costmodel.features import FEATURES, RATIOS
+from costmodel.features import GROUPS, LAYOUTS
+from costmodel.forest import Forest
+from costmodel.plans import Adapted, Intervals, Scope, Transfer
 from costmodel.protocol import PhysicsModel
-from costmodel.residual import Intervals, LearnedModel, Scope
-from costmodel.trees import trees_from_json
+from costmodel.residual import LearnedModel
 from foundation.errors import BadFileError, BadValueError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PHYSICS_VERSION = PhysicsModel.version
-CARD, MODEL = "card.json", "model.json"
+CARD, MODEL = "card.json", "model.bin"
+FEATURES: dict[str, tuple[str, ...]] = {group: layout.names for group, layout in LAYOUTS.items()}
+"""Features by group of operators: an artefact of others is of another version."""
 MAX_BYTES = 100_000_000
 
 
@@ -58,6 +61,7 @@ class Card:
 
     scope: Scope
     intervals: Intervals
+    transfer: Transfer
     shared_log_error: float
     scores: dict[str, Score]
     rows: dict[str, int]
@@ -68,7 +72,7 @@ class Card:
     rates_digests: dict[str, str]
     settings: dict[str, Any]
     versions: dict[str, str]
-    features: tuple[str, ...] = FEATURES
+    features: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(FEATURES))
     physics_version: str = PHYSICS_VERSION
     schema_version: int = SCHEMA_VERSION
     files: dict[str, str] = field(default_factory=dict)
@@ -79,7 +83,7 @@ class Card:
         return plain
 
 
-def save_artefact(folder: str | Path, model_json: bytes, card: Card) -> Card:
+def save_artefact(folder: str | Path, model_bytes: bytes, card: Card) -> Card:
     """Write the artefact, whole or not at all; an artefact that stands there is replaced. Returns the final card.
 
     Raises:
@@ -89,13 +93,13 @@ def save_artefact(folder: str | Path, model_json: bytes, card: Card) -> Card:
     if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or (target / CARD).is_file())):
         raise BadFileError(folder, "something else than an artefact stands there.", hint="Choose another folder.")
     plain = card.to_json()
-    plain["files"] = {MODEL: hashlib.sha256(model_json).hexdigest()}
+    plain["files"] = {MODEL: hashlib.sha256(model_bytes).hexdigest()}
     plain["card_sha256"] = _card_hash(plain)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            (part / MODEL).write_bytes(model_json)
+            (part / MODEL).write_bytes(model_bytes)
             (part / CARD).write_text(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
             part.chmod(0o755)
             if target.exists():
@@ -117,7 +121,7 @@ def load_card(folder: str | Path) -> Card:
     plain = _checked(Path(folder))
     try:
         return _card(plain)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
         raise BadFileError(Path(folder) / CARD, f"the card lacks or garbles a field ({error}).") from None
 
 
@@ -129,18 +133,18 @@ def load_artefact(folder: str | Path) -> LearnedModel:
     """
     card = load_card(folder)
     path = Path(folder) / MODEL
-    model_json = _bytes(path)
-    if hashlib.sha256(model_json).hexdigest() != card.files.get(MODEL):
+    model_bytes = _bytes(path)
+    if hashlib.sha256(model_bytes).hexdigest() != card.files.get(MODEL):
         raise BadFileError(path, "the file was changed after the artefact was made.", hint="Calibrate again.")
     try:
-        trees = trees_from_json(model_json)
+        forest = Forest.from_bytes(model_bytes)
     except BadValueError as error:
         raise BadFileError(path, str(error)) from None
-    if trees.width != len(FEATURES):
-        raise BadFileError(path, f"the model takes {trees.width} features, this version makes {len(FEATURES)}.")
+    if set(forest.names) != set(card.scope.ranges):
+        raise BadFileError(path, "the model and its card name different trees.", hint="Calibrate again.")
     version = f"{card.data_sha256[:12]}-{card.files[MODEL][:12]}"
     return LearnedModel(
-        trees, card.scope, card.intervals, card.shared_log_error, card.rates_digests, model_json, version=version
+        forest, card.scope, card.intervals, card.transfer, card.shared_log_error, card.rates_digests, version=version
     )
 
 
@@ -163,7 +167,9 @@ def _checked(folder: Path) -> dict[str, Any]:
     claimed = plain.pop("card_sha256", None)
     if claimed != _card_hash(plain):
         raise BadFileError(path, "the card was changed after the artefact was made.", hint="Calibrate again.")
-    if plain.get("physics_version") != PHYSICS_VERSION or tuple(plain.get("features", ())) != FEATURES:
+    if plain.get("physics_version") != PHYSICS_VERSION or plain.get("features") != {
+        g: list(names) for g, names in FEATURES.items()
+    }:
         problem = "the artefact rests on another version of the closed form or its features."
         raise BadFileError(path, problem, hint="Calibrate again.")
     return dict(plain)
@@ -172,14 +178,14 @@ def _checked(folder: Path) -> dict[str, Any]:
 def _card(plain: dict[str, Any]) -> Card:
     scope = plain["scope"]
     kernels = tuple((str(k[0]), str(k[1]), str(k[2]), str(k[3])) for k in scope["kernels"])
-    lo, hi = tuple(map(float, scope["lo"])), tuple(map(float, scope["hi"]))
-    if len(lo) != len(RATIOS) or len(hi) != len(RATIOS):
-        raise ValueError("scope")
+    spans = {str(name): _span(name, ends) for name, ends in scope["ranges"].items()}
+    fabrics = {str(d): str(f) for d, f in scope["fabrics"].items()}
     given = plain["intervals"]
     return Card(**{
         **plain,
-        "features": tuple(plain["features"]),
-        "scope": Scope(tuple(scope["devices"]), tuple(scope["softwares"]), kernels, lo, hi),
+        "features": {group: tuple(names) for group, names in plain["features"].items()},
+        "scope": Scope(tuple(scope["devices"]), tuple(scope["softwares"]), kernels, spans, fabrics),
+        "transfer": _transfer(plain["transfer"]),
         "intervals": Intervals(
             float(given["coverage"]),
             {name: (float(c[0]), float(c[1])) for name, c in given["cuts"].items()},
@@ -188,6 +194,31 @@ def _card(plain: dict[str, Any]) -> Card:
         ),
         "scores": {name: Score(**{k: _known(v) for k, v in score.items()}) for name, score in plain["scores"].items()},
     })  # fmt: skip
+
+
+def _span(name: str, ends: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    lo, hi = tuple(map(float, ends[0])), tuple(map(float, ends[1]))
+    op = name.split("/")[0]
+    group = next(group for group, ops in GROUPS.items() if op in ops)
+    if len(lo) != LAYOUTS[group].ranged or len(hi) != len(lo):
+        raise ValueError("scope")
+    return lo, hi
+
+
+def _transfer(given: Any) -> Transfer:
+    adapted = {
+        name: Adapted(
+            {str(d): float(w) for d, w in one["weights"].items()}, float(one["offset"]),
+            (float(one["cuts"][0]), float(one["cuts"][1])),
+            (_known(one["half"][0]), _known(one["half"][1]), _known(one["half"][2])), int(one["shots"]),
+        )
+        for name, one in given["adapted"].items()
+    }  # fmt: skip
+    return Transfer(
+        {d: tuple(map(float, ratios)) for d, ratios in given["kinship"].items()},
+        {str(d): str(kind) for d, kind in given["kinds"].items()},
+        {str(op): float(reach) for op, reach in given["reach"].items()}, adapted,
+    )  # fmt: skip
 
 
 def _refused(word: str) -> Any:

@@ -1,68 +1,159 @@
-"""What the learned residual sees of an operator: ratios only, so that a tree can serve sizes that it never saw.
+"""What the learned residual sees of an operator: ratios, and how its sizes fall into the pieces that kernels work in.
 
-Each feature compares the operator with the device (intensity over the ridge point, tiles over units, bytes over cache)
-or one of its sizes with another. Raw sizes are not among them: trees cannot extrapolate (Chen and Guestrin 2016 leaves
-are constants), so the size of a row stays in the physics. Codes say which kind of kernel runs.
+Each group of operators has features of its own. They compare the operator with the device (compute over memory time,
+tiles over units, bytes over cache) or one of its sizes with another, and say how well sizes fill the pieces of likely
+kernels (tiles, waves, powers of two). A time never enters as it is: the size of a row stays in the physics, since the
+leaves of trees are constants. No feature names a device; what tells two of them apart are their ratios.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from costmodel.collectives import Fabric
 from costmodel.physics import GRANULE, SPLIT, Priced, Stages
 from costmodel.rates import Rates
-from workloads.elementwise import ONE, ZERO, Value, choose, larger, pieces, some, unwrapped
-from workloads.table import OP_CODES, OPS, Array, OpTable
+from foundation.formats import FORMATS
+from workloads.elementwise import ONE, ZERO, Value, choose, larger, lesser, pieces, unwrapped
+from workloads.table import OPS, Array, OpTable
 from workloads.work import OpWork
 
-LOGARITHMS: tuple[str, ...] = (
-    "compute_over_memory", "shape_waste", "items_over_units", "bytes_over_cache", "input_over_bytes",
-    "output_over_bytes", "blocked_over_compulsory", "time_over_launch", "vector_over_matrix", "m_tiles", "n_tiles",
-    "k_tiles", "m_over_n", "k_over_n", "products", "heads_over_kv_heads", "queries_over_keys", "head_dim_over_128",
-    "ranks", "ridge_flop_per_byte", "launch_bytes_over_cache",
-)  # fmt: skip
-"""Ratios that enter by their natural logarithm."""
-SHARES: tuple[str, ...] = ("last_wave_use", "m_granule_use", "n_tile_use", "k_tile_use", "skew")
-"""Ratios that enter as they are: shares of whole pieces that are filled, and the exponent of expert loads."""
-RATIOS: tuple[str, ...] = (*LOGARITHMS, *SHARES)
-"""Continuous features; outside the range that training saw, a row is extrapolated."""
-CODES: tuple[str, ...] = ("op", "dtype", "kv_dtype", "phase", "kind", "device", "software")
-"""Which kernel runs: codes; a combination of op, dtype, device and software that training never saw is extrapolated."""
-FEATURES: tuple[str, ...] = (*RATIOS, *CODES)
+GROUPS: dict[str, tuple[str, ...]] = {
+    "gemm": ("gemm",), "attention": ("attention", "mla"), "moe": ("moe",), "collective": ("collective",),
+    "other": ("conv2d", "norm", "elementwise", "softmax", "embedding", "scan", "copy"),
+}  # fmt: skip
+"""Operators that share their features."""
+GROUP_OF: tuple[str, ...] = tuple(next(g for g, ops in GROUPS.items() if op in ops) for op in OPS)
+"""The group of each operator, in the order of `OPS`."""
 
-WITH_HEADS: Array = np.isin(OPS, ("attention", "mla", "scan"))
-"""Families, in the order of `OPS`, that have heads, a phase and a cache format."""
+_LOGARITHMS: tuple[str, ...] = (
+    "compute_over_memory", "shape_waste", "waves", "bytes_over_cache", "input_over_bytes", "output_over_bytes",
+    "blocked_over_compulsory", "time_over_launch", "vector_over_matrix", "floor_over_time", "memory_over_time",
+    "m_tiles", "n_tiles", "k_tiles", "m_over_n", "k_over_n", "products",
+    "ridge_flop_per_byte", "cache_over_dram", "matrix_over_vector", "launch_bytes_over_cache", "units",
+)  # fmt: skip
+_SHARES: tuple[str, ...] = ("last_wave_use", "m_granule_use", "n_tile_use", "k_tile_use")
+_CODES: tuple[str, ...] = ("dtype", "weight_bits", "framework", "version")
+_TILES: dict[str, tuple[tuple[float, float], ...]] = {
+    "gemm": ((64, 128), (128, 256), (64, 64), (256, 128), (128, 64), (16, 64)),
+    "moe": ((16, 128), (64, 128), (128, 256)),
+}
+"""Tiles of kernels that a library may choose: their waves and the use of the last one tell where it switches."""
+
+
+def _tile_names(group: str) -> tuple[str, ...]:
+    return tuple(f"waves_{m:g}x{n:g}" for m, n in _TILES[group])
+
+
+_OWN_LOGARITHMS: dict[str, tuple[str, ...]] = {
+    "gemm": _tile_names("gemm"),
+    "attention": (
+        "heads_over_kv_heads", "queries_over_keys", "head_dim", "queries", "keys", "seen_keys", "window_over_keys",
+        "batch", "heads", "kv_heads", "streams_over_units", "keys_over_units", "waves_64", "waves_128", "waves_shared",
+    ),
+    "moe": (
+        *_tile_names("moe"), "rows_an_expert", "experts_hit", "tokens", "hidden", "inter", "experts_held", "topk",
+        "mean_rows_an_expert", "hit_share", "waves_down",
+    ),
+    "collective": ("bytes_over_latency", "bytes_a_rank_over_latency", "link_over_dram", "wire_over_time", "ranks"),
+    "other": ("kernel_area", "stride", "channel_groups", "hidden", "rows", "channels", "state", "queries"),
+}  # fmt: skip
+_OWN_SHARES: dict[str, tuple[str, ...]] = {
+    "gemm": tuple(f"use_{m:g}x{n:g}" for m, n in _TILES["gemm"]),
+    "attention": ("use_64", "use_128", "use_shared", "fill_64", "fill_128"),
+    "moe": (*(f"use_{m:g}x{n:g}" for m, n in _TILES["moe"]), "use_down"),
+    "collective": (),
+    "other": (),
+}
+_OWN_PLAIN: dict[str, tuple[str, ...]] = {
+    "gemm": ("m_alignment", "n_alignment", "k_alignment"),
+    "attention": ("heads_alignment", "phase", "kv_dtype", "latent", "causal"),
+    "moe": ("skew", "inter_alignment", "ep", "tp", "gated"),
+    "collective": ("kind", "switched", "peers"),
+    "other": ("op", "phase"),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns of one group's features: first those that enter by their logarithm, then shares of whole pieces, then
+    values as they are. `ranged` counts the leading columns whose trained range bounds what the trees may answer."""
+
+    names: tuple[str, ...]
+    logarithms: int
+    shares: int
+
+    @property
+    def ranged(self) -> int:
+        return self.logarithms + self.shares
+
+
+def _layout(group: str) -> Layout:
+    logs = (*_LOGARITHMS, *_OWN_LOGARITHMS[group])
+    shares = (*_SHARES, *_OWN_SHARES[group])
+    return Layout((*logs, *shares, *_OWN_PLAIN[group], *_CODES), len(logs), len(shares))
+
+
+LAYOUTS: dict[str, Layout] = {group: _layout(group) for group in GROUPS}
+DEVICE_RATIOS: tuple[str, ...] = (
+    "ridge_flop_per_byte", "cache_over_dram", "matrix_over_vector", "launch_bytes_over_cache", "units",
+    "link_over_dram",
+)  # fmt: skip
+"""Features that are one value for a device (and format): an unseen device always lies outside their trained points."""
+
 TINY, HUGE = np.float32(1e-30), np.float32(1e30)
 BOOST = 1.05
 """Margin on peak rates: boards run above the stated boost clock (estimated, 1.0 to 1.1)."""
+_WEIGHT_BITS: Array = np.array([f.weight_bits for f in FORMATS.values()])
+MOST_ALIGNED = 12.0
+FRAMEWORKS: tuple[str, ...] = ("", "vllm", "sglang", "trtllm", "nccl", "oneccl", "torch", "onnxruntime", "numpy")
+"""Stacks with a code of their own; any other has the code of ''."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """Rows as features (float32, shape (rows, len(FEATURES))) and the physical floor of their time in seconds."""
+    """Rows as features (float32, shape (rows, features of the group)) and the physical floor of their time."""
 
     matrix: Array
     floor_s: Array
 
 
+@lru_cache(maxsize=4096)
+def stack_of(software: str) -> tuple[float, float]:
+    """Return (framework code, version as one number that grows with it) of a label such as `vllm 0.24.0`."""
+    name, _, version = software.partition(" ")
+    numbers = [int(x) for x in re.findall(r"\d{1,6}", version)[:3]]
+    major, minor, patch = (numbers + [0, 0, 0])[:3]
+    candidate = re.search(r"rc(\d{1,4})", version)
+    code = FRAMEWORKS.index(name.lower()) if name.lower() in FRAMEWORKS else 0
+    tail = int(candidate[1]) / 1e4 if candidate else 0.0099
+    return float(code), min(major, 99) * 1000.0 + min(minor, 999) + min(patch, 99) / 100 + tail
+
+
 def describe(
-    table: OpTable, priced: Priced, rates: Rates, device_code: int = 0, software_code: int = 0
+    table: OpTable, priced: Priced, rates: Rates, group: str, software: str = "", fabric: Fabric | None = None
 ) -> Described:  # fmt: skip
-    """Return features and floors of every row of a table that the closed form has priced."""
-    table = unwrapped(table)
+    """Return features and floors of rows of one group that the closed form has priced."""
+    table, layout = unwrapped(table), LAYOUTS[group]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        waves, ratios = _device_ratios(priced, rates)
-        ratios += _shape_ratios(table, priced.work, rates)
-        shares = _shares(table, priced.work, rates, waves)
-        matrix = _filled([*ratios, *shares, *_codes(table), device_code, software_code], table.rows)
-        logs = matrix[: len(LOGARITHMS)]
-        np.fmin(np.fmax(logs, TINY, out=logs), HUGE, out=logs)  # also turns 0/0 into a bound
-        np.log(logs, out=logs)
-        part = matrix[len(LOGARITHMS) : len(RATIOS) - 1]
+        waves, logs, floor = _ratios(table, priced, rates)
+        _, tile_n, tile_k = rates.tile
+        work = priced.work
+        own_logs, own_shares, own_plain = _OWN[group](table, work, priced, rates, fabric)
+        shares = [waves, work.m / GRANULE, work.n / tile_n, work.k / tile_k, *own_shares]
+        fmt = table["dtype"]
+        codes = [fmt, _WEIGHT_BITS[fmt], *stack_of(software)]
+        matrix = _filled([*logs, *own_logs, *shares, *own_plain, *codes], table.rows)
+        part = matrix[: layout.logarithms]
+        np.fmin(np.fmax(part, TINY, out=part), HUGE, out=part)  # also turns 0/0 into a bound
+        np.log(part, out=part)
+        part = matrix[layout.logarithms : layout.ranged]
         np.divide(part, np.maximum(np.ceil(part), 1.0), out=part)
-    floor = floor_s(priced.stages, rates)
     return Described(matrix.T, floor if floor.ndim else np.full(table.rows, floor))
 
 
@@ -76,66 +167,110 @@ def _filled(columns: list[Value], rows: int) -> Array:
     return matrix
 
 
-def _codes(table: OpTable) -> tuple[Value, ...]:
-    """Return op, dtype, kv_dtype, phase and kind; those that say nothing of a family stay at what an absent one is.
-
-    A product is the same kernel in prefill, in decode and in a table of nothing but products.
-    """
-    ops, dtype = table["op"], table["dtype"]
-    heads, linked = WITH_HEADS[ops], ops == OP_CODES["collective"]
-    kv_dtype = choose(heads, table["kv_dtype"], dtype) if "kv_dtype" in table.columns else dtype
-    return ops, dtype, kv_dtype, choose(heads, table["phase"], 0), choose(linked, table["kind"], 0)
-
-
 def floor_s(parts: Stages, rates: Rates) -> Value:
     """Return the time that no kernel can beat: peak FLOP, and bytes from the level that can hold them."""
     outside = larger(parts.moved_bytes - rates.cache_bytes, ZERO) * rates.inverses.dram_byte_s
     return larger(larger(parts.ideal_s, parts.cache_s), outside) * (1.0 / BOOST)
 
 
-def _device_ratios(priced: Priced, rates: Rates) -> tuple[Value, list[Value]]:
-    """Return waves, and the ratios of the operator to the device (before the logarithm)."""
-    work, parts = priced.work, priced.stages
+def _ratios(table: OpTable, priced: Priced, rates: Rates) -> tuple[Value, list[Value], Value]:
+    """Return waves, the ratios of `_LOGARITHMS` (before the logarithm), and the floor."""
+    work, parts, inverse = priced.work, priced.stages, rates.inverses
     tile_m, tile_n, tile_k = rates.tile
-    items = pieces(work.m, tile_m) * pieces(work.n, tile_n) * work.gemms * pieces(work.k, tile_k * SPLIT)
-    waves = items / rates.units
+    waves = pieces(work.m, tile_m) * pieces(work.n, tile_n) * work.gemms * pieces(work.k, tile_k * SPLIT) / rates.units
     compulsory, cache = parts.moved_bytes, max(rates.cache_bytes, 1.0)
     latency_s = priced.costs.latency_s
-    return waves, [
-        parts.ideal_s / parts.dram_s,
-        parts.shaped_s / parts.ideal_s,
-        waves,
-        compulsory / cache,
-        work.input_bytes / compulsory,
-        work.output_bytes / compulsory,
-        parts.dram_bytes / compulsory,
-        (latency_s if len(latency_s) > 1 else latency_s[0]) / rates.launch_s[0],
-        work.vector_flop / work.matrix_flop,
-    ]
+    time_s = latency_s if len(latency_s) > 1 else latency_s[0]
+    floor, fmt = floor_s(parts, rates), table["dtype"]
+    per_s = 1.0 / time_s
+    logs = [
+        parts.ideal_s / parts.dram_s, parts.shaped_s / parts.ideal_s, waves, compulsory * (1.0 / cache),
+        work.input_bytes / compulsory, work.output_bytes / compulsory, parts.dram_bytes / compulsory,
+        time_s * (1.0 / rates.launch_s[0]), work.vector_flop / work.matrix_flop, floor * per_s, parts.dram_s * per_s,
+        work.m / tile_m, work.n / tile_n, work.k / tile_k, work.m / work.n, work.k / work.n, work.gemms,
+        inverse.dram_byte_s / inverse.flop_s[fmt], rates.cache_bytes_per_s * inverse.dram_byte_s,
+        inverse.vector_flop_s[fmt] / inverse.flop_s[fmt], rates.launch_s[0] * rates.dram_bytes_per_s / cache,
+        float(rates.units),
+    ]  # fmt: skip
+    return waves, logs, floor
 
 
-def _shape_ratios(table: OpTable, work: OpWork, rates: Rates) -> list[Value]:
-    """Return the ratios of the operator's sizes to each other and to the tile, and the device's own two."""
-    tile_m, tile_n, tile_k = rates.tile
-    sizes = [work.m / tile_m, work.n / tile_n, work.k / tile_k, work.m / work.n, work.k / work.n, work.gemms]
-    shared = queried = wide = ranks = ONE
-    ops = table["op"]
-    with_heads = WITH_HEADS[ops]
-    if some(with_heads):
-        heads, queries = larger(table["heads"], ONE), larger(table["q_len"], ONE)
-        kv_heads = choose(table["kv_heads"] > 0, table["kv_heads"], heads)
-        shared = choose(with_heads, heads / kv_heads, ONE)
-        queried = choose(with_heads, queries / larger(table["kv_len"], queries), ONE)
-        wide = choose(with_heads, larger(table["head_dim"], ONE) / 128, ONE)
-    if "ranks" in table.columns:
-        ranks = choose(ops == OP_CODES["collective"], table["ranks"], ONE)
-    cache = max(rates.cache_bytes, 1.0)
-    device = [rates.inverses.ridge_flop_per_byte, rates.launch_s[0] * rates.dram_bytes_per_s / cache]
-    return [*sizes, shared, queried, wide, ranks, *device]
+def alignment(size: Value) -> Value:
+    """Return how often 2 divides a whole size, at most 12 times."""
+    whole = np.maximum(np.asarray(size), 1).astype(np.int64)
+    power = np.minimum(np.frexp((whole & -whole).astype(np.float64))[1] - 1.0, MOST_ALIGNED)
+    return power if power.ndim else power[()]
 
 
-def _shares(table: OpTable, work: OpWork, rates: Rates, waves: Value) -> list[Value]:
-    """Return pieces, of which the filled share enters (an operator without matrix work fills nothing), and the skew."""
-    _, tile_n, tile_k = rates.tile
-    skew = choose(table["op"] == OP_CODES["moe"], table["skew"], ZERO)
-    return [waves, work.m / GRANULE, work.n / tile_n, work.k / tile_k, skew]
+Own = tuple[list[Value], list[Value], list[Value]]
+
+
+def _waves(m: Value, n: Value, products: Value, tile: tuple[float, float], units: int) -> Value:
+    return pieces(m, tile[0]) * pieces(n, tile[1]) * products * (1.0 / units)
+
+
+def _gemm(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:
+    waves = [_waves(work.m, work.n, work.gemms, tile, rates.units) for tile in _TILES["gemm"]]
+    return waves, waves, [alignment(work.m), alignment(work.n), alignment(work.k)]
+
+
+def _attention(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:
+    heads, queries, batch = larger(table["heads"], ONE), larger(table["q_len"], ONE), table["batch"]
+    kv_heads = choose(table["kv_heads"] > 0, table["kv_heads"], heads)
+    latent = table["kv_rank"] > 0
+    kv_heads = choose(latent, ONE, kv_heads)
+    keys = larger(table["kv_len"], queries)
+    seen = choose(table["window"] > 0, lesser(table["window"], keys), keys)
+    shared = heads / kv_heads
+    per_unit = 1.0 / rates.units
+    all_heads, streams = batch * heads * per_unit, batch * kv_heads * per_unit
+    waves_64, waves_128 = pieces(queries, 64.0) * all_heads, pieces(queries, 128.0) * all_heads
+    rows = queries * shared
+    waves_shared = pieces(rows, 64.0) * streams
+    logs = [
+        shared, queries / keys, larger(table["head_dim"], ONE), queries, keys, seen, seen / keys, batch, heads,
+        kv_heads, streams, streams * seen, waves_64, waves_128, waves_shared,
+    ]  # fmt: skip
+    shares = [waves_64, waves_128, waves_shared, rows * (1 / 64.0), rows * (1 / 128.0)]
+    kv_dtype = table["kv_dtype"] if "kv_dtype" in table.columns else table["dtype"]
+    return logs, shares, [alignment(heads), table["phase"], kv_dtype, 1.0 * latent, table["causal"]]
+
+
+def _moe(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:
+    inter, held = table["inter"] / table["tp"], table["experts"] / table["ep"]
+    both, hidden = 2.0 * inter, table["hidden"]
+    waves = [_waves(work.m, both, work.gemms, tile, rates.units) for tile in _TILES["moe"]]
+    down = _waves(work.m, hidden, work.gemms, (128.0, 128.0), rates.units)
+    logs = [
+        *waves, work.m, work.gemms, table["tokens"], hidden, inter, held, table["topk"],
+        table["tokens"] * table["topk"] / table["experts"], work.gemms / held, down,
+    ]  # fmt: skip
+    plain = [table["skew"], alignment(np.ceil(inter)), table["ep"], table["tp"], table["gated"]]
+    return logs, [*waves, down], plain
+
+
+def _collective(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:
+    if fabric is None:
+        return [ONE] * 5, [], [table["kind"], ZERO, ZERO]
+    size, ranks = table["bytes"], larger(table["ranks"], ONE)
+    product = 1.0 / (fabric.local_bytes_per_s * fabric.local_latency_s[0])
+    latency_s = priced.costs.latency_s
+    time_s = latency_s if len(latency_s) > 1 else latency_s[0]
+    logs = [
+        size * product, size / ranks * product, fabric.local_bytes_per_s / rates.dram_bytes_per_s,
+        size / fabric.local_bytes_per_s / time_s, ranks,
+    ]  # fmt: skip
+    return logs, [], [table["kind"], float(fabric.switched), float(fabric.peers)]
+
+
+def _other(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:
+    logs = [
+        table["kh"] * table["kw"], table["stride"], table["groups"], table["hidden"], table["rows"], table["c_in"],
+        table["state"], table["q_len"],
+    ]  # fmt: skip
+    return logs, [], [table["op"], table["phase"]]
+
+
+_OWN: dict[str, Callable[[OpTable, OpWork, Priced, Rates, Fabric | None], Own]] = {
+    "gemm": _gemm, "attention": _attention, "moe": _moe, "collective": _collective, "other": _other,
+}  # fmt: skip

@@ -1,10 +1,11 @@
 """`LearnedModel`: the closed form times a learned factor, bounded by what physics allows, with a calibrated interval.
 
-A row is priced by boosted trees on log(measured / physics) where training saw its kernel (operator, format, device,
-software) and its ratios; never below the physical floor. Elsewhere the closed form answers alone: `physics` for a
-kind of operator or a device that training never saw, `extrapolated` with a widened interval for one that lies outside
-the ranges of training. Intervals are split conformal on the absolute log error (Vovk et al. 2005; Lei et al. 2018),
-by device, operator family and third of the size range.
+A row of a measured kernel (operator, format, device, software) is priced by that device's own trees on log(measured /
+physics), never below the physical floor. A device that training never saw, but that resembles those it saw, is priced
+by a blend of their trees, weighted by resemblance, or by a few rows of its own (`costmodel.adaptation`). Elsewhere the
+closed form answers alone: `physics` for what is unlike anything measured, `extrapolated` with a widened interval for
+rows outside the ranges of training. Intervals are split conformal on the absolute log error (Vovk et al. 2005; Lei et
+al. 2018), by device, operator family and third of the size range; those of a blend come from source devices left out.
 """
 
 from __future__ import annotations
@@ -18,71 +19,24 @@ import numpy as np
 
 from costmodel.collectives import Fabric
 from costmodel.costs import COLUMNS, NUMERIC, SOURCES, OpCosts
-from costmodel.features import RATIOS, describe
+from costmodel.features import GROUP_OF, LAYOUTS, Described, describe
+from costmodel.forest import Forest, xgboost_json
 from costmodel.physics import CHUNK, Priced, predict_physics, price
+from costmodel.plans import Answer, Intervals, Plan, Scope, Transfer, part_codes, planned
 from costmodel.rates import Rates
-from costmodel.trees import FlatTrees
-from foundation.formats import FORMAT_NAMES
 from workloads.elementwise import Value, choose, larger, lesser, some, unwrapped
-from workloads.table import OP_CODES, OPS, Array, OpTable
+from workloads.table import Array, OpTable
+from workloads.work import FIELDS, OpWork
 
 LEARNED, PHYSICS, EXTRAPOLATED = (SOURCES.index(name) for name in ("learned", "physics", "extrapolated"))
+KINDS = ("conformal", "pseudo_target", "propagated")
+"""What intervals rest on, the most trusted first; a table has the least trusted of its rows."""
 FLAT_ROWS = 48
 """Up to here the flat trees are faster than a call of XGBoost (benchmarks/bench_learned.py)."""
 TOLERANCE = 0.05
 """How far outside the trained range a ratio may lie, as a part of that range (estimated, 0 to 0.1)."""
 MOST_PLANS = 256
 """Devices (and what-ifs of them) whose lookups are remembered."""
-FEWEST = 9
-"""Rows that a 90 % conformal quantile needs: with fewer the quantile does not exist."""
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What training saw. `kernels` are (op, dtype, device, software); `lo` and `hi` bound each of `RATIOS`.
-
-    `softwares` are in order of falling row count: the first one is meant where a caller names none.
-    """
-
-    devices: tuple[str, ...]
-    softwares: tuple[str, ...]
-    kernels: tuple[tuple[str, str, str, str], ...]
-    lo: tuple[float, ...]
-    hi: tuple[float, ...]
-
-    def software_of(self, device: str, software: str) -> str:
-        """Return the software that is meant on a device."""
-        if software:
-            return software
-        here = {kernel[3] for kernel in self.kernels if kernel[2] == device}
-        return next((name for name in self.softwares if name in here), "")
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """Half widths of the log error by 'device/op': one a third of the size range, NaN where there were too few rows.
-
-    `cuts` are the two log latencies of the closed form that part the thirds; `physics` is the half width of the closed
-    form alone on the same rows.
-    """
-
-    coverage: float
-    cuts: dict[str, tuple[float, float]]
-    half: dict[str, tuple[float, float, float]]
-    physics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """`Scope` and `Intervals` of one device and software as arrays, by operator and format code (cuts: two rows)."""
-
-    device_code: int
-    software_code: int
-    known: Array
-    family: Array
-    cuts: Array
-    half: Array
-    physics: Array
 
 
 @dataclass(frozen=True)
@@ -92,124 +46,152 @@ class LearnedModel:
     `rates_digests` are those of the devices as training priced them; a device whose figures differ is extrapolated.
     """
 
-    trees: FlatTrees
+    forest: Forest
     scope: Scope
     intervals: Intervals
+    transfer: Transfer
     shared_log_error: float
     rates_digests: dict[str, str]
-    model_json: bytes = field(repr=False)
     name: str = "learned"
     version: str = "1"
+    _boosters: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def predict(self, table: OpTable, rates: Rates, fabric: Fabric | None = None, *, software: str = "") -> OpCosts:
         """Return the cost of one instance of every row on one device; equal rows are priced once."""
         plan = self._plan(rates, software)
-        if plan is None:
+        if not plan.answers and not plan.family.any():
             return predict_physics(table, rates, fabric)
         small, inverse = distinct(table)
         if small.rows <= CHUNK:
-            small = unwrapped(small)
-            costs = self._correct(small, rates, price(small, rates, fabric), plan)
+            costs = self._priced(unwrapped(small), rates, fabric, plan)
         else:
             pieces = (small.take(slice(i, i + CHUNK)) for i in range(0, small.rows, CHUNK))
-            parts = [self._correct(piece, rates, price(piece, rates, fabric), plan) for piece in pieces]
-            whole = all(part.interval_kind == "conformal" for part in parts)
-            shared, kind = (self.shared_log_error, "conformal") if whole else (1.0, "propagated")
+            parts = [self._priced(piece, rates, fabric, plan) for piece in pieces]
+            kind = max((part.interval_kind for part in parts), key=KINDS.index)
+            shared = max(part.shared_log_error for part in parts)
             costs = replace(OpCosts.concat(parts), interval_kind=kind, shared_log_error=shared)
         return costs if inverse is None else costs.take(inverse)
 
-    def log_residual(self, features: Array) -> Array:
-        """Return log(measured / physics) as predicted for feature rows (float32, shape (rows, features))."""
+    def log_factor(self, name: str, features: Array) -> Array:
+        """Return log(measured / physics) as one model predicts it (features: float32, C order)."""
         if len(features) <= FLAT_ROWS:
-            return self.trees.predict(features)
-        booster = self._booster
-        return np.asarray(booster.inplace_predict(features))
+            return self.forest.trees(name).predict(features)
+        return np.asarray(self._booster(name).inplace_predict(features))
 
-    @cached_property
-    def _booster(self) -> Any:
-        import xgboost
+    def blended(self, answer: Answer, features: Array) -> Array:
+        """Return the log factor of an answer: its models' weighted sum, and an offset."""
+        if len(answer.models) == 1 and answer.weights[0] == 1.0:
+            found = self.log_factor(answer.models[0], features)
+        else:
+            found = np.zeros(len(features))
+            for name, weight in zip(answer.models, answer.weights, strict=True):
+                found = found + weight * self.log_factor(name, features)
+        return found + np.float32(answer.offset) if answer.offset else found
 
-        booster = xgboost.Booster()
-        booster.load_model(bytearray(self.model_json))
-        booster.set_param({"nthread": 1})  # starting threads costs more than they save on a chunk
+    def _booster(self, name: str) -> Any:
+        booster = self._boosters.get(name)
+        if booster is None:
+            import xgboost
+
+            booster = xgboost.Booster()
+            booster.load_model(bytearray(xgboost_json(self.forest.trees(name))))
+            booster.set_param({"nthread": 1})  # starting threads costs more than they save on a chunk
+            self._boosters[name] = booster
         return booster
 
     @cached_property
-    def _range(self) -> tuple[Array, Array, Array]:
-        lo, hi = np.array(self.scope.lo, dtype=np.float32), np.array(self.scope.hi, dtype=np.float32)
-        return lo, hi, 1.0 / np.maximum(hi - lo, 0.1).astype(np.float32)
-
-    @cached_property
-    def _plans(self) -> dict[tuple[int, str], tuple[Rates, _Plan | None]]:
+    def _plans(self) -> dict[tuple[int, str], tuple[Rates, Plan]]:
         return {}
 
-    def _plan(self, rates: Rates, software: str) -> _Plan | None:
-        """Return what training saw of a device; None where it saw nothing."""
+    def _plan(self, rates: Rates, software: str) -> Plan:
+        """Return how each kind of operator is answered on a device."""
         key = (id(rates), software)
         found = self._plans.get(key)
         if found is None:
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
+            plan = planned(self.scope, self.intervals, self.transfer, self.rates_digests, rates, software)
             # beside the plan stand the rates, so that their id is not given to others while it serves as a key
-            found = self._plans[key] = (rates, self._planned(rates, software))
+            found = self._plans[key] = (rates, plan)
         return found[1]
 
-    def _planned(self, rates: Rates, software: str) -> _Plan | None:
-        device = rates.device
-        software = self.scope.software_of(device, software)
-        if device not in self.scope.devices:
-            return None
-        stacks = self.scope.softwares
-        known = np.zeros((len(OPS), len(FORMAT_NAMES)), dtype=bool)
-        # a factor over other figures of the device (a what-if, a newer description) would be no measured truth
-        same = self.rates_digests.get(device) == rates.digest()
-        for op, dtype, where, stack in self.scope.kernels:
-            if same and (where, stack) == (device, software):
-                known[OP_CODES[op], FORMAT_NAMES.index(dtype)] = True
-        family = np.array([f"{device}/{op}" in self.intervals.physics for op in OPS])
-        cuts = np.array([self.intervals.cuts.get(f"{device}/{op}", (0.0, 0.0)) for op in OPS])
-        half = np.array([self.intervals.half.get(f"{device}/{op}", (np.nan,) * 3) for op in OPS])
-        physics = np.array([self.intervals.physics.get(f"{device}/{op}", np.nan) for op in OPS])
-        codes = self.scope.devices.index(device), stacks.index(software) if software in stacks else -1
-        return _Plan(*codes, known, family, cuts.T.copy(), half, physics)
-
-    def _correct(self, table: OpTable, rates: Rates, priced: Priced, plan: _Plan) -> OpCosts:
+    def _priced(self, table: OpTable, rates: Rates, fabric: Fabric | None, plan: Plan) -> OpCosts:
         """Return the closed form's costs corrected by the learned factor where it applies."""
+        priced = price(table, rates, fabric)
+        codes = part_codes(table)
+        if not codes.ndim:
+            return self._correct(table, rates, priced, plan, int(codes), fabric)
+        present = np.unique(codes)
+        if len(present) == 1:
+            return self._correct(table, rates, priced, plan, int(present[0]), fabric)
+        parts, order = [], []
+        for code in present:
+            where = np.flatnonzero(codes == code)
+            order.append(where)
+            parts.append(self._correct(table.take(where), rates, _taken(priced, where), plan, int(code), fabric))
+        kind = max((part.interval_kind for part in parts), key=KINDS.index)
+        shared = max(part.shared_log_error for part in parts)
+        back = np.argsort(np.concatenate(order), kind="stable")
+        return replace(OpCosts.concat(parts).take(back), interval_kind=kind, shared_log_error=shared)
+
+    def _correct(
+        self, table: OpTable, rates: Rates, priced: Priced, plan: Plan, code: int, fabric: Fabric | None
+    ) -> OpCosts:  # fmt: skip
+        """Return the costs of rows that one answer serves."""
         table, physics = unwrapped(table), _unwrapped(priced.costs)
-        seen = describe(table, priced, rates, plan.device_code, plan.software_code)
+        op = int(np.atleast_1d(table["op"])[0])
+        answer = plan.answer(code, fabric)
+        if answer is None and not plan.family[op]:
+            return priced.costs
+        seen = describe(table, priced, rates, GROUP_OF[op], plan.software, fabric)
+        if answer is None:
+            floor = seen.floor_s[0] if table.rows == 1 else seen.floor_s
+            times = _outside(physics, plan.physics[op], 1.0, bool(plan.family[op]), floor)
+            return _costs(table.rows, times, physics, rates, priced.costs, "propagated", 1.0)
+        return self._answered(table, rates, priced, plan, answer, seen, op)
+
+    def _answered(
+        self, table: OpTable, rates: Rates, priced: Priced, plan: Plan, answer: Answer, seen: Described, op: int
+    ) -> OpCosts:  # fmt: skip
+        """Return the costs of rows that have a learned answer, where their ratios lie in the trained range."""
+        physics = _unwrapped(priced.costs)
         features = np.ascontiguousarray(seen.matrix)
-        distance, factor, floor_s = self.distance(features), self._factor(features), seen.floor_s
+        factor, distance, floor_s = np.exp(self.blended(answer, features).astype(np.float64)), answer.distance(
+            features[:, : LAYOUTS[GROUP_OF[op]].ranged]), seen.floor_s  # fmt: skip
         if table.rows == 1:
             distance, factor, floor_s = distance[0], factor[0], floor_s[0]
-        op = table["op"]
-        inside = (distance <= TOLERANCE) & plan.known[op, table["dtype"]] & (physics.latency_s < np.inf)
+        inside = (distance <= TOLERANCE) & (physics.latency_s < np.inf)
         latency = larger(physics.latency_s * factor, floor_s)
         log_size = np.log(physics.latency_s)
-        half = plan.half[op, 1 * (log_size > plan.cuts[0, op]) + (log_size > plan.cuts[1, op])]
+        half = answer.half[1 * (log_size > answer.cuts[0]) + (log_size > answer.cuts[1])]
         spread = np.exp(half)
-        times = _Times(latency, lesser(larger(latency / spread, floor_s), latency), latency * spread, LEARNED)
-        kind, shared = "conformal", self.shared_log_error
-        missing = np.isnan(half) & inside
-        if some(~inside) or some(missing):
-            wide = plan.physics[op] * (1.0 + lesser(distance, 1.0))
-            times = _outside(times, physics, inside, missing, plan.family[op], wide, floor_s)
+        lo, hi = lesser(larger(latency / spread, floor_s), latency), latency * spread
+        kind, shared = answer.kind, self.shared_log_error if answer.kind == "conformal" else 1.0
+        missing = np.isnan(half)
+        if some(missing):  # too few rows for a width: the closed form's relative range about the learned value
+            ratio = latency / physics.latency_s
+            lo = choose(missing, lesser(larger(physics.latency_lo_s * ratio, floor_s), latency), lo)
+            hi = choose(missing, physics.latency_hi_s * ratio, hi)
             kind, shared = "propagated", 1.0
-        columns = _columns(table.rows, times.value_s, times.lo_s, times.hi_s, *_energy(times, physics, rates))
-        source = priced.costs.source  # a column of our own: its last reader
-        source[...] = times.source
-        numbers: Any = dict(zip(NUMERIC, (*columns, priced.costs.dram_bytes), strict=True))
-        return OpCosts(
-            **numbers, bound=priced.costs.bound, source=source, interval_kind=kind, shared_log_error=shared
-        )  # fmt: skip
+        times = _Times(latency, lo, hi, np.int8(LEARNED))
+        if some(~inside):
+            known = bool(plan.family[op])
+            times = _chosen(inside, times, _outside(physics, plan.physics[op], distance, known, floor_s))
+            kind, shared = "propagated", 1.0
+        return _costs(table.rows, times, physics, rates, priced.costs, kind, shared)
 
-    def _factor(self, features: Array) -> Array:
-        return np.asarray(np.exp(self.log_residual(features).astype(np.float64)))
 
-    def distance(self, features: Array) -> Array:
-        """Return how far each row lies outside the trained ranges: the worst ratio, as a part of its range."""
-        lo, hi, per_range = self._range
-        ratios = features[:, : len(RATIOS)]
-        return np.asarray((np.maximum(lo - ratios, ratios - hi) * per_range).max(axis=1, initial=0.0))
+def _taken(priced: Priced, where: Array) -> Priced:
+    """Return the priced rows at `where`; what is one value for all rows stays so."""
+    rows = priced.costs.rows
+
+    def pick(value: Any) -> Any:
+        return value[where] if isinstance(value, np.ndarray) and value.shape == (rows,) else value
+
+    work = OpWork(**{name: pick(getattr(priced.work, name)) for name in FIELDS})
+    names = type(priced.stages).__dataclass_fields__
+    stages = type(priced.stages)(**{name: pick(getattr(priced.stages, name)) for name in names})
+    return Priced(work, stages, priced.costs.take(where))
 
 
 def _unwrapped(costs: OpCosts) -> OpCosts:
@@ -232,24 +214,28 @@ class _Times:
     source: Value
 
 
-def _outside(
-    learned: _Times, physics: OpCosts, inside: Value, missing: Value, family: Value, half: Value, floor: Value
-) -> _Times:  # fmt: skip
-    """Return times with the closed form where training does not reach, widened (by `half`) where it extrapolates.
+def _costs(
+    rows: int, times: _Times, physics: OpCosts, rates: Rates, priced: OpCosts, kind: str, shared: float
+) -> OpCosts:  # fmt: skip
+    columns = _columns(rows, times.value_s, times.lo_s, times.hi_s, *_energy(times, physics, rates))
+    source = priced.source  # a column of our own: its last reader
+    source[...] = times.source
+    numbers: Any = dict(zip(NUMERIC, (*columns, priced.dram_bytes), strict=True))
+    return OpCosts(**numbers, bound=priced.bound, source=source, interval_kind=kind, shared_log_error=shared)
 
-    A learned row without a conformal width (too few rows) keeps the closed form's relative range about its value.
-    """
-    widened = np.exp(lesser(half, 5.0))
-    farther = family & ~inside & np.isfinite(widened)
+
+def _outside(physics: OpCosts, half: float, distance: Value, known: bool, floor: Value) -> _Times:
+    """Return the closed form's times, widened to (more than) its own errors on measured rows of the family."""
     lo, hi = physics.latency_lo_s, physics.latency_hi_s
-    lo = choose(farther, lesser(larger(physics.latency_s / widened, floor), lo), lo)
-    hi = choose(farther, larger(physics.latency_s * widened, hi), hi)
-    ratio = learned.value_s / physics.latency_s
-    own_lo = choose(missing, larger(physics.latency_lo_s * ratio, floor), learned.lo_s)
-    own_hi = choose(missing, physics.latency_hi_s * ratio, learned.hi_s)
-    value = choose(inside, learned.value_s, physics.latency_s)
-    source = choose(inside, LEARNED, choose(family, EXTRAPOLATED, PHYSICS))
-    return _Times(value, lesser(choose(inside, own_lo, lo), value), choose(inside, own_hi, hi), source)
+    if known and np.isfinite(half):
+        widened = np.exp(lesser(half * (1.0 + lesser(np.float64(1.0) * distance, np.float64(1.0))), np.float64(5.0)))
+        lo = lesser(larger(physics.latency_s / widened, floor), lo)
+        hi = larger(physics.latency_s * widened, hi)
+    return _Times(physics.latency_s, lesser(lo, physics.latency_s), hi, np.int8(EXTRAPOLATED if known else PHYSICS))
+
+
+def _chosen(condition: Value, a: _Times, b: _Times) -> _Times:
+    return _Times(*(choose(condition, getattr(a, n), getattr(b, n)) for n in ("value_s", "lo_s", "hi_s", "source")))
 
 
 def _energy(times: _Times, physics: OpCosts, rates: Rates) -> tuple[Value, Value, Value]:

@@ -65,15 +65,15 @@ def test_the_card_is_plain_json_and_says_what_a_reader_needs(artefact: Path) -> 
     assert card["scope"]["devices"] == ["h100-sxm"]
     assert card["versions"].keys() >= {"xgboost", "numpy"}
     assert len(card["data_sha256"]) == 64
-    assert card["files"]["model.json"] == hashlib.sha256((artefact / "model.json").read_bytes()).hexdigest()
-    assert card["settings"]["nthread"] == 1  # a small table
-    assert card["scores"]["h100-sxm/gemm"]["rows"] == 240
-    assert load_card(artefact).features == tuple(card["features"])
+    assert card["files"]["model.bin"] == hashlib.sha256((artefact / "model.bin").read_bytes()).hexdigest()
+    assert card["settings"]["nthread"] == 1
+    assert card["scores"]["h100-sxm/gemm"]["rows"] == 120
+    assert list(load_card(artefact).features["gemm"]) == card["features"]["gemm"]
 
 
 def test_a_changed_model_file_is_noticed(artefact: Path) -> None:
-    text = (artefact / "model.json").read_text()
-    (artefact / "model.json").write_text(text.replace("1", "2", 1))
+    data = (artefact / "model.bin").read_bytes()
+    (artefact / "model.bin").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert "changed after the artefact was made" in refusal(artefact)
 
 
@@ -85,11 +85,11 @@ def test_a_changed_card_is_noticed(artefact: Path) -> None:
 
 def test_another_schema_physics_or_feature_set_is_refused(artefact: Path, original: Path) -> None:
     changes: list[tuple[Callable[[dict[str, Any]], None], str]] = [
-        (lambda card: card.update(schema_version=2), "schema version 2, this archcast reads 1"),
+        (lambda card: card.update(schema_version=1), "schema version 1, this archcast reads 2"),
         (lambda card: card.update(physics_version="0"), "another version of the closed form"),
-        (lambda card: card["features"].pop(), "another version of the closed form"),
+        (lambda card: card["features"]["gemm"].pop(), "another version of the closed form"),
         (lambda card: card.pop("scope"), "lacks or garbles a field"),
-        (lambda card: card["scope"]["lo"].pop(), "lacks or garbles a field"),
+        (lambda card: card["scope"]["ranges"]["gemm/h100-sxm/bf16"][0].pop(), "lacks or garbles a field"),
         (lambda card: card.update(surprise=1), "lacks or garbles a field"),
     ]
     for change, says in changes:
@@ -99,7 +99,7 @@ def test_another_schema_physics_or_feature_set_is_refused(artefact: Path, origin
 
 
 def test_missing_files_and_other_folders_are_refused(artefact: Path, tmp_path: Path) -> None:
-    (artefact / "model.json").unlink()
+    (artefact / "model.bin").unlink()
     assert "cannot be read" in refusal(artefact)
     assert "no such folder" in refusal(tmp_path / "nowhere")
     empty = tmp_path / "empty"
@@ -118,5 +118,5 @@ def test_calibrating_again_replaces_the_artefact(artefact: Path, tmp_path: Path)
     before = load_artefact(artefact).version
     calibrate([measured(tmp_path, seed=5)], artefact, rounds=5)
     assert load_artefact(artefact).version != before
-    assert sorted(p.name for p in artefact.iterdir()) == ["card.json", "model.json"]
+    assert sorted(p.name for p in artefact.iterdir()) == ["card.json", "model.bin"]
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]

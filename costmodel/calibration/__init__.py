@@ -1,0 +1,211 @@
+"""Calibration: measurements in, an artefact out, with its error on rows that it never saw.
+
+Rows are split by groups of one shape (a gemm's n and k, an attention's heads), never by rows, so that the held-out
+error is that of a shape that was not measured. The larger part trains the trees, one part calibrates the intervals,
+one part is scored. Where an operator has few shapes, intervals are calibrated by cross-fitting in place of a part.
+Same rows, seed and platform give the same bytes.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from costmodel.artefact import Card, save_artefact
+from costmodel.calibration.intervals import (
+    COVERAGE,
+    calibrated,
+    conformal_half,
+    predicted_s,
+    scores,
+    shared_share,
+)
+from costmodel.calibration.rows import SHAPE_KEYS, STRATUM_RULE, Gathered, Rows, gather
+from costmodel.calibration.split import CONFORMAL, FEWEST_GROUPS, HELD_OUT, TRAIN, folds, split
+from costmodel.calibration.training import MODEL_ROWS, ROUNDS, SETTINGS, ranges, train_all
+from costmodel.calibration.transfer import transferred
+from costmodel.calibration.units import check_units
+from costmodel.forest import Forest, packed
+from costmodel.plans import Intervals, Scope, Transfer
+from costmodel.rates import compile_rates
+from costmodel.residual import LearnedModel
+from costmodel.trees import FlatTrees
+from foundation.errors import BadValueError
+from foundation.formats import FORMAT_NAMES
+from hardware_specs import load_device
+from workloads.measurements import MeasurementTable
+from workloads.table import OPS, Array
+
+FEWEST_ROWS = 30
+FEW_SHAPES = 50
+"""Below so many shapes of a group of operators, intervals come from `FOLDS` models that each leave out some shapes."""
+FOLDS = 3
+
+__all__ = [
+    "CONFORMAL", "HELD_OUT", "SHAPE_KEYS", "TRAIN", "calibrate", "conformal_half", "shared_share", "split",
+]  # fmt: skip
+
+
+def calibrate(
+    measurements: Sequence[MeasurementTable], out: str | Path, *, seed: int = 0, rounds: int = ROUNDS,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Card:  # fmt: skip
+    """Fit a model to measured latencies and write it as an artefact; returns its card with the held-out scores.
+
+    Args:
+        seed: decides the split and the trees' samples.
+        progress: told in one line what is being done.
+
+    Raises:
+        BadValueError: too few rows or shape groups, a row without a device, latencies in another unit.
+        UnknownNameError: a device that is not in the catalogue.
+        BadFileError: `out` holds something else.
+    """
+    progress("pricing the measured rows by the closed form")
+    gathered = gather(measurements, seed)
+    model, rows, parts, left_out = fitted(gathered, seed, rounds, progress)
+    progress("scoring the held-out rows")
+    found = {n: s for g, r in rows.items() for n, s in scores(r.take(_at(parts[g], HELD_OUT)), model, g).items()}
+    counts = np.sum([np.bincount(part, minlength=3) for part in parts.values()], axis=0)
+    used = {OPS[int(o)] for r in rows.values() for o in np.unique(r.op)}
+    names = {"train": TRAIN, "conformal": CONFORMAL, "held_out": HELD_OUT}
+    below = {n: v for r in rows.values() for n, v in _below_floor(r).items()}
+    card = Card(
+        scope=model.scope, intervals=model.intervals, transfer=model.transfer, shared_log_error=model.shared_log_error,
+        scores=dict(sorted(found.items())),
+        rows={**{n: int(counts[c]) for n, c in names.items()}, "unpriced": gathered.unpriced,
+              "thinned": gathered.thinned},
+        groups={n: v for g, r in rows.items() for n, v in _group_counts(r, parts[g], names).items()},
+        left_out=left_out, below_floor=below, data_sha256=gathered.digest, rates_digests=model.rates_digests,
+        settings={**SETTINGS, "rounds": rounds, "seed": seed, "rows_rule": STRATUM_RULE, "model_rows": MODEL_ROWS,
+                  "shape_keys": {k: SHAPE_KEYS[k] for k in sorted(used)}},
+        versions=_versions(),
+    )  # fmt: skip
+    return save_artefact(out, model.forest.to_bytes(), card)
+
+
+def fitted(
+    gathered: Gathered, seed: int, rounds: int, progress: Callable[[str], None] = lambda _: None
+) -> tuple[LearnedModel, dict[str, Rows], dict[str, Array], dict[str, str]]:
+    """Return the model, the rows by group of operators, the part of each row, and why families are left out."""
+    total = sum(len(rows) for rows in gathered.rows.values())
+    if total < FEWEST_ROWS:
+        hint = f" ({gathered.unpriced} cannot be priced)" if gathered.unpriced else ""
+        raise BadValueError(
+            f"Calibration needs at least {FEWEST_ROWS} rows with a latency_s that can be priced; {total} are given"
+            f"{hint}."
+        )
+    check_units(gathered.rows)
+    rows, left_out = _families(gathered.rows)
+    parts = {group: split(r.group, r.family, seed) for group, r in rows.items()}
+    crossed = {g for g, r in rows.items() if len(np.unique(r.group)) < FEW_SHAPES}
+    train = {g: np.flatnonzero(p == TRAIN if g not in crossed else p != HELD_OUT) for g, p in parts.items()}
+    models = train_all({g: (rows[g], train[g]) for g in rows}, seed, rounds, progress)
+    model = _blank(gathered, rows, train, models)
+    calibration = {g: r.take(_at(parts[g], CONFORMAL)) for g, r in rows.items() if g not in crossed}
+    errors = {g: np.log(r.latency_s / predicted_s(r, model)) for g, r in calibration.items()}
+    for g in sorted(crossed):
+        progress(f"calibrating {g} by cross-fitting")
+        calibration[g] = rows[g].take(train[g])
+        errors[g] = _crossed(calibration[g], model, seed, rounds)
+    found = [calibrated(calibration[g], errors[g]) for g in calibration]
+    every = np.concatenate(list(errors.values()))
+    shared = shared_share(every, np.concatenate([calibration[g].group for g in calibration]))
+    model = replace(model, intervals=_joined(found), shared_log_error=shared)
+    progress("leaving each device out in turn")
+    return transferred(calibration, model, seed), rows, parts, left_out
+
+
+def _at(part: Array, code: int) -> Array:
+    return np.flatnonzero(part == code)
+
+
+def _joined(found: Sequence[Intervals]) -> Intervals:
+    merged: dict[str, dict[str, object]] = {"cuts": {}, "half": {}, "physics": {}}
+    for one in found:
+        for name, into in merged.items():
+            into.update(getattr(one, name))
+    return Intervals(COVERAGE, **merged)  # type: ignore[arg-type]
+
+
+def _crossed(rows: Rows, model: LearnedModel, seed: int, rounds: int) -> Array:
+    """Return log errors of rows, each from models that did not see its shape."""
+    fold, found = folds(rows.group, FOLDS, seed), np.empty(len(rows))
+    for i in range(FOLDS):
+        there, here = np.flatnonzero(fold != i), np.flatnonzero(fold == i)
+        some = train_all({"": (rows, there)}, seed, rounds)
+        whole = {name: some.get(name) or model.forest.trees(name) for name in model.forest.names}
+        other = replace(model, forest=packed(whole), _boosters={})
+        part = rows.take(here)
+        found[here] = np.log(part.latency_s / predicted_s(part, other))
+    return found
+
+
+def _blank(
+    gathered: Gathered, rows: dict[str, Rows], train: dict[str, Array], models: dict[str, FlatTrees]
+) -> LearnedModel:  # fmt: skip
+    """Return a model without intervals."""
+    kernels: set[tuple[str, str, str, str]] = set()
+    stacks: dict[str, int] = {}
+    words = gathered.words
+    spans = {name: span for g, r in rows.items() for name, span in ranges(r, train[g], g).items()}
+    for g, r in rows.items():
+        columns = np.stack([r.op, r.dtype, r.device, r.software], axis=1)[train[g]].astype(np.int64)
+        for (op, dtype, device, stack), count in zip(*np.unique(columns, axis=0, return_counts=True), strict=True):
+            kernels.add((OPS[op], FORMAT_NAMES[dtype], words.devices[device], words.softwares[stack]))
+            stacks[words.softwares[stack]] = stacks.get(words.softwares[stack], 0) + int(count)
+    devices = tuple(sorted({kernel[2] for kernel in kernels}))
+    fabrics = {d: f for d, f in sorted(gathered.fabrics.items()) if d in devices}
+    softwares = tuple(sorted(stacks, key=lambda s: (-stacks[s], s)))
+    digests = {name: compile_rates(load_device(name)).digest() for name in devices}
+    scope = Scope(devices, softwares, tuple(sorted(kernels)), spans, fabrics)
+    forest: Forest = packed(models)
+    return LearnedModel(forest, scope, Intervals(COVERAGE, {}, {}, {}), Transfer(), 1.0, digests)
+
+
+def _families(rows: dict[str, Rows]) -> tuple[dict[str, Rows], dict[str, str]]:
+    """Return the rows of families with enough shapes, and why the others are left out."""
+    left_out: dict[str, str] = {}
+    kept: dict[str, Rows] = {}
+    for group, some in rows.items():
+        family, keep = some.family, np.ones(len(some), dtype=bool)
+        for name in sorted(set(family.tolist())):
+            mine = family == name
+            shapes = len(np.unique(some.group[mine]))
+            if shapes < FEWEST_GROUPS:
+                keys = ", ".join(SHAPE_KEYS[name.rsplit("/", 1)[1]])
+                left_out[name] = f"{shapes} different ({keys}); at least {FEWEST_GROUPS} are needed"
+                keep &= ~mine
+        if keep.any():
+            kept[group] = some.take(np.flatnonzero(keep))
+    if not kept:
+        name, reason = next(iter(left_out.items()))
+        raise BadValueError(f"Nothing can be held out: {name} has {reason}. Measure more shapes.")
+    return kept, left_out
+
+
+def _below_floor(rows: Rows) -> dict[str, float]:
+    family, below = rows.family, rows.latency_s < rows.floor_s
+    return {name: float(np.mean(below[family == name])) for name in sorted(set(family.tolist()))}
+
+
+def _group_counts(rows: Rows, part: Array, names: dict[str, int]) -> dict[str, dict[str, int]]:
+    family = rows.family
+    return {
+        name: {word: len(np.unique(rows.group[(family == name) & (part == code)])) for word, code in names.items()}
+        for name in sorted(set(family.tolist()))
+    }
+
+
+def _versions() -> dict[str, str]:
+    import xgboost
+
+    return {"xgboost": xgboost.__version__, "numpy": np.__version__, "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}"}  # fmt: skip
+
+
+assert set(SHAPE_KEYS) == set(OPS)

@@ -1,0 +1,79 @@
+"""What calibration keeps for devices that it never saw: their kin, and the errors of leaving each device out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from costmodel.adaptation import KinTable, best_reach, left_out
+from costmodel.calibration.intervals import conformal_half, widths
+from costmodel.calibration.rows import Rows
+from costmodel.plans import Intervals, Transfer, kin_ratios, model_name
+from costmodel.rates import compile_rates
+from costmodel.residual import LearnedModel
+from hardware_specs import load_device
+from workloads.table import OPS, Array
+
+KIN_ROWS = 400
+"""Rows of each device that a table of kin keeps."""
+TABLE = "kin/"
+
+
+def transferred(rows: dict[str, Rows], model: LearnedModel, seed: int) -> LearnedModel:
+    """Return the model with what it needs to answer for unseen devices; `rows` are those that did not train."""
+    devices = model.scope.devices
+    rates = {name: compile_rates(load_device(name)) for name in devices}
+    kinship = {name: kin_ratios(r) for name, r in rates.items()}
+    kinds = {name: r.kind for name, r in rates.items()}
+    reach: dict[str, float] = {}
+    tables = {}
+    intervals = model.intervals
+    for some in rows.values():
+        for code in np.unique(some.op):
+            op = OPS[int(code)]
+            if op == "collective":
+                continue  # what a link does says nothing of another
+            table = kin_table(some.take(np.flatnonzero(some.op == code)), model, op, seed)
+            found = best_reach(table, kinship)
+            error, size, _ = left_out(table, kinship, found, 0, 1.0, 1.0)
+            if not len(error):
+                continue  # nobody can say how far one device's rows serve for another
+            reach[op], tables[TABLE + op] = found, table.matrix()
+            intervals = _with_pseudo_targets(intervals, table, error, size, op)
+    forest = replace(model.forest, tables=tables)
+    return replace(model, forest=forest, intervals=intervals, transfer=Transfer(kinship, kinds, reach, {}))
+
+
+def kin_table(rows: Rows, model: LearnedModel, op: str, seed: int) -> KinTable:
+    """Return what the models of all devices say of some rows of each."""
+    devices = model.scope.devices
+    rng = np.random.default_rng(seed)
+    picked = []
+    for code in np.unique(rows.device):
+        mine = np.flatnonzero(rows.device == code)
+        picked.append(np.sort(rng.permutation(mine)[:KIN_ROWS]))
+    rows = rows.take(np.concatenate(picked))
+    target = np.array([devices.index(rows.words.devices[int(code)]) for code in rows.device])
+    factor = np.full((len(rows), len(devices)), np.nan)
+    for code in np.unique(rows.model):
+        part = (rows.words.models[int(code)].split("/") + [""])[2]
+        where = np.flatnonzero(rows.model == code)
+        features = np.ascontiguousarray(rows.matrix[where])
+        for i, device in enumerate(devices):
+            name = model_name(op, device, part)
+            if name in model.forest:
+                factor[where, i] = model.log_factor(name, features)
+    return KinTable(
+        devices, target, rows.log_error, np.log(rows.physics_s), np.log(rows.floor_s / rows.physics_s), factor
+    )
+
+
+def _with_pseudo_targets(intervals: Intervals, table: KinTable, error: Array, size: Array, op: str) -> Intervals:
+    """Return intervals with the entry of unseen devices: `error` and `size` are those of devices left out in turn."""
+    cuts, half = widths(error, size)
+    name = f"/{op}"
+    return replace(
+        intervals, cuts={**intervals.cuts, name: cuts}, half={**intervals.half, name: half},
+        physics={**intervals.physics, name: conformal_half(np.abs(table.error))},
+    )  # fmt: skip

@@ -1,0 +1,264 @@
+"""What a learned model knows, and how it answers each kind of operator on a device: `planned` decides once a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from costmodel.collectives import Fabric
+from costmodel.features import DEVICE_RATIOS, GROUP_OF, LAYOUTS
+from costmodel.rates import Rates
+from foundation.formats import FORMAT_CODES, FORMAT_NAMES
+from workloads.elementwise import Value
+from workloads.table import OP_CODES, OPS, PHASES, Array, OpTable
+
+FEWEST = 9
+"""Rows that a 90 % conformal quantile needs: with fewer the quantile does not exist."""
+PARTS = 64
+FARTHEST_KIN = 2.5
+"""Log distance to the nearest measured device beyond which none of them says anything (estimated, 1.5 to 4)."""
+assert max(len(FORMAT_NAMES), len(PHASES)) <= PARTS
+
+
+def model_name(op: str, device: str, part: str) -> str:
+    """Return the name of the trees that serve an operator of a device; `part` is its format or its phase."""
+    return f"{op}/{device}/{part}" if part else f"{op}/{device}"
+
+
+def part_of(op: str, dtype: str, phase: str) -> str:
+    """Return what a device's models of an operator are divided by: products by format, attention by phase."""
+    return dtype if op == "gemm" else phase if GROUP_OF[OP_CODES[op]] == "attention" else ""
+
+
+def part_codes(table: OpTable) -> Array:
+    """Return a code of operator and format (x 64 + phase) of each row; one value where all rows share it."""
+    ops = np.asarray(table["op"], dtype=np.int64)
+    phase = np.asarray(table["phase"], dtype=np.int64)
+    codes = np.asarray((ops * PARTS + np.asarray(table["dtype"])) * 4)
+    attention = np.asarray(_ATTENTION[ops])
+    return np.asarray(codes + phase * attention) if attention.any() else codes
+
+
+_ATTENTION: Array = np.array([group == "attention" for group in GROUP_OF])
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What training saw. `kernels` are (op, dtype, device, software); `ranges` bound each model's ratios (lo, hi).
+
+    `softwares` are in order of falling row count: the first one is meant where a caller names none. `fabrics` names
+    what the collectives of a device were measured on.
+    """
+
+    devices: tuple[str, ...]
+    softwares: tuple[str, ...]
+    kernels: tuple[tuple[str, str, str, str], ...]
+    ranges: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+    fabrics: dict[str, str] = field(default_factory=dict)
+
+    def software_of(self, device: str, software: str) -> str:
+        """Return the software that is meant on a device."""
+        if software:
+            return software
+        here = {kernel[3] for kernel in self.kernels if kernel[2] == device}
+        return next((name for name in self.softwares if name in here), self.softwares[0] if self.softwares else "")
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Half widths of the log error by 'device/op': one a third of the size range, NaN where there were too few rows.
+
+    `cuts` are the two log latencies of the closed form that part the thirds; `physics` is the half width of the closed
+    form alone on the same rows. The entry '/op' is for devices that were never measured: each source device was left
+    out in turn.
+    """
+
+    coverage: float
+    cuts: dict[str, tuple[float, float]]
+    half: dict[str, tuple[float, float, float]]
+    physics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What a few rows of a device say about one of its families: weights of the source devices and an offset."""
+
+    weights: dict[str, float]
+    offset: float
+    cuts: tuple[float, float]
+    half: tuple[float, float, float]
+    shots: int
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How devices that were never measured are answered.
+
+    `kinship` holds the log ratios of each measured device, `kinds` what it is (gpu, npu ...), `reach` the distance by
+    'op' over which resemblance fades, `adapted` what few rows gave, by 'device/op'.
+    """
+
+    kinship: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    reach: dict[str, float] = field(default_factory=dict)
+    adapted: dict[str, Adapted] = field(default_factory=dict)
+
+
+def kin_ratios(rates: Rates) -> tuple[float, ...]:
+    """Return the log ratios by which devices resemble each other: none of them is a size of an operator."""
+    peak = float(rates.peak_flop_per_s[FORMAT_CODES["bf16"]])
+    vector = float(rates.vector_flop_per_s[FORMAT_CODES["bf16"]])
+    fast = float(rates.peak_flop_per_s[FORMAT_CODES["fp8"]])
+    found = (
+        peak / rates.dram_bytes_per_s / 100, rates.units / 100, rates.cache_bytes_per_s / rates.dram_bytes_per_s,
+        peak / vector, peak / rates.units / 1e12, max(rates.cache_bytes, 1e6) / 1e8, rates.launch_s[0] / 1e-6,
+        fast / peak,
+    )  # fmt: skip
+    return tuple(float(np.log(max(x, 1e-12))) if np.isfinite(x) else 0.0 for x in found)
+
+
+def kin_weights(sources: dict[str, tuple[float, ...]], target: tuple[float, ...], reach: float) -> dict[str, float]:
+    """Return the share that each source has in the answer for a target: normal in the distance, 1 in sum."""
+    away = {name: float(np.linalg.norm(np.subtract(ratios, target))) for name, ratios in sources.items()}
+    nearest = min(away.values())
+    raw = {name: float(np.exp((nearest**2 - d**2) / (2 * reach**2))) for name, d in away.items()}
+    raw = {name: weight for name, weight in raw.items() if weight > 0.02}
+    total = sum(raw.values())
+    return {name: weight / total for name, weight in raw.items()}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one kind of operator is answered: models and weights, offset, trained range, interval and its kind."""
+
+    models: tuple[str, ...]
+    weights: tuple[float, ...]
+    offset: float
+    lo: Array
+    hi: Array
+    cuts: tuple[float, float]
+    half: Array
+    kind: str
+    fabric: str = ""
+
+    @cached_property
+    def _per_range(self) -> Array:
+        return np.asarray(1.0 / np.maximum(self.hi - self.lo, 0.1), dtype=np.float32)
+
+    def distance(self, ratios: Array) -> Array:
+        """Return how far each row lies outside the trained ranges: the worst ratio, as a part of its range."""
+        if len(ratios) == 1:
+            row = ratios[0]
+            return np.array([max(0.0, float((np.maximum(self.lo - row, row - self.hi) * self._per_range).max()))])
+        # most tables lie inside as a whole: two passes say so
+        if ((ratios.min(axis=0) >= self.lo) & (ratios.max(axis=0) <= self.hi)).all():
+            return np.zeros(len(ratios), dtype=np.float32)
+        return np.asarray((np.maximum(self.lo - ratios, ratios - self.hi) * self._per_range).max(axis=1, initial=0.0))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Answers of one device and software by `part_codes`; `family` and `physics` are by operator code."""
+
+    software: str
+    answers: dict[int, Answer]
+    family: Array
+    physics: Array
+
+    def answer(self, code: int, fabric: Fabric | None) -> Answer | None:
+        """Return the answer for a code; none where collectives ran over something else."""
+        found = self.answers.get(code)
+        if found is not None and found.fabric and (fabric is None or fabric.name != found.fabric):
+            return None
+        return found
+
+
+def planned(
+    scope: Scope, intervals: Intervals, transfer: Transfer, digests: dict[str, str], rates: Rates, software: str
+) -> Plan:  # fmt: skip
+    """Return how a device is answered: by its own models, by those of its kin, or (no answers) by the closed form."""
+    device = rates.device
+    software = scope.software_of(device, software)
+    known = device in scope.devices
+    names = [f"{device}/{op}" if known else f"/{op}" for op in OPS]
+    physics = np.array([intervals.physics.get(name, np.nan) for name in names])
+    family = np.array([name in intervals.physics for name in names])
+    if known:
+        # a factor over other figures of the device (a what-if, a newer description) would be no measured truth
+        same = digests.get(device) == rates.digest()
+        answers = _own(scope, intervals, device, software) if same else {}
+    else:
+        answers = _of_kin(scope, intervals, transfer, rates)
+        family &= bool(answers)
+    return Plan(software, answers, family, physics)
+
+
+def _codes_of(op: str, dtype: str) -> list[tuple[int, str]]:
+    """Return (code, part) of every row that a kernel covers."""
+    base = (OP_CODES[op] * PARTS + FORMAT_CODES[dtype]) * 4
+    if GROUP_OF[OP_CODES[op]] == "attention":
+        return [(base + i, part_of(op, dtype, phase)) for i, phase in enumerate(PHASES)]
+    return [(base, part_of(op, dtype, ""))]
+
+
+def _own(scope: Scope, intervals: Intervals, device: str, software: str) -> dict[int, Answer]:
+    answers: dict[int, Answer] = {}
+    for op, dtype, where, stack in scope.kernels:
+        if (where, stack) != (device, software):
+            continue
+        for code, part in _codes_of(op, dtype):
+            name = model_name(op, device, part)
+            if name not in scope.ranges:
+                continue
+            lo, hi = (np.array(ends, dtype=np.float32) for ends in scope.ranges[name])
+            family = f"{device}/{op}"
+            half = np.array(intervals.half.get(family, (np.nan,) * 3))
+            fabric = scope.fabrics.get(device, "") if op == "collective" else ""
+            cuts = intervals.cuts.get(family, (0.0, 0.0))
+            answers[code] = Answer((name,), (1.0,), 0.0, lo, hi, cuts, half, "conformal", fabric)
+    return answers
+
+
+def _of_kin(scope: Scope, intervals: Intervals, transfer: Transfer, rates: Rates) -> dict[int, Answer]:
+    """Return answers from devices of the same kind that resemble this one."""
+    own = kin_ratios(rates)
+    kin = {name: ratios for name, ratios in transfer.kinship.items() if transfer.kinds.get(name) == rates.kind}
+    near = [float(np.linalg.norm(np.subtract(ratios, own))) for ratios in kin.values()]
+    if rates.array is not None or not near or min(near) > FARTHEST_KIN:
+        return {}
+    answers: dict[int, Answer] = {}
+    for op, dtype in sorted({(kernel[0], kernel[1]) for kernel in scope.kernels}):
+        for code, part in _codes_of(op, dtype):
+            sources = {k[2]: kin[k[2]] for k in scope.kernels if k[:2] == (op, dtype) and k[2] in kin}
+            sources = {d: r for d, r in sources.items() if model_name(op, d, part) in scope.ranges}
+            if sources and op in transfer.reach:
+                answers[code] = _blend(scope, intervals, transfer, rates.device, op, part, sources, own)
+    return answers
+
+
+def _blend(
+    scope: Scope, intervals: Intervals, transfer: Transfer, device: str, op: str, part: str,
+    sources: dict[str, tuple[float, ...]], own: tuple[float, ...],
+) -> Answer:  # fmt: skip
+    adapted = transfer.adapted.get(f"{device}/{op}")
+    weights, offset = kin_weights(sources, own, transfer.reach[op]), 0.0
+    cuts = intervals.cuts.get(f"/{op}", (0.0, 0.0))
+    half = intervals.half.get(f"/{op}", (np.nan,) * 3)
+    if adapted is not None:
+        mine = {d: w for d, w in adapted.weights.items() if d in sources}
+        total = sum(mine.values())
+        weights = {d: w / total for d, w in mine.items()} if total > 0 else weights
+        offset, cuts, half = adapted.offset, adapted.cuts, adapted.half
+    models = tuple(model_name(op, d, part) for d in weights)
+    ends = np.array([scope.ranges[name] for name in models], dtype=np.float32)
+    lo, hi = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
+    # ratios of the device alone are those of another device: they bound nothing
+    ratios = LAYOUTS[GROUP_OF[OP_CODES[op]]].names[: len(lo)]
+    free = np.isin(ratios, DEVICE_RATIOS)
+    lo, hi = np.where(free, -1e30, lo).astype(np.float32), np.where(free, 1e30, hi).astype(np.float32)
+    return Answer(models, tuple(weights.values()), offset, lo, hi, cuts, np.array(half), "pseudo_target")
+
+
+__all__ = ["Adapted", "Answer", "Intervals", "Plan", "Scope", "Transfer", "Value", "planned"]

@@ -3,7 +3,8 @@
 Version 3 (H100) and 2 (A100, H100). `power_w` is that of all GPUs of the deployment, `energy_j` that of one request
 where requests are served together, of the whole batch in diffusion. Traps: energy a token equals power over throughput
 exactly, so there are two labels, not three; GPU energy only; lengths of prompts are not stated; `batch` is the mean of
-requests in flight, `concurrency` the most allowed. In version 2 power is energy a request times requests a second.
+requests in flight, `concurrency` the most allowed; rows with experts over N devices say one rank of attention, which is
+read as N, the engine's way. In version 2 power is energy a request times requests a second.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _v3(request: ImportRequest, folder: Path) -> Iterator[WorkloadMeasurements |
         if text:
             length = part["avg_output_len"]
             about |= {
-                "tp": part["tensor_parallel"], "ep": part["expert_parallel"], "dp": part["data_parallel"],
+                "tp": _tensor_parallel(part), "ep": part["expert_parallel"], "dp": part["data_parallel"],
                 "concurrency": part["max_num_seqs"], "batch": np.maximum(part["avg_batch_size"], 1), "generate": length,
                 "tpot_s": part["median_itl_ms"] * 1e-3, "energy_j": part["energy_per_request_joules"],
                 "rate_hz": part["output_throughput_tokens_per_sec"] / length,
@@ -92,6 +93,12 @@ def _v3(request: ImportRequest, folder: Path) -> Iterator[WorkloadMeasurements |
                                     part["video_width"], part["num_frames"], part["inference_steps"]),
             }  # fmt: skip
         yield whole_models(request, "ML.ENERGY v3", about, unknown=part["model_id"])
+
+
+def _tensor_parallel(part: Columns) -> Array:
+    """Return the ranks of attention: all of a replica, also where the row says 1 beside experts over all devices."""
+    spread = (part["expert_parallel"] > 1) & (part["tensor_parallel"] * part["data_parallel"] < part["num_gpus"])
+    return np.where(spread, part["num_gpus"] / part["data_parallel"], part["tensor_parallel"])
 
 
 def _pictures(*columns: Array) -> Array:

@@ -3,8 +3,8 @@
 Offline rows give samples a second of the whole system, single streams the mean latency; server rows depend on a target
 and are left out. Traps: submitters tune hard, and formats are not in the rows (`dtype` empty); prompts of language
 models vary in length, which the rows do not state; open-division networks are others under one name. Training: a step
-is the global batch over the median throughput of a run (time to train mixes in luck of convergence); lengths are the
-benchmarks' own (bert 512 tokens, llama2_70b_lora 8192).
+is the global batch over the median throughput of a run (time to train mixes in luck of convergence); texts of BERT are
+packed without padding to 512 tokens, so its length is left empty.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ TRAINING = {
 }  # fmt: skip
 ADAPTERS = ("llama2_70b_lora", "stable_diffusion")
 """Steps that train a part of the network, or one step of many: another thing than a training step of the network."""
-TOKENS = {"bert": 512.0}
 INFERENCE_PARAMS = {"stable-diffusion-xl": params_text(steps=20)}
 RATE, LATENCY = "Samples per second", "Mean latency (ns)"
 DEVICE = ("sys_accelerator_model_name", "sys_host_processor_model_name")
@@ -115,7 +114,6 @@ def _training(request: ImportRequest, folder: Path) -> WorkloadMeasurements | No
             "workload": each(found["benchmark"], lambda name: workload_id(TRAINING.get(name, ""))),
             "count": found["sys_number_of_nodes"] * found["sys_accelerators_per_node"],
             "batch": found["global_batch_size"], "rate_hz": rate_hz, "latency_s": found["global_batch_size"] / rate_hz,
-            "prompt": each(found["benchmark"], lambda name: TOKENS.get(name, float("nan"))),
             "submitter": found["submitter"], "system": found["system"], "n_repeat": found["n_throughput"],
         },
         unknown=found["benchmark"],

@@ -97,11 +97,21 @@ def _models(request: ImportRequest, path: Path) -> WorkloadMeasurements | None:
             "software": each(found["opt"], lambda opt: "pytorch fused" if opt == "fusion" else "pytorch"),
             "source": SOURCE, "workload": workload, "dtype": "fp32", "mode": np.where(train, "train", "infer"),
             "batch": found["batch"], "prompt": found["seq"], "generate": np.where(train, np.nan, generates),
-            "params": each(found["model"], lambda name: params_text(**MODELS[name][1]) if name in MODELS else ""),
+            "params": each(found["model"] + "|" + np.where(train, "0", found["seq"].astype(str)), _knobs),
             "group": found["model"], **_parallel(found["opt"]), "latency_s": found["e2e_latency_ms"] * 1e-3,
         },
         unknown=found["model"],
     )  # fmt: skip
+
+
+def _knobs(text: str) -> str:
+    """Return the knobs of 'model|tokens'; the token that a pass yields must have its row in the table of positions."""
+    model, tokens = text.split("|")
+    if model not in MODELS:
+        return ""
+    workload, knobs = MODELS[model]
+    room = {"max_context": int(float(tokens)) + 1} if float(tokens) and workload != "bert-large" else {}
+    return params_text(**knobs, **room)
 
 
 def _parallel(opt: Array) -> dict[str, Array]:

@@ -106,7 +106,7 @@ def _node(item: Mapping[str, Any]) -> _Node | None:
     time = attributes.get("runtime", 0) if time is None else time
     start = _either(item, "startTimeMicros", "start_time_micros") or 0
     time_s, start_s = number(time, high=1e13) * MICROSECOND, number(start) * MICROSECOND
-    if kind not in TYPES or number_id < 0 or not (time_s >= 0 and start_s >= 0):
+    if kind not in TYPES[1:] or number_id < 0 or not (time_s >= 0 and start_s >= 0):
         return None
     waits = _either(item, "ctrlDeps", "ctrl_deps") or _either(item, "parent")
     parent = whole(waits[0]) if isinstance(waits, list) and waits else whole(waits)
@@ -191,9 +191,9 @@ def _collective(node: _Node, ranks: int) -> TraceRow:
         made = collective("send_recv", size, 2)
     else:
         kind = node.attributes.get("comm_type", 0)
-        word = kind.upper() if isinstance(kind, str) else COLLECTIVES[whole(kind)] if (
-            0 <= whole(kind) < len(COLLECTIVES)) else ""  # fmt: skip
-        name = KINDS.get(word[:40], "")
+        place = whole(kind)  # protobuf writes long numbers as text, enumerations by number or name
+        word = COLLECTIVES[place] if 0 <= place < len(COLLECTIVES) else text(kind, 40).upper()
+        name = KINDS.get(word, "")
         full = size * told if name == "all_gather" and size > 0 else size
         made = collective(name, full, told) if name else f"a collective of another kind ({word[:30]})"
     op, shape, reason = with_format(made, "")

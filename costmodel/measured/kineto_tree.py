@@ -6,6 +6,7 @@ of the kernels launched from inside it, or, in a trace without a device, its own
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ NO_OPERATOR = "an operator that archcast does not know"
 NO_KERNEL = "an operator that launched no kernel"
 GRAPH = "a kernel without an operator (a captured graph, or a launch outside of operators)"
 HOST_COPY = "a copy between host and device"
+WRAPPERS = re.compile(r"^(torch::)?autograd::|^\w+Backward\d*$")
 MATRIX_OPS = frozenset({"gemm", "conv2d", "attention"})
 
 
@@ -166,9 +168,10 @@ def _owners(calls: Sequence[HostCall], parents: Sequence[int]) -> tuple[list[int
     for i in reversed(order):
         if (holds[i] or i in found) and parents[i] >= 0:
             holds[parents[i]] = True
+    outer = set(parents)
     for i in order:
         parent = parents[i]
-        if owners[i] >= 0 or holds[i]:
+        if owners[i] >= 0 or holds[i] or _wraps(calls[i].call.name, i in outer):
             continue
         if parent >= 0 and owners[parent] >= 0:
             owners[i] = owners[parent]
@@ -176,6 +179,11 @@ def _owners(calls: Sequence[HostCall], parents: Sequence[int]) -> tuple[list[int
             owners[i] = i
             found[i] = unknown(calls[i].call.name, calls[i].time_s, calls[i].start_s, NO_OPERATOR)
     return owners, found
+
+
+def _wraps(name: str, has_calls: bool) -> bool:
+    """Tell whether a call only holds others: the engine of autograd, a user's range."""
+    return bool(WRAPPERS.search(name)) or ("::" not in name and has_calls)
 
 
 def _host_rows(

@@ -145,7 +145,9 @@ def load_rows(trace: Trace, request: ImportRequest) -> Iterator[MeasurementTable
         report.skip("further runs of an operator (the median is kept)", len(good) - len(columns["op"]))
         software = request.options.get("software", "") or trace.software
         labels = {"device": device, "software": software, "source": trace.source}
-        yield measurement_table(trace.path, {**columns, **labels})
+        table = measurement_table(trace.path, {**columns, **labels}, skip_bad=True)
+        report.skip("an operator that cannot be", len({bad.row for bad in table.skipped}))
+        yield table
 
 
 def _with_format(row: TraceRow, dtype: str) -> TraceRow:

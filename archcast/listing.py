@@ -10,6 +10,9 @@ from hardware_specs import DeviceSpec, device_ids, load_device
 from hardware_specs.schema import DeviceKind
 from workloads.catalogue import DOMAINS, architecture_facts, workload_names
 
+WORDS = ("moe", "mla", "window", "mamba", "mamba2", "deltanet", "linear", "fp8", "nvfp4")
+"""Examples of what `workloads --has` finds, for who asked for something else."""
+
 
 def device_rows(*, kind: str = "", vendor: str = "", has: str = "") -> list[dict[str, Any]]:
     """Return id, kind, vendor, memory, bandwidth, best peak, formats, power limit and price of the devices asked for.
@@ -50,8 +53,8 @@ def workload_rows(*, kind: str = "", has: str = "") -> list[dict[str, Any]]:
         UnknownNameError: a filter that no network could pass; the nearest are named.
     """
     facts = {name: architecture_facts(name) for name in workload_names()}
-    _check("kind", kind, {*DOMAINS, *(entry["family"] for entry in facts.values())})
-    _check("word", has, {word for entry in facts.values() for word in _words(entry)})
+    _check("kind", kind, {*DOMAINS, *(entry["family"] for entry in facts.values())}, f"Domains: {', '.join(DOMAINS)}.")
+    _check("word", has, {word for entry in facts.values() for word in _words(entry)}, f"Try {', '.join(WORDS)}.")
     return [
         {
             "name": name, "family": entry["family"], "domain": entry["domain"],
@@ -108,7 +111,7 @@ def _words(entry: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _check(what: str, asked: str, known: Iterable[str]) -> None:
+def _check(what: str, asked: str, known: Iterable[str], hint: str = "") -> None:
     names = sorted(set(known))
     if asked and asked not in names:
-        raise UnknownNameError(what, asked, names, f"There are {', '.join(names)}." if len(names) <= 20 else "")
+        raise UnknownNameError(what, asked, names, f"There are {', '.join(names)}." if len(names) <= 20 else hint)

@@ -148,10 +148,20 @@ def _load(name_or_path: str | Path, model: type[Model], kind: str, aliases: Mapp
     name = _plain(str(name_or_path))
     name = aliases.get(name, name)
     if name not in table:
-        hint = f"A path to a YAML file that describes a {kind} works too."
+        hint = _node_hint(name) if kind == "device" else ""
+        hint = hint or f"A path to a YAML file that describes a {kind} works too."
         host = [HOST_CPU] if kind == "device" else []
         raise UnknownNameError(kind, str(name_or_path), [*table, *aliases, *host], hint)
     return model.model_validate(table[name])
+
+
+def _node_hint(name: str) -> str:
+    """Say how to ask for a node whose name was given for a device's ("" where there is none)."""
+    for node, entry in _compiled()["nodes"].items():
+        if name == node or name in entry.get("aliases", ()):
+            device, count = entry["device"], entry["count"]
+            return f"'{name}' is {count} devices: ask for {device} with count={count} (--on {device} --count {count})."
+    return ""
 
 
 def _resolved(origin: str | Path, **references: str) -> dict[str, str]:

@@ -135,12 +135,22 @@ def test_workloads_are_filtered_by_domain_family_and_part() -> None:
         (("devices", "h100-sxm", "--kind", "gpu"), "--kind filters the list"),
         (("workloads", "--kind", "visoin"), "Nearest: vision"),
         (("workloads", "--has", "meo"), "Nearest: moe"),
+        (("workloads", "--kind", "nlp"), "Domains: language, multimodal"),
+        (("devices", "gb200-nvl72"), "72 devices: ask for gb200"),
     ],
 )
 def test_a_filter_that_nothing_can_pass_names_what_is_near(words: tuple[str, ...], message: str) -> None:
     ran = archcast(*words)
     assert ran.code == 2
     assert re.search(message, ran.stderr)
+
+
+def test_a_list_in_a_pipe_has_one_line_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    listed = {line.split()[0] for line in archcast("devices").stdout.splitlines()[2:] if line.strip()}
+    assert listed == set(device_ids())
+    listed = {line.split()[0] for line in archcast("workloads").stdout.splitlines()[2:] if line.strip()}
+    assert listed == set(workload_names())
 
 
 def test_the_list_of_workloads_is_the_catalogue() -> None:

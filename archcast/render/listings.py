@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
@@ -10,14 +11,27 @@ from archcast.render.figures import figure_rows
 from archcast.render.human import printable, text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from hardware_specs import DeviceSpec
 
 SOURCE_WIDTH = 32
 
+PIPED_WIDTH = 140
+"""Columns of a list that no terminal shows."""
+
+
+def _list_console(file: IO[str] | None) -> Console:
+    """Return a console for a list: a line an entry where a program reads it, so that `grep` finds whole names."""
+    console = make_console(file)
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = PIPED_WIDTH
+    return console
+
 
 def print_devices(rows: Iterable[Mapping[str, Any]], *, file: IO[str] | None = None) -> None:
     """Print one line a device; a row is one of `archcast.listing.device_rows()`."""
-    console = make_console(file)
+    console = _list_console(file)
     table = plain_table(
         ("device", "left"), ("kind", "left"), ("memory", "right"), ("bandwidth", "right"), ("peak", "right"),
         ("power", "right"), ("$/h", "right"),
@@ -57,7 +71,7 @@ def print_device(spec: DeviceSpec, *, file: IO[str] | None = None) -> None:
 
 def print_workloads(rows: Iterable[Mapping[str, Any]], *, file: IO[str] | None = None) -> None:
     """Print one line a workload; a row is one of `archcast.listing.workload_rows()`."""
-    console = make_console(file)
+    console = _list_console(file)
     table = plain_table(("workload", "left"), ("family", "left"), ("parameters", "right"), ("source", "left"))
     for row in rows:
         table.add_row(

@@ -23,7 +23,7 @@ import numpy as np
 import archcast
 from archcast.calibration import calibrate
 from archcast.measuring.backends.base import Network
-from archcast.measuring.machine import pinned
+from archcast.measuring.machine import busy_share, pinned
 from archcast.measuring.sweep import measure
 from archcast.operators import find_cost_model
 
@@ -96,10 +96,10 @@ def text(found: Sequence[Compared]) -> str:
             f"{c.network:16}{c.measured_s * 1e3:7.2f} ms{c.run_to_run:8.1%}{c.predicted_s * 1e3:8.2f} ms{interval:>18}"
             f"{c.predicted_s / c.measured_s - 1:+8.1%}{physics:+13.1%}"
         )
-    spread = np.median([c.run_to_run for c in found])
+    spread, busy = np.median([c.run_to_run for c in found]), busy_share(1.0)
     lines.append(
         f"median error {np.median([c.error for c in found]):.1%}, worst {max(c.error for c in found):.1%}; "
-        f"median run-to-run spread {spread:.1%}"
+        f"median run-to-run spread {spread:.1%}; other work uses {busy:.0%} of the cores"
     )
     return "\n".join(lines)
 

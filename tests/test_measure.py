@@ -21,7 +21,7 @@ from archcast.measuring import pool
 from archcast.measuring.backends.base import Network, Row
 from archcast.measuring.backends.numpy_host import NumpyBackend
 from archcast.measuring.choose import FIRST, Chooser, directions, farthest_first
-from archcast.measuring.machine import EnergyCounter, pinned
+from archcast.measuring.machine import EnergyCounter, busy_share, pinned
 from archcast.measuring.repeats import Timing, repeat, typical
 from archcast.measuring.rows_file import NETWORK_COLUMNS, OPERATOR_COLUMNS, RowsFile
 from archcast.measuring.sweep import measure, networks_path, operator_table
@@ -358,6 +358,16 @@ def test_energy_is_the_counter_of_all_packages_and_survives_its_wrap(
     (tmp_path / "intel-rapl:0/energy_uj").write_text("400000")  # wrapped: 0.5 J
     (tmp_path / "intel-rapl:1/energy_uj").write_text("1000000")  # 0.1 J; the part of a package does not count again
     assert counter.power_w() == pytest.approx(0.3)
+
+
+def test_the_share_of_other_work_is_what_is_not_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+    # 200 ticks later: 120 of them idle, 20 waiting for a disk
+    later = "cpu  140 0 70 920 70 0 0 0 0 0\n"
+    monkeypatch.setattr("archcast.measuring.machine.time.sleep", lambda seconds: stat.write_text(later))
+    assert busy_share(1.0, stat) == pytest.approx(0.3)
+    assert math.isnan(busy_share(1.0, tmp_path / "none"))
 
 
 def test_without_a_counter_energy_stays_empty(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ BOUND, MOST_SPREAD = 0.35, 0.2
 
 @pytest.mark.slow
 def test_a_machine_that_was_measured_for_a_minute_predicts_five_networks(tmp_path: Path) -> None:
+    busy = host_cpu.busy_share(2.0)
+    if busy > MOST_SPREAD:
+        pytest.skip(f"other work uses {busy:.0%} of the cores")
     found = host_cpu.compare(tmp_path, 60.0)
     print(host_cpu.text(found))
     spread = float(np.median([c.run_to_run for c in found]))

@@ -146,7 +146,7 @@ class Chooser:
         if len(residuals) < FEWEST_FOR_SPREAD:
             return float("nan")
         noise = float(np.median(np.square(self._noise[stratum])))
-        return float(np.sqrt(max(np.var(residuals) - noise, LEAST_SPREAD**2)))
+        return max(float(np.var(residuals)) - noise, LEAST_SPREAD**2) ** 0.5
 
     def next(self, left_s: float) -> int | None:
         """Return the row to measure next that fits into the seconds that are left, or None."""

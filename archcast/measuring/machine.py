@@ -33,6 +33,28 @@ def pinned() -> Iterator[tuple[int, ...]]:
                 os.sched_setaffinity(0, before)
 
 
+def busy_share(seconds: float, stat: Path = Path("/proc/stat")) -> float:
+    """Return the share of all cores' time that is used while this process sleeps; NaN where the system has no count.
+
+    Under steady load repeats agree with each other, and are all too slow: only this shows it.
+    """
+    before = _core_time(stat)
+    time.sleep(seconds)
+    after = _core_time(stat)
+    if before is None or after is None or after[1] <= before[1]:
+        return nan
+    return 1.0 - (after[0] - before[0]) / (after[1] - before[1])
+
+
+def _core_time(stat: Path) -> tuple[int, int] | None:
+    """Return (idle, all) ticks of all cores: fields 4 and 5 of proc(5) are idle and waiting for a disk."""
+    try:
+        ticks = [int(word) for word in stat.read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    return (ticks[3] + ticks[4], sum(ticks)) if len(ticks) > 4 else None
+
+
 class EnergyCounter:
     """Joules of all processor packages, where the kernel lets this user read them (`available`)."""
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from archcast.measuring.backends.base import Backend, Network, Row
 from archcast.measuring.choose import Chooser
-from archcast.measuring.machine import pinned
+from archcast.measuring.machine import busy_share, pinned
 from archcast.measuring.repeats import Timing
 from archcast.measuring.rows_file import NETWORK_COLUMNS, OPERATOR_COLUMNS, SIZES, RowsFile
 from costmodel.rates import Rates, compile_rates
@@ -31,6 +31,8 @@ NETWORK_SHARE, MOST_NETWORKS_S = 0.2, 40.0
 """Part of the budget that is kept for whole networks, and the most of it in seconds."""
 OPERATOR_LIMIT_S, NETWORK_LIMIT_S = 0.4, 2.0
 """Seconds after which an operator, a network, is repeated no more."""
+BUSY_WINDOW_S, MOST_BUSY = 0.3, 0.1
+"""How long the cores are watched before a sweep, and the share of other work that is worth a word."""
 LEAST_LEFT_S = 1.5
 """With less than this left, setting up a network would pass the budget."""
 STRATUM_WEIGHTS: dict[str, float] = {"gemm": 4.0, "conv2d": 2.0, "attention": 1.5}
@@ -43,7 +45,10 @@ Progress = Callable[[float, int, str], None]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep did. `missing` says what could not be measured and why; `stopped` why it ended."""
+    """What a sweep did. `missing` says what could not be measured and why; `stopped` why it ended.
+
+    `busy_share` is the share of the cores that other work used just before it began.
+    """
 
     file: str
     networks_file: str
@@ -56,6 +61,7 @@ class Sweep:
     stopped: str
     missing: tuple[str, ...]
     operators: dict[str, int]
+    busy_share: float = math.nan
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -64,7 +70,15 @@ class Sweep:
             "software": list(self.software), "rows": self.rows, "earlier_rows": self.earlier_rows,
             "networks": self.networks, "measured_s": self.seconds, "stopped": self.stopped,
             "missing": list(self.missing), "operators": self.operators,
+            "busy_share": None if math.isnan(self.busy_share) else self.busy_share,
         }  # fmt: skip
+
+    def _disturbed(self) -> str:
+        if not self.busy_share > MOST_BUSY:
+            return ""
+        return (
+            f" Other work used {self.busy_share:.0%} of the cores, so times may be too long: measure again without it."
+        )
 
     def text(self) -> str:
         """Return one line for a terminal."""
@@ -73,7 +87,7 @@ class Sweep:
         lacks = f" Not measured: {'; '.join(self.missing)}." if self.missing else ""
         return (
             f"{self.rows:,} operators of {self.device}{before} in {self.file}{networks}, in {self.seconds:.0f} s "
-            f"({self.stopped}).{lacks}"
+            f"({self.stopped}).{lacks}{self._disturbed()}"
         )
 
 
@@ -106,7 +120,8 @@ def measure(
         with pinned() as cores:
             used, missing = installed(on, len(cores)) if backends is None else (list(backends), [])
             run = _Run(used, table, networks, started + budget_s, clock, progress, budget_s, missing)
-            return run.all(started)
+            busy = busy_share(BUSY_WINDOW_S) if backends is None and on == HOST_CPU else math.nan
+            return replace(run.all(started), busy_share=busy)
     finally:
         table.close()
         networks.close()

@@ -116,6 +116,7 @@ def picked(table: MeasurementTable | WorkloadMeasurements, row: dict[str, Any]) 
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_a_data_set_is_read_counted_and_in_si(name: str, shared_data: Path) -> None:
     expected, report, hits = SETS[name], ImportReport(), 0
+    networks: set[tuple[str, str]] = set()
     known = {"", *device_ids()}
     for table in read(name, shared_data, report=report):
         assert table.rows > 0
@@ -123,8 +124,12 @@ def test_a_data_set_is_read_counted_and_in_si(name: str, shared_data: Path) -> N
             continue
         assert isinstance(table, MeasurementTable | WorkloadMeasurements)
         assert set(table.device.tolist()) <= known
+        if isinstance(table, WorkloadMeasurements):
+            networks |= set(zip(table.workload.tolist(), table.text("params").tolist(), strict=True))
         for i in picked(table, expected.row) if expected.row else ():
             hits += all(_equal(cells(table, key)[i], value) for key, value in expected.values.items())
+    for workload, params in sorted(networks)[:: max(1, len(networks) // 40)]:
+        assert load_model(workload, json.loads(params) if params else {}).name  # its knobs can be set
     print(f"{name}: {report.mapped:,} of {report.read:,} ({report.mapped / report.read:.1%})")
     assert report.read == expected.read
     assert report.mapped + sum(report.skipped.values()) == report.read
@@ -147,16 +152,20 @@ def test_only_the_devices_that_are_asked_for_are_yielded(shared_data: Path) -> N
     assert report.skipped["a device that was not asked for"] > 0
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(data_sets()) - {"archgym", "dosa", "llmcompass", "llmservingsim", "vidur", "help", "timm"})
-)
-def test_the_networks_and_knobs_of_whole_model_rows_can_be_built(name: str, shared_data: Path) -> None:
-    found: set[tuple[str, str]] = set()
-    for table in read(name, shared_data):
-        if isinstance(table, WorkloadMeasurements):
-            found |= set(zip(table.workload.tolist(), table.text("params").tolist(), strict=True))
-    for workload, params in sorted(found):
-        assert load_model(workload, json.loads(params) if params else {}).name
+@pytest.mark.parametrize("name", ["yolov5s", "mobilenetv2-12"])
+def test_a_network_that_the_catalogue_lacks_keeps_its_own_name_only_where_asked(name: str, tmp_path: Path) -> None:
+    (tmp_path / "rknn").mkdir()
+    text = f'family,model,input,dtype,platform,fps\na,odd_{name},"[1, 3, 64, 64]",INT8,RK1808,5\n'
+    (tmp_path / "rknn" / "fps.csv.gz").write_bytes(gzip.compress(text.encode()))
+    report = ImportReport()
+    assert not list(read("rknn", tmp_path, report=report))
+    assert report.skipped == {f"network 'odd_{name}' is not in the catalogue": 1}
+    (table,) = read("rknn", tmp_path, options={"names": "own"})
+    assert isinstance(table, WorkloadMeasurements)
+    assert table.workload.tolist() == table.groups().tolist() == [f"own:odd_{name}"]
+    assert table.knobs(0) == {"image": 64}
+    with pytest.raises(UnknownNameError, match="Nearest: own"):
+        list(read("rknn", tmp_path, options={"names": "owns"}))
 
 
 def test_hailos_networks_have_the_operations_and_parameters_of_its_table(shared_data: Path) -> None:

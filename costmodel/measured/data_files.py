@@ -29,6 +29,8 @@ from workloads.table import Array
 from workloads.workload_measurements import WorkloadMeasurements, workload_measurements
 
 ROOT_VARIABLE = "ARCHCAST_DATA"
+OWN_NAMES = "own"
+"""Value of the option `names`: networks that the catalogue lacks keep the set's own name, behind `own:`."""
 MAX_UNPACKED_BYTES = 2_000_000_000
 CHUNK_BYTES = 1 << 20
 
@@ -52,6 +54,15 @@ def set_folder(request: ImportRequest, name: str) -> Path:
         if place.is_dir() and (place.name == name or request.path is not None):
             return place
     raise BadFileError(root, f"there is no folder '{name}' of the data set.")
+
+
+def check_names(request: ImportRequest) -> bool:
+    """Tell whether networks may keep the set's own names. Raises UnknownNameError for other options or values."""
+    request.check_options("names")
+    names = request.options.get("names", "")
+    if names not in ("", OWN_NAMES):
+        raise UnknownNameError("value of the option names", names, [OWN_NAMES])
+    return names == OWN_NAMES
 
 
 def read_file(path: Path, numbers: tuple[str, ...], texts: tuple[str, ...] = (), *, header: str = "") -> Columns:
@@ -147,12 +158,17 @@ def whole_models(
 ) -> WorkloadMeasurements | None:
     """Return the rows whose device and network are known and asked for; counts the others by name.
 
-    `unknown` is what the data set calls the network of each row, for the report (default: nothing is said).
+    `unknown` is what the data set calls the network of each row, for the report (default: nothing is said). With the
+    option `names=own` it becomes the workload where the catalogue has none: timings of whole networks can be carried
+    from device to device without knowing what is inside.
     """
     rows = len(columns["workload"])
     full = {name: _full(column, rows) for name, column in columns.items()}
     keep = _devices(request, full["device"])
     stray = keep & (full["workload"] == "")
+    if request.options.get("names") == OWN_NAMES and unknown is not None:
+        full["workload"] = np.where(stray, OWN_NAMES + ":" + unknown, full["workload"]).astype(object)
+        stray = np.zeros(rows, dtype=bool)
     for word in sorted(set((unknown if unknown is not None else texts(rows))[stray].tolist())):
         named = stray if unknown is None else stray & (unknown == word)
         request.report.skip(f"network '{word}' is not in the catalogue", int(named.sum()))

@@ -16,6 +16,7 @@ import numpy as np
 from costmodel.measured.base import ImportRequest
 from costmodel.measured.data_files import (
     by_timm_name,
+    check_names,
     device_id,
     each,
     read_file,
@@ -64,7 +65,7 @@ def detector_name(name: str) -> str:
 
 def load_hailo(request: ImportRequest) -> Iterator[WorkloadMeasurements]:
     """Yield a table for batch 1 and one for batch 8. Raises BadFileError."""
-    request.check_options()
+    check_names(request)
     found = read_file(
         set_folder(request, "hailo") / "fps.csv.gz", ("fps_batch1", "fps_batch8"),
         ("chip", "task", "network", "input_resolution"),
@@ -105,7 +106,7 @@ def _image(resolution: str) -> str:
 
 def load_rknn(request: ImportRequest) -> Iterator[WorkloadMeasurements]:
     """Yield one table. Raises BadFileError."""
-    request.check_options()
+    check_names(request)
     found = read_file(
         set_folder(request, "rknn") / "fps.csv.gz", ("fps",), ("family", "model", "input", "dtype", "platform")
     )  # fmt: skip

@@ -19,6 +19,7 @@ from costmodel.measured.base import ImportRequest
 from costmodel.measured.data_files import (
     Columns,
     by_timm_name,
+    check_names,
     device_id,
     drop,
     each,
@@ -74,7 +75,7 @@ NO_IMAGE = ("openai_clip", "video_mae")
 
 def load_qualcomm(request: ImportRequest) -> Iterator[WorkloadMeasurements]:
     """Yield a table of networks, and one of language models. Raises BadFileError."""
-    request.check_options()
+    check_names(request)
     folder = set_folder(request, "qualcomm_ai_hub")
     tables = (_networks(request, folder), _language(request, folder / "llm_perf.csv.gz"))
     yield from (table for table in tables if table is not None)
@@ -85,28 +86,37 @@ def _networks(request: ImportRequest, folder: Path) -> WorkloadMeasurements | No
     texts = ("model", "precision", "component", "device", "runtime", "primary_compute_unit", "qairt_version")
     found = read_file(folder / "perf.csv.gz", numbers, texts)
     request.report.read += len(found["model"])
-    pairs = set(zip(found["model"].tolist(), found["component"].tolist(), strict=True))
-    parts = [model for model, _ in pairs]
-    found = drop(request, found, each(found["model"], lambda m: float(parts.count(m) > 1)) == 1,
-                 "a part of a network, compiled apart")  # fmt: skip
+    parts = _parts(found)
+    name = np.where(parts, found["model"] + "/" + found["component"], found["model"]).astype(object)
+    found = {**found, "name": name, "whole": np.where(parts, "", found["model"]).astype(object)}
+    if not check_names(request):
+        found = drop(request, found, parts, "a part of a network, compiled apart")
     found = drop(request, found, found["primary_compute_unit"] != "NPU", "it ran on the CPU or the GPU")
     kept = each(found["precision"], lambda p: float(p in FORMATS)) == 1
     found = drop(request, found, ~kept, "a precision that is no format here (mixed, or w16a16)")
     sizes = _input_sizes(folder)
-    workload = each(found["model"], _network)
+    workload = each(found["whole"], _network)
     return whole_models(
         request, "Qualcomm AI Hub",
         {
             "device": each(found["device"], lambda d: device_id("qualcomm_ai_hub", d)), "source": SOURCE,
             "software": _software(found), "workload": workload, "dtype": each(found["precision"], FORMATS.__getitem__),
             "batch": 1.0, "prompt": each(found["model"], lambda m: _tokens(sizes.get(m, ""))),
-            "params": each(found["model"], lambda m: _image(m, sizes.get(m, ""))), "group": workload,
+            "params": each(found["model"], lambda m: _image(m, sizes.get(m, ""))),
+            "group": np.where(workload == "", found["model"], workload).astype(object),
             "latency_s": found["inference_ms"] * 1e-3,
             "memory_bytes": np.where(found["peak_mem_max_mb"] > 0, found["peak_mem_max_mb"] * 1e6, np.nan),
-            "model": found["model"],
+            "model": found["name"],
         },
-        unknown=found["model"],
+        unknown=found["name"],
     )  # fmt: skip
+
+
+def _parts(found: Columns) -> Array:
+    """Return a mask of the rows of networks that have more than one component."""
+    pairs = set(zip(found["model"].tolist(), found["component"].tolist(), strict=True))
+    models = [model for model, _ in pairs]
+    return np.asarray(each(found["model"], lambda model: float(models.count(model) > 1)) == 1)
 
 
 def _software(found: Columns) -> Array:

@@ -14,7 +14,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from costmodel.measured.base import ImportRequest
-from costmodel.measured.data_files import by_timm_name, device_id, each, read_file, set_folder, whole_models
+from costmodel.measured.data_files import (
+    by_timm_name,
+    check_names,
+    device_id,
+    each,
+    read_file,
+    set_folder,
+    whole_models,
+)
 from workloads.catalogue import architecture_facts
 from workloads.workload_measurements import WorkloadMeasurements, params_text
 
@@ -61,7 +69,7 @@ def software_of(config: str) -> str:
 
 def load_timm(request: ImportRequest) -> Iterator[WorkloadMeasurements]:
     """Yield one table a configuration: latency of a batch and images per second. Raises BadFileError."""
-    request.check_options()
+    check_names(request)
     numbers = tuple(f"{mode}_{name}" for mode in ("infer", "train")
                     for name in ("samples_per_sec", "step_time", "batch_size", "img_size"))  # fmt: skip
     found = read_file(

@@ -1,0 +1,186 @@
+"""Fitting the power model to measured devices, and choosing what to measure on a new one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from costmodel.power import (
+    BINS,
+    COVERAGE,
+    PowerModel,
+    PowerSample,
+    bins_of,
+    check_sample,
+    with_share,
+)
+from costmodel.power_physics import (
+    FAMILIES,
+    FEATURES,
+    MONOTONE,
+    RANGED,
+    TYPICAL,
+    WIDTHS,
+    activity,
+    fit_coefficients,
+    share_of_limit,
+)
+from costmodel.power_trees import train_trees
+from foundation.errors import BadValueError
+from workloads.table import Array
+
+FEWEST_ROWS, FEWEST_IN_BIN = 30, 40
+HELD_OUT_SHARE = 0.2
+FIT_ROWS = 20_000
+"""Rows that coefficients are fitted to; more change the third digit."""
+SURE_S = 1e-3
+"""Latency from which a reading of NVML is taken to be of the operator (docs/power.md)."""
+
+
+def fit_power(
+    samples: Sequence[PowerSample], *, seed: int = 0, rounds: int = 150, shots: int = 20
+) -> PowerModel:  # fmt: skip
+    """Return a model of the devices in `samples` (one sample a device).
+
+    Rows are split by group: four fifths train, one fifth calibrates the interval. With two devices or more, each is
+    also left out in turn and met again with `shots` rows: those errors are the interval of a few-shot device.
+
+    Args:
+        seed: decides the split and the trees' samples.
+        rounds: trees of the residual; 0 = physics alone.
+
+    Raises:
+        BadValueError: no rows, too few, or rows that cannot be used.
+    """
+    if not samples:
+        raise BadValueError("There are no rows with power to fit.")
+    if len({sample.rates.device for sample in samples}) < len(samples):
+        raise BadValueError("Two samples are of one device; join their rows first.")
+    for sample in samples:
+        check_sample(sample, FEWEST_ROWS)
+    parts = [_part(sample, seed) for sample in samples]
+    model = _fitted([sample.take(np.flatnonzero(~held)) for sample, held in parts], seed, rounds)
+    held = [_errors(model, sample.take(np.flatnonzero(out))) for sample, out in parts]
+    spreads = {"conformal": _quantiles(held)}
+    spreads["uncalibrated"] = 2.0 * spreads["conformal"]  # an unseen device: nothing to calibrate on (estimated)
+    if len(samples) > 1:
+        spreads["pseudo_target"] = _quantiles(_left_out(samples, seed, rounds, shots))
+        spreads["uncalibrated"] = 1.5 * spreads["pseudo_target"]
+    return replace(model, spreads=spreads)
+
+
+def _left_out(samples: Sequence[PowerSample], seed: int, rounds: int, shots: int) -> list[tuple[Array, Array]]:
+    errors = []
+    for i, target in enumerate(samples):
+        sources = [sample for j, sample in enumerate(samples) if j != i]
+        model = _fitted(sources, seed, rounds)
+        chosen = choose_shots(target, shots, model)
+        others = np.setdiff1d(np.arange(len(target.power_w)), chosen)[:: max(1, len(target.power_w) // FIT_ROWS)]
+        shot = target.take(chosen)
+        active = activity(shot.table, shot.rates, shot.latency_s)
+        own = model.adapted(active, shot.power_w / shot.rates.limit_w)
+        adapted = replace(model, coefficients={**model.coefficients, target.rates.device: own})
+        errors.append(_errors(adapted, target.take(others)))
+    return errors
+
+
+def choose_shots(sample: PowerSample, count: int, model: PowerModel | None = None) -> Array:
+    """Return the indices of rows to measure on a new device: far apart in family, format and expected power.
+
+    Measured power is not looked at. Rows of `SURE_S` and longer are preferred, since short ones read badly.
+
+    Args:
+        model: gives the expected power; None = the typical coefficients.
+    """
+    active = activity(sample.table, sample.rates, sample.latency_s)
+    base = np.array(TYPICAL) if model is None else model.coefficients.get(sample.rates.device, model.base)
+    expected = share_of_limit(base, active.use, active.family)
+    use = np.column_stack([active.features[:, 0], active.use[:, -2:]])
+    place = np.column_stack([
+        2.0 * expected, use, 1.5 * (active.family[:, None] == np.arange(len(FAMILIES))),
+        0.7 * (active.features[:, FEATURES.index("width"), None] == np.arange(len(WIDTHS))),
+    ])  # fmt: skip
+    sure = np.flatnonzero(sample.latency_s >= SURE_S)
+    pool = sure if len(sure) >= 4 * count else np.argsort(-sample.latency_s, kind="stable")[: 4 * count]
+    place = place[pool]
+    chosen = [int(np.argmin(((place - place.mean(axis=0)) ** 2).sum(axis=1)))]
+    distance = ((place - place[chosen[0]]) ** 2).sum(axis=1)
+    while len(chosen) < min(count, len(pool)):
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, ((place - place[chosen[-1]]) ** 2).sum(axis=1))
+    return np.asarray(pool[chosen])
+
+
+def _fitted(samples: Sequence[PowerSample], seed: int, rounds: int) -> PowerModel:
+    """Return a model without intervals."""
+    coefficients, features, targets, trusts = {}, [], [], []
+    for sample in samples:
+        active = activity(sample.table, sample.rates, sample.latency_s)
+        share, trust = sample.power_w / sample.rates.limit_w, reading_trust(sample.latency_s)
+        some = slice(None, None, -(-len(share) // FIT_ROWS))
+        own = fit_coefficients(
+            active.use[some], active.family[some], share[some], trust[some], np.array(TYPICAL), np.ones(len(TYPICAL))
+        )
+        physics = share_of_limit(own, active.use, active.family)
+        coefficients[sample.rates.device] = own
+        features.append(with_share(active, physics))
+        targets.append(np.log(share / physics))
+        trusts.append(trust)
+    matrix = np.concatenate(features)
+    codes = matrix[:, [FEATURES.index("family"), FEATURES.index("width")]].astype(int)
+    trees = None
+    if rounds > 0:
+        trees = train_trees(matrix, np.concatenate(targets), np.concatenate(trusts), MONOTONE, rounds, seed)
+    ranged = matrix[:, :RANGED].astype(np.float64)
+    return PowerModel(
+        coefficients=coefficients, kinds=dict.fromkeys(coefficients, "conformal"),
+        base=np.exp(np.mean([np.log(c) for c in coefficients.values()], axis=0)), trees=trees,
+        seen=frozenset((int(f), int(w)) for f, w in np.unique(codes, axis=0)),
+        lowest=ranged.min(axis=0), highest=ranged.max(axis=0), spreads={},
+    )  # fmt: skip
+
+
+def reading_trust(latency_s: Array) -> Array:
+    """Return how far a power reading of an operator of this latency is to be trusted, 0.1 to 1 (estimated).
+
+    NVML averages over a second, and collectors repeat an operator for a limited number of times: what is read of short
+    ones is partly what ran before (docs/power.md).
+    """
+    return np.asarray(np.clip(np.sqrt(latency_s / SURE_S), 0.1, 1.0))
+
+
+def _part(sample: PowerSample, seed: int) -> tuple[PowerSample, Array]:
+    """Return the sample and which rows are held out, by whole groups (all rows train where there is one group)."""
+    groups, inverse = np.unique(sample.group, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    held = np.zeros(len(groups), dtype=bool)
+    held[order[: round(HELD_OUT_SHARE * len(groups))]] = True
+    if not held.any() or held.all():
+        raise BadValueError(
+            f"{sample.rates.device}: {len(groups)} shape groups; at least 3 are needed to hold one out."
+        )
+    return sample, held[inverse.ravel()]
+
+
+def _errors(model: PowerModel, sample: PowerSample) -> tuple[Array, Array]:
+    """Return (bin, log(measured / predicted)) of rows."""
+    share = model.share(activity(sample.table, sample.rates, sample.latency_s), sample.rates)
+    return bins_of(sample.latency_s, share), np.log(sample.power_w / (share * sample.rates.limit_w))
+
+
+def _quantiles(errors: Sequence[tuple[Array, Array]]) -> Array:
+    """Return the conformal ends of the log error in each bin; bins with few rows have those of all rows."""
+    bins, error = (np.concatenate([pair[i] for pair in errors]) for i in (0, 1))
+    every = _ends(error)
+    return np.array([_ends(error[bins == b]) if (bins == b).sum() >= FEWEST_IN_BIN else every for b in range(BINS)])
+
+
+def _ends(error: Array) -> tuple[float, float]:
+    """Return the lower and upper end that 90 % of new errors lie between (split conformal, 5 % a side)."""
+    count, tail = len(error), (1.0 - COVERAGE) / 2
+    ranked = np.sort(error)
+    reach = min(count, math.ceil((count + 1) * (1.0 - tail)))
+    return min(float(ranked[count - reach]), 0.0), max(float(ranked[reach - 1]), 0.0)

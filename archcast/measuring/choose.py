@@ -146,7 +146,8 @@ class Chooser:
         if len(residuals) < FEWEST_FOR_SPREAD:
             return float("nan")
         noise = float(np.median(np.square(self._noise[stratum])))
-        return max(float(np.var(residuals)) - noise, LEAST_SPREAD**2) ** 0.5
+        variance = float(np.var(residuals)) - noise
+        return float(max(variance, LEAST_SPREAD**2) ** 0.5)
 
     def next(self, left_s: float) -> int | None:
         """Return the row to measure next that fits into the seconds that are left, or None."""

@@ -150,7 +150,7 @@ def test_twenty_rows_carry_the_model_to_another_device(known: PowerModel) -> Non
     assert off(adapted, test).mean() < 0.2 * constant
     _, lo, hi = adapted.predict(test.table, test.rates, test.latency_s)
     assert ((test.power_w >= lo) & (test.power_w <= hi)).mean() >= 0.85
-    assert adapted.kind_of(B200) == "pseudo_target"
+    assert adapted.kind_of(B200) == "few_shot"
     np.testing.assert_array_equal(adapted.coefficients["h200-sxm"], known.coefficients["h200-sxm"])
 
 
@@ -179,7 +179,17 @@ def test_two_devices_calibrate_the_interval_of_a_third_by_leaving_each_out() -> 
     table, _ = operators(50, 3)
     _, lo, hi = model.predict(table, h100, np.full(50, 1e-3))
     assert model.kind_of(h100) == "uncalibrated"
+    third = synthetic(h100, TRUE_B200, 500, 4)
+    assert model.adapt(third.take(choose_shots(third, 20, model))).kind_of(h100) == "pseudo_target"
     assert (lo <= hi).all()
+
+
+def test_a_second_device_met_by_few_rows_does_not_narrow_the_first(known: PowerModel) -> None:
+    h100 = compile_rates(load_device("h100-sxm"))
+    first = known.adapt(synthetic(B200, TRUE_B200, 20, 8, noise=0.3))
+    both = first.adapt(synthetic(h100, TRUE_H200, 20, 9))
+    assert (both.spreads["few_shot"][:, 0] <= first.spreads["few_shot"][:, 0]).all()
+    assert (both.spreads["few_shot"][:, 1] >= first.spreads["few_shot"][:, 1]).all()
 
 
 def test_a_format_never_trained_gets_the_physics_alone(known: PowerModel) -> None:

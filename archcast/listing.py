@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 from foundation.errors import BadValueError, UnknownNameError
 from hardware_specs import DeviceSpec, device_ids, load_device
 from hardware_specs.schema import DeviceKind
-from workloads.catalogue import DOMAINS, architecture_facts, workload_names
+from workloads.catalogue import DOMAINS, architecture_facts, examples, workload_names
 
+TECHNIQUE = "technique"
 WORDS = ("moe", "mla", "window", "mamba", "mamba2", "deltanet", "linear", "fp8", "nvfp4")
 """Examples of what `workloads --has` finds, for who asked for something else."""
 
@@ -46,14 +48,22 @@ def workload_rows(*, kind: str = "", has: str = "") -> list[dict[str, Any]]:
     """Return name, family, domain, published parameters and source of the built-in networks asked for, not built.
 
     Args:
-        kind: a domain (language, vision, ...) or a family (decoder, resnet, ...).
+        kind: a domain (language, vision, ...), a family (decoder, resnet, ...), or `technique`: the files of
+            workloads and techniques that come along (docs/techniques.md), which are not in the list otherwise.
         has: a word that a knob is set to, e.g. moe, mla, mamba, fp8_block.
 
     Raises:
         UnknownNameError: a filter that no network could pass; the nearest are named.
     """
+    if kind == TECHNIQUE:
+        return [_technique_row(name, path) for name, path in examples().items()]
     facts = {name: architecture_facts(name) for name in workload_names()}
-    _check("kind", kind, {*DOMAINS, *(entry["family"] for entry in facts.values())}, f"Domains: {', '.join(DOMAINS)}.")
+    _check(
+        "kind",
+        kind,
+        {*DOMAINS, TECHNIQUE, *(entry["family"] for entry in facts.values())},
+        f"Domains: {', '.join(DOMAINS)}.",
+    )
     _check("word", has, {word for entry in facts.values() for word in _words(entry)}, f"Try {', '.join(WORDS)}.")
     return [
         {
@@ -70,6 +80,12 @@ def workload(name: str) -> dict[str, Any]:
     from archcast.question import find_model  # not for the lists, which need no numpy
 
     return find_model(name).summary()
+
+
+def _technique_row(name: str, path: Path) -> dict[str, Any]:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    about = first.removeprefix("#").strip() if first.startswith("#") else ""
+    return {"name": name, "family": "file", "domain": TECHNIQUE, "parameters": None, "source": about}
 
 
 def no_filters(name: str, **filters: str | None) -> None:

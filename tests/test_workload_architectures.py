@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import BadFileError, UnknownNameError
-from workloads.catalogue import ARCHITECTURES, COMPILED, architecture_facts, load_model, workload_names
+from workloads.catalogue import ARCHITECTURES, COMPILED, architecture_facts, examples, load_model, workload_names
 from workloads.compile import compile_architectures, text_of
 from workloads.document import PAGE, page
 from workloads.families import FAMILIES
@@ -80,3 +80,11 @@ def test_a_wrong_key_names_its_place(tmp_path: Path) -> None:
     (tmp_path / "vision" / "net.yaml").write_text(SMALL + "parametres: 5\n", encoding="utf-8")
     with pytest.raises(BadFileError, match="parametres"):
         compile_architectures(tmp_path)
+
+
+def test_the_files_that_come_along_are_found_by_name() -> None:
+    assert load_model("Keyword_Spotting").name == load_model(examples()["keyword-spotting"]).name
+    assert not set(examples()) & set(workload_names())
+    with pytest.raises(UnknownNameError) as caught:
+        load_model("cache-evicton")
+    assert "cache-eviction" in caught.value.nearest

@@ -20,6 +20,7 @@ from workloads.model import Model
 
 ARCHITECTURES = Path(__file__).with_name("architectures")
 COMPILED = Path(__file__).with_name("compiled.json")
+EXAMPLES = Path(__file__).with_name("examples")
 
 DOMAINS = ("language", "multimodal", "vision", "generative", "graph", "search")
 """Folders of `architectures/`; `search` holds the spaces that architecture searches draw from."""
@@ -39,8 +40,18 @@ def load_model(name_or_path: str | Path, changes: Mapping[str, Any] | None = Non
         BadValueError: a value that a knob cannot have.
         BadFileError: the file cannot be used; file, line and key are named.
     """
-    model = _from_file(Path(name_or_path)) if is_path(name_or_path) else _built_in(str(name_or_path))
+    if is_path(name_or_path):
+        model = _from_file(Path(name_or_path))
+    else:
+        example = None if _is_built_in(str(name_or_path)) else examples().get(plain_name(str(name_or_path)))
+        model = _from_file(example) if example else _built_in(str(name_or_path))
     return model.with_knobs(changes) if changes else model
+
+
+@cache
+def examples() -> dict[str, Path]:
+    """Return the files of workloads and techniques that come along, by name; `load_model` takes these names too."""
+    return {path.stem: path for path in sorted(EXAMPLES.rglob("*.yaml"))}
 
 
 def workload_names() -> list[str]:
@@ -73,7 +84,7 @@ def is_path(name_or_path: str | Path) -> bool:
         return Path(name_or_path).exists()
     if "." not in name_or_path or not Path(name_or_path).is_file():
         return False
-    return plain_name(name_or_path) not in {**_compiled(), **_aliases()}  # a file that only a plug-in can read
+    return not _is_built_in(name_or_path)  # a file that only a plug-in can read
 
 
 @cache
@@ -87,13 +98,17 @@ def _aliases() -> dict[str, str]:
     return {alias: name for name, facts in _compiled().items() for alias in facts["aliases"]}
 
 
+def _is_built_in(name: str) -> bool:
+    return plain_name(name) in _compiled() or plain_name(name) in _aliases()
+
+
 def _name_of(name: str) -> str:
     plain = plain_name(name)
     if plain in _compiled():
         return plain
     if plain not in _aliases():
         hint = "The path of a config.json, an ONNX file or a workload YAML works too."
-        raise UnknownNameError("workload", name, [*_compiled(), *_aliases()], hint)
+        raise UnknownNameError("workload", name, [*_compiled(), *_aliases(), *examples()], hint)
     return _aliases()[plain]
 
 

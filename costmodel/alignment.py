@@ -25,7 +25,7 @@ from workloads.table import DEFAULTS, Array
 LEAST_SHARE = 0.5
 """Below this share of the workload's products, convolutions and attentions, the trace is of another workload."""
 MAX_CELLS = 40_000_000
-MAX_OPERATORS = 50_000
+MAX_OPERATORS = 300_000
 MAX_REPEATS = 1000
 SHAPE_SCORE, MAX_NAME_SCORE = 8, 3
 WINDOW = 20
@@ -151,13 +151,14 @@ def align(
     keys = [row_key(row) for row in rows]
     once = _written_out(workload)
     runs = repeats or _repeats(keys, once)
-    if runs * len(once) > MAX_OPERATORS or len(rows) * runs * len(once) > MAX_CELLS:
+    cells = len(rows) * len(once) * (1 if runs == 1 else 4 / runs)  # two runs at a time, and their graph
+    if runs * len(once) > MAX_OPERATORS or cells > MAX_CELLS:
         raise BadValueError(
             f"{origin} has {len(rows):,} rows and {workload.name} {runs * len(once):,} operators, which is too long "
             "to align; profile one run, or give a smaller workload."
         )
     graph = [Placed(o.place, o.operator, run, o.key) for run in range(runs) for o in once]
-    anchors = _common(keys, graph, [_plain(row.name) for row in rows])
+    anchors = _anchors(keys, graph, [_plain(row.name) for row in rows], runs)
     matches = _filled(rows, keys, graph, anchors, _moved(keys, graph, anchors))
     matches, taken = _with_fused(graph, matches, rows)
     matched = {i for match in matches for i in match.rows}
@@ -241,6 +242,28 @@ def _plain(name: str) -> frozenset[str]:
 
 
 # --- the common subsequence ------------------------------------------------------------------------------------------
+def _anchors(
+    keys: Sequence[Key], graph: Sequence[Placed], names: Sequence[frozenset[str]], runs: int
+) -> list[tuple[int, int]]:
+    """Return the common subsequence, taken run by run where all at once would be too large."""
+    once, mean = len(graph) // runs, len(keys) / runs
+    if len(keys) * len(graph) <= MAX_CELLS:
+        return _common(keys, graph, names)
+    group = max(1, int((MAX_CELLS / (max(1.0, mean) * once)) ** 0.5) - 1)
+    found: list[tuple[int, int]] = []
+    start = 0
+    for run in range(0, runs, group):
+        many = min(group, runs - run)
+        more = min(many + 1, runs - run)  # the run that follows holds on to rows of its own
+        # half a run to spare: with a whole one, a lost row would be made up for by skipping a run
+        end = len(keys) if more == many else min(len(keys), start + int((many + 0.5) * mean))
+        part = _common(keys[start:end], graph[run * once : (run + more) * once], names[start:end])
+        part = [(start + i, run * once + j) for i, j in part if j < many * once]
+        found += part
+        start = part[-1][0] + 1 if part else end
+    return found
+
+
 def _common(keys: Sequence[Key], graph: Sequence[Placed], names: Sequence[frozenset[str]]) -> list[tuple[int, int]]:
     """Return pairs (row, operator) of equal keys in one order, the most of them, equal names first."""
     codes: dict[Key, int] = {}
@@ -248,7 +271,6 @@ def _common(keys: Sequence[Key], graph: Sequence[Placed], names: Sequence[frozen
     theirs = np.array([codes.get(o.key, -2) for o in graph], dtype=np.int64)
     named = _named(graph)
     best = np.zeros((len(keys) + 1, len(graph) + 1), dtype=np.int32)
-    scores: list[Array] = []
     for i in range(len(keys)):
         score = np.where(theirs == mine[i], SHAPE_SCORE, 0) if mine[i] >= 0 else np.zeros(len(graph), dtype=np.int64)
         told = [named[word] for word in names[i] if word in named]
@@ -256,19 +278,17 @@ def _common(keys: Sequence[Key], graph: Sequence[Placed], names: Sequence[frozen
             score = np.where(score > 0, score + np.minimum(np.sum(told, axis=0), MAX_NAME_SCORE), 0)
         step = np.where(score > 0, best[i, :-1] + score, best[i, 1:])
         best[i + 1, 1:] = np.maximum.accumulate(np.maximum(step, best[i, 1:]))
-        scores.append(score.astype(np.int8))
     pairs: list[tuple[int, int]] = []
     i, j = len(keys), len(graph)
-    while i and j:
-        gain = int(scores[i - 1][j - 1])
-        if gain and best[i, j] == best[i - 1, j - 1] + gain:
+    while i and j:  # where several are as good, the earliest rows and operators
+        if best[i, j] == best[i - 1, j]:
+            i -= 1
+        elif best[i, j] == best[i, j - 1]:
+            j -= 1
+        else:
             i -= 1
             j -= 1
             pairs.append((i, j))
-        elif best[i, j] == best[i - 1, j]:
-            i -= 1
-        else:
-            j -= 1
     return pairs[::-1]
 
 

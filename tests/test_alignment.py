@@ -205,8 +205,20 @@ def test_what_is_too_long_to_align_is_refused() -> None:
     graph = network(Block("layers", (linear("up", 8, 64, 16),), count=9_000))
     with pytest.raises(BadValueError, match="too long"):
         align([gemm(8, 64, 16)] * 9_000, graph)
-    with pytest.raises(BadValueError, match="more than 50,000 operators"):
-        align([gemm(8, 64, 16)], network(Block("layers", (linear("up", 8, 64, 16),), count=60_000)))
+    with pytest.raises(BadValueError, match="more than 300,000 operators"):
+        align([gemm(8, 64, 16)], network(Block("layers", (linear("up", 8, 64, 16),), count=400_000)))
+
+
+def test_many_runs_are_aligned_in_groups_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_of(workload("bert-tiny", batch=2, prompt=16), 30)
+    del rows[100:103], rows[40]
+    rows.insert(55, gemm(7, 7, 7))
+    graph = workload("bert-tiny", batch=2, prompt=16)
+    whole = align(rows, graph, repeats=30)
+    monkeypatch.setattr("costmodel.alignment.MAX_CELLS", 20_000)  # all at once: 474,030
+    parts = align(rows, graph, repeats=30)
+    assert parts.matches == whole.matches
+    assert len(parts.rows_alone) == 1
 
 
 def test_an_empty_trace_is_of_no_workload() -> None:

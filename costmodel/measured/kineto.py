@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.measured.base import ImportRequest
-from costmodel.measured.kineto_operators import Call, collective_of
+from costmodel.measured.kineto_operators import FORMATS, Call, collective_of
 from costmodel.measured.kineto_tree import HostCall, Kernel, innermost, keyed, nested, rows_of
 from costmodel.measured.trace_json import JsonItems, input_sizes, number, text, whole
 from costmodel.measured.trace_rows import Trace, TraceRow, checked, device_named, load_rows, unknown
@@ -151,7 +151,7 @@ def _collective(name: str, start_s: float, time_s: float, notes: Mapping[str, An
         text(notes.get("Collective name")), whole(notes.get("In msg nelems")), whole(notes.get("Out msg nelems")),
         text(notes.get("dtype")), whole(notes.get("Group size"), high=10**7),
     )  # fmt: skip
-    op, shape, reason = with_format(made, "")
+    op, shape, reason = with_format(made, FORMATS.get(text(notes.get("dtype")).lower(), ""))
     if not op:
         return unknown(name, time_s, start_s, reason, "collective")
     return TraceRow(name, op, shape, time_s, start_s)

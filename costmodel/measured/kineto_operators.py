@@ -363,8 +363,13 @@ def kernel_family(name: str) -> str:
 def kernel_format(names: Sequence[str]) -> str:
     """Return the number format that names of matrix kernels tell, '' where they tell none."""
     plain = " ".join(name[:200].lower() for name in names[:8])
-    for pattern, dtype in ((r"tf32", "tf32"), (r"bf16|bfloat16", "bf16"), (r"e4m3|e5m2|fp8", "fp8"),
-                           (r"f16|half|hgemm|h884|h1688", "fp16"), (r"sgemm|f32|<float", "fp32")):  # fmt: skip
+    for pattern, dtype in (
+        (r"bf16|bfloat16", "bf16"),
+        (r"e4m3|e5m2|fp8", "fp8"),
+        (r"f16|half|hgemm|h884|h1688", "fp16"),
+        (r"tf32|s1688", "tf32"),  # tensor cores on single precision, where no 16-bit format is named
+        (r"sgemm|f32|<float", "fp32"),
+    ):
         if re.search(pattern, plain):
             return dtype
     return ""

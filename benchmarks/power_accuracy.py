@@ -194,7 +194,8 @@ def main() -> int:
     print(f"Means over {options.seeds} seeds (worst seed in brackets); shares of rows by shape groups never seen.\n")
     print("| what | rows | family | n | MAPE | median | p90 | inside 90 % interval | width hi/lo | constant power |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for (name, span, family), figures in lines.items():
+    order = ["all", *FAMILIES]
+    for (name, span, family), figures in sorted(lines.items(), key=lambda i: (*i[0][:2][::-1], order.index(i[0][2]))):
         n, mape, median, p90, inside, width, base = np.mean(figures, axis=0)
         worst = max(f[1] for f in figures)
         print(f"| {name} | {span} | {family} | {n:,.0f} | {mape:.1%} ({worst:.1%}) | {median:.1%} | {p90:.1%} | "

@@ -64,24 +64,37 @@ def filled(factor: Array, prior: Array) -> Array:
     return np.where(known, factor, mean[:, None])
 
 
+@dataclass(frozen=True)
+class Shots:
+    """How an answer leaves the prior: weights of the sources (adding up to 1) and an offset for each third of size."""
+
+    weights: Array
+    offsets: Array
+
+    def answer(self, factor: Array, third: Array) -> Array:
+        """Return log factors of rows from those of the sources, shape (rows,)."""
+        return np.asarray(factor @ self.weights + self.offsets[third])
+
+
 def fit_shots(
-    factor: Array, error: Array, prior: Array, stiffness: float, looseness: float
-) -> tuple[Array, float]:  # fmt: skip
-    """Return (weights that add up to 1, offset) from few rows: ridge on what moves the prior's weights.
+    factor: Array, error: Array, third: Array, prior: Array, stiffness: float, looseness: float
+) -> Shots:  # fmt: skip
+    """Return what few rows say: ridge on what moves the prior's weights, on an offset, and on one for each regime.
 
     Args:
         factor: log factors of the sources, shape (rows, sources).
         error: log(measured / physics), shape (rows,).
+        third: third of the size range (launches, in between, throughput) of each row.
         prior: weights to start from, shape (sources,).
     """
     start = factor @ prior
     left = np.clip(error - start, -LARGEST, LARGEST)
     apart = factor - start[:, None]  # moving weight to a source moves the answer by this
-    basis = np.column_stack([np.ones(len(left)), apart])
-    penalty = np.diag([looseness] + [stiffness] * factor.shape[1])
+    basis = np.column_stack([np.ones(len(left)), np.eye(3)[third], apart])
+    penalty = np.diag([looseness / 4] + [looseness] * 3 + [stiffness] * factor.shape[1])
     found = np.linalg.solve(basis.T @ basis + penalty, basis.T @ left)
-    moved = found[1:]
-    return prior * (1.0 - moved.sum()) + moved, float(found[0])
+    moved = found[4:]
+    return Shots(prior * (1.0 - moved.sum()) + moved, found[0] + found[1:4])
 
 
 def prior_of(
@@ -100,6 +113,7 @@ def left_out(
     """Return (log errors, log sizes, target) with each device left out in turn and `shots` of its rows given."""
     errors, sizes, targets = [], [], []
     rng = np.random.default_rng(seed)
+    third = np.searchsorted(np.quantile(table.size, (1 / 3, 2 / 3)), table.size)
     for index, device in enumerate(table.devices):
         rows = np.flatnonzero(table.target == index)
         others = np.delete(np.arange(len(table.devices)), index)
@@ -111,10 +125,12 @@ def left_out(
         for _ in range(DRAWS if shots else 1):
             order = rng.permutation(len(usable))
             few, rest = order[:shots], order[shots:]
-            weights, offset = (
-                fit_shots(factor[few], table.error[usable[few]], prior, stiffness, looseness) if shots else (prior, 0.0)
-            )
-            answer = np.maximum(factor[rest] @ weights + offset, table.floor[usable[rest]])
+            told = Shots(prior, np.zeros(3))
+            if shots:
+                mine = usable[few]
+                told = fit_shots(factor[few], table.error[mine], third[mine], prior, stiffness, looseness)
+            mine = usable[rest]
+            answer = np.maximum(told.answer(factor[rest], third[mine]), table.floor[mine])
             errors.append(table.error[usable[rest]] - answer)
             sizes.append(table.size[usable[rest]])
             targets.append(np.full(len(rest), index))

@@ -205,12 +205,17 @@ def _span(name: str, ends: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return lo, hi
 
 
+def _three(given: Any) -> tuple[float, float, float]:
+    a, b, c = (float(_known(x)) for x in given)
+    return a, b, c
+
+
 def _transfer(given: Any) -> Transfer:
     adapted = {
         name: Adapted(
-            {str(d): float(w) for d, w in one["weights"].items()}, float(one["offset"]),
+            {str(d): float(w) for d, w in one["weights"].items()}, _three(one["offsets"]),
             (float(one["cuts"][0]), float(one["cuts"][1])),
-            (_known(one["half"][0]), _known(one["half"][1]), _known(one["half"][2])), int(one["shots"]),
+            _three(one["half"]), int(one["shots"]),
         )
         for name, one in given["adapted"].items()
     }  # fmt: skip

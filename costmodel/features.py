@@ -72,7 +72,7 @@ _OWN_SHARES: dict[str, tuple[str, ...]] = {
 }
 _OWN_PLAIN: dict[str, tuple[str, ...]] = {
     "gemm": ("m_alignment", "n_alignment", "k_alignment"),
-    "attention": ("heads_alignment", "phase", "kv_dtype", "latent", "causal"),
+    "attention": ("heads_alignment", "phase", "kv_dtype", "latent", "causal", "windowed"),
     "moe": ("skew", "inter_alignment", "ep", "tp", "gated"),
     "collective": ("kind", "switched", "peers"),
     "other": ("op", "phase"),
@@ -233,7 +233,11 @@ def _attention(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabri
     ]  # fmt: skip
     shares = [waves_64, waves_128, waves_shared, rows * (1 / 64.0), rows * (1 / 128.0)]
     kv_dtype = table["kv_dtype"] if "kv_dtype" in table.columns else table["dtype"]
-    return logs, shares, [alignment(heads), table["phase"], kv_dtype, 1.0 * latent, table["causal"]]
+    return (
+        logs,
+        shares,
+        [alignment(heads), table["phase"], kv_dtype, 1.0 * latent, table["causal"], 1.0 * (table["window"] > 0)],
+    )
 
 
 def _moe(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:

@@ -23,7 +23,12 @@ assert max(len(FORMAT_NAMES), len(PHASES)) <= PARTS
 
 
 def model_name(op: str, device: str, part: str) -> str:
-    """Return the name of the trees that serve an operator of a device; `part` is its format or its phase."""
+    """Return the name of the trees that serve an operator of a device; `part` is its format or its phase.
+
+    Collectives of all devices share theirs: each device has few rows, and its links are in the features.
+    """
+    if op == "collective":
+        return op
     return f"{op}/{device}/{part}" if part else f"{op}/{device}"
 
 
@@ -83,10 +88,11 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Adapted:
-    """What a few rows of a device say about one of its families: weights of the source devices and an offset."""
+    """What a few rows of a device say about one of its families: weights of the source devices, and an offset for each
+    third of the size range that `cuts` part."""
 
     weights: dict[str, float]
-    offset: float
+    offsets: tuple[float, float, float]
     cuts: tuple[float, float]
     half: tuple[float, float, float]
     shots: int
@@ -131,11 +137,11 @@ def kin_weights(sources: dict[str, tuple[float, ...]], target: tuple[float, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """How one kind of operator is answered: models and weights, offset, trained range, interval and its kind."""
+    """How one kind of operator is answered: models and weights, offsets, trained range, interval and its kind."""
 
     models: tuple[str, ...]
     weights: tuple[float, ...]
-    offset: float
+    offsets: Array | None
     lo: Array
     hi: Array
     cuts: tuple[float, float]
@@ -217,7 +223,7 @@ def _own(scope: Scope, intervals: Intervals, device: str, software: str) -> dict
             half = np.array(intervals.half.get(family, (np.nan,) * 3))
             fabric = scope.fabrics.get(device, "") if op == "collective" else ""
             cuts = intervals.cuts.get(family, (0.0, 0.0))
-            answers[code] = Answer((name,), (1.0,), 0.0, lo, hi, cuts, half, "conformal", fabric)
+            answers[code] = Answer((name,), (1.0,), None, lo, hi, cuts, half, "conformal", fabric)
     return answers
 
 
@@ -243,14 +249,14 @@ def _blend(
     sources: dict[str, tuple[float, ...]], own: tuple[float, ...],
 ) -> Answer:  # fmt: skip
     adapted = transfer.adapted.get(f"{device}/{op}")
-    weights, offset = kin_weights(sources, own, transfer.reach[op]), 0.0
+    weights, offsets = kin_weights(sources, own, transfer.reach[op]), None
     cuts = intervals.cuts.get(f"/{op}", (0.0, 0.0))
     half = intervals.half.get(f"/{op}", (np.nan,) * 3)
     if adapted is not None:
         mine = {d: w for d, w in adapted.weights.items() if d in sources}
         total = sum(mine.values())
-        weights = {d: w / total for d, w in mine.items()} if total > 0 else weights
-        offset, cuts, half = adapted.offset, adapted.cuts, adapted.half
+        weights = {d: w / total for d, w in mine.items()} if total > 0.1 else weights
+        offsets, cuts, half = np.array(adapted.offsets), adapted.cuts, adapted.half
     models = tuple(model_name(op, d, part) for d in weights)
     ends = np.array([scope.ranges[name] for name in models], dtype=np.float32)
     lo, hi = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
@@ -258,7 +264,7 @@ def _blend(
     ratios = LAYOUTS[GROUP_OF[OP_CODES[op]]].names[: len(lo)]
     free = np.isin(ratios, DEVICE_RATIOS)
     lo, hi = np.where(free, -1e30, lo).astype(np.float32), np.where(free, 1e30, hi).astype(np.float32)
-    return Answer(models, tuple(weights.values()), offset, lo, hi, cuts, np.array(half), "pseudo_target")
+    return Answer(models, tuple(weights.values()), offsets, lo, hi, cuts, np.array(half), "pseudo_target")
 
 
 __all__ = ["Adapted", "Answer", "Intervals", "Plan", "Scope", "Transfer", "Value", "planned"]

@@ -79,14 +79,14 @@ class LearnedModel:
         return np.asarray(self._booster(name).inplace_predict(features))
 
     def blended(self, answer: Answer, features: Array) -> Array:
-        """Return the log factor of an answer: its models' weighted sum, and an offset."""
+        """Return the log factor of an answer: its models' weighted sum."""
         if len(answer.models) == 1 and answer.weights[0] == 1.0:
             found = self.log_factor(answer.models[0], features)
         else:
             found = np.zeros(len(features))
             for name, weight in zip(answer.models, answer.weights, strict=True):
                 found = found + weight * self.log_factor(name, features)
-        return found + np.float32(answer.offset) if answer.offset else found
+        return found
 
     def _booster(self, name: str) -> Any:
         booster = self._boosters.get(name)
@@ -156,14 +156,18 @@ class LearnedModel:
         """Return the costs of rows that have a learned answer, where their ratios lie in the trained range."""
         physics = _unwrapped(priced.costs)
         features = np.ascontiguousarray(seen.matrix)
-        factor, distance, floor_s = np.exp(self.blended(answer, features).astype(np.float64)), answer.distance(
-            features[:, : LAYOUTS[GROUP_OF[op]].ranged]), seen.floor_s  # fmt: skip
+        log_size = np.log(physics.latency_s)
+        third = 1 * (log_size > answer.cuts[0]) + (log_size > answer.cuts[1])
+        log_factor = self.blended(answer, features).astype(np.float64)
+        if answer.offsets is not None:
+            log_factor = log_factor + answer.offsets[third]
+        factor, distance = np.exp(log_factor), answer.distance(features[:, : LAYOUTS[GROUP_OF[op]].ranged])
+        floor_s = seen.floor_s
         if table.rows == 1:
             distance, factor, floor_s = distance[0], factor[0], floor_s[0]
         inside = (distance <= TOLERANCE) & (physics.latency_s < np.inf)
         latency = larger(physics.latency_s * factor, floor_s)
-        log_size = np.log(physics.latency_s)
-        half = answer.half[1 * (log_size > answer.cuts[0]) + (log_size > answer.cuts[1])]
+        half = answer.half[third]
         spread = np.exp(half)
         lo, hi = lesser(larger(latency / spread, floor_s), latency), latency * spread
         kind, shared = answer.kind, self.shared_log_error if answer.kind == "conformal" else 1.0

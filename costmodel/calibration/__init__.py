@@ -25,6 +25,7 @@ from costmodel.calibration.intervals import (
     shared_share,
 )
 from costmodel.calibration.rows import SHAPE_KEYS, STRATUM_RULE, Gathered, Rows, gather
+from costmodel.calibration.shots import adapt
 from costmodel.calibration.split import CONFORMAL, FEWEST_GROUPS, HELD_OUT, TRAIN, folds, split
 from costmodel.calibration.training import MODEL_ROWS, ROUNDS, SETTINGS, ranges, train_all
 from costmodel.calibration.transfer import transferred
@@ -52,12 +53,13 @@ __all__ = [
 
 def calibrate(
     measurements: Sequence[MeasurementTable], out: str | Path, *, seed: int = 0, rounds: int = ROUNDS,
-    progress: Callable[[str], None] = lambda _: None,
+    base: str | Path | None = None, progress: Callable[[str], None] = lambda _: None,
 ) -> Card:  # fmt: skip
     """Fit a model to measured latencies and write it as an artefact; returns its card with the held-out scores.
 
     Args:
         seed: decides the split and the trees' samples.
+        base: an artefact of other devices to start from; 10 to 50 rows of a new device then suffice.
         progress: told in one line what is being done.
 
     Raises:
@@ -65,6 +67,8 @@ def calibrate(
         UnknownNameError: a device that is not in the catalogue.
         BadFileError: `out` holds something else.
     """
+    if base is not None:
+        return adapt(measurements, base, out, seed=seed, progress=progress)
     progress("pricing the measured rows by the closed form")
     gathered = gather(measurements, seed)
     model, rows, parts, left_out = fitted(gathered, seed, rounds, progress)

@@ -55,18 +55,25 @@ def kin_table(rows: Rows, model: LearnedModel, op: str, seed: int) -> KinTable:
         picked.append(np.sort(rng.permutation(mine)[:KIN_ROWS]))
     rows = rows.take(np.concatenate(picked))
     target = np.array([devices.index(rows.words.devices[int(code)]) for code in rows.device])
+    factor = factors_of(rows, model, op)
+    return KinTable(
+        devices, target, rows.log_error, np.log(rows.physics_s), np.log(rows.floor_s / rows.physics_s), factor
+    )
+
+
+def factors_of(rows: Rows, model: LearnedModel, op: str) -> Array:
+    """Return the log factors that the models of all devices give rows of one operator; NaN where one has none."""
+    devices = model.scope.devices
     factor = np.full((len(rows), len(devices)), np.nan)
     for code in np.unique(rows.model):
-        part = (rows.words.models[int(code)].split("/") + [""])[2]
+        part = [*rows.words.models[int(code)].split("/"), ""][2]
         where = np.flatnonzero(rows.model == code)
         features = np.ascontiguousarray(rows.matrix[where])
         for i, device in enumerate(devices):
             name = model_name(op, device, part)
             if name in model.forest:
                 factor[where, i] = model.log_factor(name, features)
-    return KinTable(
-        devices, target, rows.log_error, np.log(rows.physics_s), np.log(rows.floor_s / rows.physics_s), factor
-    )
+    return factor
 
 
 def _with_pseudo_targets(intervals: Intervals, table: KinTable, error: Array, size: Array, op: str) -> Intervals:

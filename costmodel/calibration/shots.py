@@ -1,0 +1,127 @@
+"""Few-shot calibration: an artefact of known devices, and 10 to 50 rows of a new one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from costmodel.adaptation import KinTable, Shots, best_shrinkage, filled, fit_shots, left_out, prior_of
+from costmodel.artefact import Card, Score, load_artefact, load_card, save_artefact
+from costmodel.calibration.intervals import thirds, widths
+from costmodel.calibration.rows import Rows, gather
+from costmodel.calibration.transfer import TABLE, factors_of
+from costmodel.calibration.units import check_units
+from costmodel.plans import Adapted, kin_ratios
+from costmodel.rates import Rates, compile_rates
+from costmodel.residual import LearnedModel
+from foundation.errors import BadValueError
+from hardware_specs import load_device
+from workloads.measurements import MeasurementTable
+from workloads.table import OPS, Array
+
+FEWEST_SHOTS, MOST_SHOTS = 3, 200
+"""Rows of one operator that are needed, and that are used (of more, a random part): with more, calibrate anew."""
+
+
+def adapt(
+    measurements: Sequence[MeasurementTable], base: str | Path, out: str | Path, *, seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Card:  # fmt: skip
+    """Write an artefact that knows what `base` knows, and a new device by a few of its rows; returns its card.
+
+    Its scores of the new device are those of each row with the others given.
+
+    Raises:
+        BadFileError: `base` is no artefact, or `out` holds something else.
+        BadValueError: no usable rows, or rows of a device that the base was calibrated on.
+    """
+    model, card = load_artefact(base), load_card(base)
+    progress("pricing the measured rows by the closed form")
+    gathered = gather(measurements, seed)
+    if not gathered.rows:
+        raise BadValueError("None of the rows has a latency_s that can be priced; there is nothing to adapt to.")
+    check_units(gathered.rows)
+    known = sorted(set(gathered.words.devices) & set(card.scope.devices))
+    if known:
+        raise BadValueError(
+            f"The base artefact was calibrated on {known[0]} itself; few rows adapt it to other devices. "
+            "Calibrate from all measurements at once."
+        )
+    adapted, scores = dict(card.transfer.adapted), dict(card.scores)
+    for rows in gathered.rows.values():
+        for name in sorted(set(rows.family.tolist())):
+            some = rows.take(np.flatnonzero(rows.family == name))
+            if len(some) > MOST_SHOTS:
+                some = some.take(np.sort(np.random.default_rng(seed).permutation(len(some))[:MOST_SHOTS]))
+            found = _family(some, model, compile_rates(load_device(name.split("/")[0])))
+            if found is not None:
+                adapted[name], scores[name] = found
+    if len(adapted) == len(card.transfer.adapted):
+        raise BadValueError(
+            f"The base artefact can adapt {', '.join(sorted(card.transfer.reach)) or 'nothing'}; the table has fewer "
+            f"than {FEWEST_SHOTS} rows of these."
+        )
+    digest = hashlib.sha256(f"{card.data_sha256} {gathered.digest}".encode()).hexdigest()
+    settings = {**card.settings, "adapted_from": card.data_sha256, "adapted_seed": seed}
+    card = replace(
+        card, transfer=replace(card.transfer, adapted=adapted), scores=dict(sorted(scores.items())),
+        data_sha256=digest, settings=settings,
+    )  # fmt: skip
+    return save_artefact(out, model.forest.to_bytes(), card)
+
+
+def _family(rows: Rows, model: LearnedModel, rates: Rates) -> tuple[Adapted, Score] | None:
+    """Return what the rows of one (device, operator) say, and the score of each with the others given."""
+    op = OPS[int(rows.op[0])]
+    matrix = model.forest.tables.get(TABLE + op)
+    if len(rows) < FEWEST_SHOTS or matrix is None or op not in model.transfer.reach:
+        return None
+    kinship, reach = model.transfer.kinship, model.transfer.reach[op]
+    table = KinTable.of(model.scope.devices, matrix)
+    factor = factors_of(rows, model, op)
+    usable = np.isfinite(factor).any(axis=1)
+    if usable.sum() < FEWEST_SHOTS:
+        return None
+    rows, factor = rows.take(np.flatnonzero(usable)), factor[usable]
+    prior = prior_of(table, kinship, rates.device, kin_ratios(rates), reach)
+    factor = filled(factor, prior)
+    cuts = model.intervals.cuts[f"/{op}"]
+    third, error = thirds(np.log(rows.physics_s), cuts), rows.log_error
+    stiffness, looseness = best_shrinkage(table, kinship, reach, min(len(rows), 50))
+    told = fit_shots(factor, error, third, prior, stiffness, looseness)
+    errors, sizes, _ = left_out(table, kinship, reach, min(len(rows), 50), stiffness, looseness)
+    _, half = widths(errors, sizes) if len(errors) else (cuts, (float("nan"),) * 3)
+    weights = {d: float(w) for d, w in zip(table.devices, told.weights, strict=True) if abs(w) > 1e-3}
+    first, second, last = (float(x) for x in told.offsets)
+    adapted = Adapted(weights, (first, second, last), cuts, half, len(rows))
+    one_out = np.array([
+        _without(i, factor, error, third, prior, stiffness, looseness) for i in range(len(rows))
+    ])  # fmt: skip
+    return adapted, _score(rows, one_out, np.array(half)[third])
+
+
+def _without(
+    i: int, factor: Array, error: Array, third: Array, prior: Array, stiffness: float, looseness: float
+) -> float:  # fmt: skip
+    """Return the log factor of row i as the other rows tell it."""
+    rest = np.arange(len(error)) != i
+    told: Shots = fit_shots(factor[rest], error[rest], third[rest], prior, stiffness, looseness)
+    return float(told.answer(factor[i : i + 1], third[i : i + 1])[0])
+
+
+def _score(rows: Rows, log_factor: Array, half: Array) -> Score:
+    latency = np.maximum(rows.physics_s * np.exp(log_factor), rows.floor_s)
+    truth = rows.latency_s
+    error, physics = np.abs(latency / truth - 1), np.abs(rows.physics_s / truth - 1)
+    covered = (truth >= rows.lo_s) & (truth <= rows.hi_s)
+    return Score(
+        rows=len(rows), mape=float(error.mean()), median=float(np.median(error)), p90=float(np.quantile(error, 0.9)),
+        coverage=float((np.abs(np.log(truth / latency)) <= half).mean()), width=float(np.median(np.exp(2 * half))),
+        learned_share=1.0, roofline_mape=float(np.abs(rows.roofline_s / truth - 1).mean()),
+        physics_mape=float(physics.mean()), physics_median=float(np.median(physics)),
+        physics_coverage=float(covered.mean()),
+    )  # fmt: skip

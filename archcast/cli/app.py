@@ -42,7 +42,14 @@ def run() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins opens every installed package
     try:
         with one_sentence_errors():
-            from archcast.cli import calibrate, catalogue, measure, predict, simulate  # noqa: F401  each adds its commands
+            from archcast.cli import (  # noqa: F401  each adds its commands
+                calibrate,
+                catalogue,
+                measure,
+                predict,
+                simulate,
+                validate,
+            )
 
             app(prog_name="archcast")
     except typer.Exit as end:

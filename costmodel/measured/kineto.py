@@ -23,7 +23,7 @@ from costmodel.measured.trace_shapes import with_format
 from foundation.errors import BadFileError
 from workloads.measurements import MeasurementTable
 
-MAX_KEPT = 2_000_000
+MAX_KEPT = 1_000_000
 """Calls and kernels that are kept, each."""
 MICROSECOND = 1e-6
 KERNELS = frozenset({"kernel", "gpu_memcpy", "gpu_memset"})

@@ -142,14 +142,27 @@ def line(name: str, runs: Sequence[Scored], took_s: float, published: str) -> st
         f"| {min(c[0] for c in cells):.0%} to {max(c[1] for c in cells):.0%} "
         f"| {np.mean([np.median(run.column('width')) for run in runs]):.2f} "
         f"| {np.mean([run.column('learned').mean() for run in runs]):.1%} "
+        f"| {np.mean([auroc(run.column('width'), e > 0.1) for e, run in zip(errors, runs, strict=True)]):.2f} "
         f"| {np.mean(rough[:half]):.1%} / {np.mean(rough[half:]):.1%} | {published} | {took_s:.0f} |"
     )
 
 
 HEAD = (
     "| data, split | n | MAPE (worst seed) | mean over shapes | median | p90 | covered | by device and third | width "
-    "| learned | roofline / closed form | published | s |\n" + "|---" * 13 + "|"
+    "| learned | AUROC of the width against error > 10 % | roofline / closed form | published | s |\n"
+    + "|---" * 14
+    + "|"
 )
+
+
+def auroc(score: Array, bad: Array) -> float:
+    """Return the chance that a bad row has a larger score than a good one (ties count half)."""
+    if bad.all() or not bad.any():
+        return float("nan")
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    positives = int(bad.sum())
+    return float((rank[bad].sum() - positives * (positives + 1) / 2) / (positives * (len(bad) - positives)))
 
 
 def _by(error: Array, group: Array) -> float:

@@ -106,6 +106,12 @@ DEVICE_RATIOS: tuple[str, ...] = (
 )  # fmt: skip
 """Features that are one value for a device (and format): an unseen device always lies outside their trained points."""
 
+UNBOUNDED: dict[str, tuple[str, ...]] = {
+    "moe": ("hidden", "inter", "experts_held", "topk", "n_tiles", "k_tiles", "m_over_n", "k_over_n"),
+}
+"""Ratios whose trained range bounds nothing: an expert layer's widths, of which tables have some twenty. Intervals know
+how far that reaches, since they come from layers left out."""
+
 TINY, HUGE = np.float32(1e-30), np.float32(1e30)
 BOOST = 1.05
 """Margin on peak rates: boards run above the stated boost clock (estimated, 1.0 to 1.1)."""
@@ -197,9 +203,11 @@ def _ratios(table: OpTable, priced: Priced, rates: Rates) -> tuple[Value, list[V
 
 def alignment(size: Value) -> Value:
     """Return how often 2 divides a whole size, at most 12 times."""
-    whole = np.maximum(np.asarray(size), 1).astype(np.int64)
-    power = np.minimum(np.frexp((whole & -whole).astype(np.float64))[1] - 1.0, MOST_ALIGNED)
-    return power if power.ndim else power[()]
+    if isinstance(size, float):  # one value for all rows
+        least = max(int(size), 1)
+        return min(float((least & -least).bit_length() - 1), MOST_ALIGNED)
+    whole = np.maximum(size, 1).astype(np.int64)
+    return np.minimum(np.frexp((whole & -whole).astype(np.float64))[1] - 1.0, MOST_ALIGNED)
 
 
 Own = tuple[list[Value], list[Value], list[Value]]

@@ -17,6 +17,8 @@ from workloads.table import OP_CODES, OPS, PHASES, Array, OpTable
 FEWEST = 9
 """Rows that a 90 % conformal quantile needs: with fewer the quantile does not exist."""
 PARTS = 64
+FREE = 1e30
+"""End of a range that bounds nothing (infinity would give 0 x infinity)."""
 FARTHEST_KIN = 2.5
 """Log distance to the nearest measured device beyond which none of them says anything (estimated, 1.5 to 4)."""
 assert max(len(FORMAT_NAMES), len(PHASES)) <= PARTS
@@ -37,13 +39,20 @@ def part_of(op: str, dtype: str, phase: str) -> str:
     return dtype if op == "gemm" else phase if GROUP_OF[OP_CODES[op]] == "attention" else ""
 
 
-def part_codes(table: OpTable) -> Array:
-    """Return a code of operator and format (x 64 + phase) of each row; one value where all rows share it."""
-    ops = np.asarray(table["op"], dtype=np.int64)
-    phase = np.asarray(table["phase"], dtype=np.int64)
-    codes = np.asarray((ops * PARTS + np.asarray(table["dtype"])) * 4)
-    attention = np.asarray(_ATTENTION[ops])
-    return np.asarray(codes + phase * attention) if attention.any() else codes
+def part_codes(table: OpTable) -> Value:
+    """Return a code of operator, format and (attention) phase of each row; an int where all rows share it."""
+    ops, dtype = table["op"], table["dtype"]
+    if not isinstance(ops, np.ndarray) and not isinstance(dtype, np.ndarray):
+        code = (int(ops) * PARTS + int(dtype)) * 4
+        if not _ATTENTION[ops]:
+            return code
+        if not isinstance(table["phase"], np.ndarray):
+            return code + int(table["phase"])
+    codes = (np.asarray(ops, dtype=np.int64) * PARTS + dtype) * 4
+    attention = _ATTENTION[ops]
+    if np.any(attention):
+        codes = codes + np.asarray(table["phase"], dtype=np.int64) * attention
+    return int(codes[0]) if (codes == codes[0]).all() else codes
 
 
 _ATTENTION: Array = np.array([group == "attention" for group in GROUP_OF])
@@ -263,7 +272,7 @@ def _blend(
     # ratios of the device alone are those of another device: they bound nothing
     ratios = LAYOUTS[GROUP_OF[OP_CODES[op]]].names[: len(lo)]
     free = np.isin(ratios, DEVICE_RATIOS)
-    lo, hi = np.where(free, -1e30, lo).astype(np.float32), np.where(free, 1e30, hi).astype(np.float32)
+    lo, hi = np.where(free, -FREE, lo).astype(np.float32), np.where(free, FREE, hi).astype(np.float32)
     return Answer(models, tuple(weights.values()), offsets, lo, hi, cuts, np.array(half), "pseudo_target")
 
 

@@ -66,7 +66,7 @@ class LearnedModel:
             costs = self._priced(unwrapped(small), rates, fabric, plan)
         else:
             pieces = (small.take(slice(i, i + CHUNK)) for i in range(0, small.rows, CHUNK))
-            parts = [self._priced(piece, rates, fabric, plan) for piece in pieces]
+            parts = [self._priced(unwrapped(piece), rates, fabric, plan) for piece in pieces]
             kind = max((part.interval_kind for part in parts), key=KINDS.index)
             shared = max(part.shared_log_error for part in parts)
             costs = replace(OpCosts.concat(parts), interval_kind=kind, shared_log_error=shared)
@@ -119,11 +119,9 @@ class LearnedModel:
         """Return the closed form's costs corrected by the learned factor where it applies."""
         priced = price(table, rates, fabric)
         codes = part_codes(table)
-        if not codes.ndim:
-            return self._correct(table, rates, priced, plan, int(codes), fabric)
+        if isinstance(codes, int):
+            return self._correct(table, rates, priced, plan, codes, fabric)
         present = np.unique(codes)
-        if len(present) == 1:
-            return self._correct(table, rates, priced, plan, int(present[0]), fabric)
         parts, order = [], []
         for code in present:
             where = np.flatnonzero(codes == code)

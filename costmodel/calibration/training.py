@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from costmodel.calibration.rows import Rows
-from costmodel.features import LAYOUTS
+from costmodel.features import LAYOUTS, UNBOUNDED
+from costmodel.plans import FREE
 from costmodel.trees import FlatTrees, trees_from_json
 from workloads.table import Array
 
@@ -105,9 +106,10 @@ def train_all(
 def ranges(rows: Rows, chosen: Array, group: str) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
     """Return the least and largest of each ratio that each model was trained on."""
     found, ranged = {}, LAYOUTS[group].ranged
+    free = np.isin(LAYOUTS[group].names[:ranged], UNBOUNDED.get(group, ()))
     model = rows.model[chosen]
     for code in np.unique(model):
         part = rows.matrix[chosen[model == code], :ranged]
-        lo, hi = part.min(axis=0), part.max(axis=0)
+        lo, hi = np.where(free, -FREE, part.min(axis=0)), np.where(free, FREE, part.max(axis=0))
         found[rows.words.models[int(code)]] = (tuple(float(x) for x in lo), tuple(float(x) for x in hi))
     return found

@@ -69,21 +69,22 @@ class TransferModel:
         return np.stack([s.log_latency(features) - s.centre for s in self.sources], axis=1)
 
     def _invented(self, features: Array) -> Array:
-        """Return centred log latencies of devices whose costs are drawn around the sources' mean."""
+        """Return a basis of the differences between devices whose costs are drawn around the sources' mean."""
         shares = np.stack([s.costs / np.exp(s.centre) for s in self.sources]).mean(axis=0)
         random = np.random.default_rng(0)
         costs = shares * np.exp(COST_SPREAD * random.standard_normal((INVENTED, len(shares))))
         drops = random.random(INVENTED) < DROPS_DEAD
         costs[np.ix_(drops, np.concatenate([[False], self.dead]))] = 0.0
         logs = np.log(np.maximum(_with_one(features) @ costs.T, 1e-12))
-        return np.asarray(logs - logs.mean(axis=0))
+        logs -= logs.mean(axis=0)
+        return _compressed((logs - logs.mean(axis=1)[:, None]) / np.sqrt(INVENTED))
 
 
 def _prior(logs: Array, invented: Array, mix: tuple[float, float]) -> Prior:
     mean = logs.mean(axis=1)
     own = (logs - mean[:, None]) * np.sqrt(mix[0] / logs.shape[1])
-    free = (invented - invented.mean(axis=1)[:, None]) * np.sqrt(mix[1] / invented.shape[1])
-    return Prior(mean, np.column_stack([COMMON * (mean - mean.mean()), own, _compressed(free)]))
+    free = invented * np.sqrt(mix[1])
+    return Prior(mean, np.column_stack([COMMON * (mean - mean.mean()), own, free]))
 
 
 def _compressed(basis: Array) -> Array:

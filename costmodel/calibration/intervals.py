@@ -46,6 +46,22 @@ def widths(error: Array, size: Array) -> tuple[tuple[float, float], Thirds]:
     return (low, high), (a, b, c)
 
 
+def widths_by_device(error: Array, size: Array, target: Array) -> tuple[tuple[float, float], Thirds]:
+    """Return cuts and half widths for a device that was never measured: those of the worst device left out.
+
+    A new device is one draw among devices, not among rows: of fewer than nine devices the conformal rank is the last.
+    """
+    low, high = (float(x) for x in np.quantile(size, (1 / 3, 2 / 3)))
+    third, worst = thirds(size, (low, high)), []
+    for device in np.unique(target):
+        mine = target == device
+        whole = conformal_half(np.abs(error[mine]))
+        own = [conformal_half(np.abs(error[mine & (third == i)])) for i in range(3)]
+        worst.append([whole if np.isnan(width) else width for width in own])
+    a, b, c = (float(x) for x in np.max(worst, axis=0))
+    return (low, high), (a, b, c)
+
+
 def calibrated(rows: Rows, error: Array) -> Intervals:
     """Return the half widths by family from log errors on rows that did not train."""
     cuts, half, physics = {}, {}, {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from costmodel.adaptation import KinTable, Shots, best_shrinkage, filled, fit_shots, left_out, prior_of
 from costmodel.artefact import Card, Score, load_artefact, load_card, save_artefact
-from costmodel.calibration.intervals import thirds, widths
+from costmodel.calibration.intervals import thirds, widths_by_device
 from costmodel.calibration.rows import Rows, gather
 from costmodel.calibration.transfer import TABLE, factors_of
 from costmodel.calibration.units import check_units
@@ -93,8 +93,9 @@ def _family(rows: Rows, model: LearnedModel, rates: Rates) -> tuple[Adapted, Sco
     third, error = thirds(np.log(rows.physics_s), cuts), rows.log_error
     stiffness, looseness = best_shrinkage(table, kinship, reach, min(len(rows), 50))
     told = fit_shots(factor, error, third, prior, stiffness, looseness)
-    errors, sizes, _ = left_out(table, kinship, reach, min(len(rows), 50), stiffness, looseness)
-    _, half = widths(errors, sizes) if len(errors) else (cuts, (float("nan"),) * 3)
+    errors, sizes, targets = left_out(table, kinship, reach, min(len(rows), 50), stiffness, looseness)
+    nan = float("nan")
+    half = widths_by_device(errors, sizes, targets)[1] if len(errors) else (nan, nan, nan)
     weights = {d: float(w) for d, w in zip(table.devices, told.weights, strict=True) if abs(w) > 1e-3}
     first, second, last = (float(x) for x in told.offsets)
     adapted = Adapted(weights, (first, second, last), cuts, half, len(rows))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from costmodel.adaptation import KinTable, best_reach, left_out
-from costmodel.calibration.intervals import conformal_half, widths
+from costmodel.calibration.intervals import conformal_half, widths_by_device
 from costmodel.calibration.rows import Rows
 from costmodel.plans import Intervals, Transfer, kin_ratios, model_name
 from costmodel.rates import compile_rates
@@ -36,11 +36,11 @@ def transferred(rows: dict[str, Rows], model: LearnedModel, seed: int) -> Learne
                 continue  # what a link does says nothing of another
             table = kin_table(some.take(np.flatnonzero(some.op == code)), model, op, seed)
             found = best_reach(table, kinship)
-            error, size, _ = left_out(table, kinship, found, 0, 1.0, 1.0)
+            error, size, target = left_out(table, kinship, found, 0, 1.0, 1.0)
             if not len(error):
                 continue  # nobody can say how far one device's rows serve for another
             reach[op], tables[TABLE + op] = found, table.matrix()
-            intervals = _with_pseudo_targets(intervals, table, error, size, op)
+            intervals = _with_pseudo_targets(intervals, table, (error, size, target), op)
     forest = replace(model.forest, tables=tables)
     return replace(model, forest=forest, intervals=intervals, transfer=Transfer(kinship, kinds, reach, {}))
 
@@ -76,9 +76,11 @@ def factors_of(rows: Rows, model: LearnedModel, op: str) -> Array:
     return factor
 
 
-def _with_pseudo_targets(intervals: Intervals, table: KinTable, error: Array, size: Array, op: str) -> Intervals:
-    """Return intervals with the entry of unseen devices: `error` and `size` are those of devices left out in turn."""
-    cuts, half = widths(error, size)
+def _with_pseudo_targets(
+    intervals: Intervals, table: KinTable, left: tuple[Array, Array, Array], op: str
+) -> Intervals:  # fmt: skip
+    """Return intervals with the entry of unseen devices; `left` is what `left_out` found."""
+    cuts, half = widths_by_device(*left)
     name = f"/{op}"
     return replace(
         intervals, cuts={**intervals.cuts, name: cuts}, half={**intervals.half, name: half},

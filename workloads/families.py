@@ -42,6 +42,7 @@ FAMILIES: dict[str, str] = {
     "dla": "workloads.builders.vision.dla:LayerAggregation",
     "xception": "workloads.builders.vision.xception:Xception",
     "merged": "workloads.builders.vision.merged:Merged",
+    "rows": "workloads.builders.vision.rows.network:RowNetwork",
     "efficientmod": "workloads.builders.vision.modulation:EfficientMod",
 }
 """Builder of each family, imported when it is needed. A builder has `from_knobs(name, knobs, notes)`."""

@@ -1,0 +1,1 @@
+"""Image networks that are written as rows: a notation for layers, named modules, detection heads."""

@@ -25,7 +25,10 @@ PARTS = 3
 
 @dataclass(frozen=True)
 class Settings:
-    """How the trees are grown; `seeds` models are averaged in the log."""
+    """How the trees are grown; `seeds` models are averaged in the log.
+
+    They start from the terms' best non-negative sum (`additive_start`: terms that add up), or all from one factor.
+    """
 
     rounds: int = 500
     depth: int = 5
@@ -36,6 +39,7 @@ class Settings:
     leaf_weight: float = 1.5
     shrink: float = 3.0
     seeds: int = 1
+    additive_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,17 @@ def fit_terms(
         if len(np.unique(groups.astype(str))) < FEWEST_GROUPS:
             raise BadValueError(f"Nothing can be held out: fewer than {FEWEST_GROUPS} groups of networks.")
         held_out = _held_out(terms, ratios, measured, groups, settings)
-    start = _start(terms, measured)
+    start = _start(terms, measured) if settings.additive_start else _level(terms, measured)
     boosters = tuple(
         _grow(np.log(terms), ratios, np.log(measured), start, settings, seed) for seed in range(settings.seeds)
     )
     half = conformal_half(np.abs(held_out)) if calibrate else float("nan")
     return TermModel(boosters, terms.shape[1], start, settings.sharpness, half, held_out)
+
+
+def _level(terms: Array, measured: Array) -> Array:
+    """Return one log factor for all terms: the median of measured over each."""
+    return np.full(terms.shape[1], float(np.median(np.log(measured)[:, None] - np.log(terms))))
 
 
 def _start(terms: Array, measured: Array) -> Array:

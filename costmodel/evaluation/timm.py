@@ -23,7 +23,7 @@ from workloads.table import OPS, Array, OpTable
 from workloads.work import OpWork, count_work
 from workloads.workload_measurements import WorkloadMeasurements
 
-SETTINGS = Settings(rounds=200, depth=4, rate=0.08, sharpness=1.0, columns=0.4, leaf_weight=1.0)
+SETTINGS = Settings(additive_start=True, rounds=200, depth=4, rate=0.08, sharpness=1.0, columns=0.4, leaf_weight=1.0)
 PLAIN_TREES = {"max_depth": 4, "eta": 0.05, "subsample": 0.8, "nthread": 1}
 PLAIN_ROUNDS = 250
 FOLDS = 5

@@ -274,6 +274,3 @@ def _blend(
     free = np.isin(ratios, DEVICE_RATIOS)
     lo, hi = np.where(free, -FREE, lo).astype(np.float32), np.where(free, FREE, hi).astype(np.float32)
     return Answer(models, tuple(weights.values()), offsets, lo, hi, cuts, np.array(half), "pseudo_target")
-
-
-__all__ = ["Adapted", "Answer", "Intervals", "Plan", "Scope", "Transfer", "Value", "planned"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from workloads.builders.vision.layers import Layers, Point
+from workloads.builders.vision.layers import ACTIVATION_FLOP, Layers, Point
 from workloads.builders.vision.rows.modules import Style, in_wide_format
 from workloads.builders.vision.rows.notation import Module
 
@@ -67,19 +67,27 @@ def single_shot(
 ) -> None:
     """Append the head of SSD (Liu et al. 2015): a convolution for the sides and one for the classes of each map.
 
-    The row's number is the window. Classes count the background.
+    The row's number is the window; `k`: a depthwise window, then 1x1 (SSDLite, Sandler et al. 2018). Classes count the
+    background.
     """
     ends, kernel = [], m.numbers[0] if m.numbers else 3
     for i, (point, boxes) in enumerate(zip(points, anchors, strict=True), start=1):
         x.back_to(point)
-        x.conv(f"map{i}.box", 4 * boxes, kernel, batch_norm=False, bias=1)
+        _predict(x, f"map{i}.box", 4 * boxes, kernel, m, style)
         sides = x.pointwise(f"map{i}.decode", 4.0)
         at = Point(sides, 4 * boxes, x.height, x.width)
         x.back_to(point)
-        x.conv(f"map{i}.class", classes * boxes, kernel, batch_norm=False, bias=1, act="sigmoid")
+        _predict(x, f"map{i}.class", classes * boxes, kernel, m, style)
+        x.fused(f"map{i}.score", "elementwise", ACTIVATION_FLOP["sigmoid"])
         x.concat(f"map{i}.join", (at, x.here))
         ends.append(_flat(x, boxes))
     x.concat("boxes", ends)
+
+
+def _predict(x: Layers, name: str, features: int, kernel: int, m: Module, style: Style) -> None:
+    if "k" in m.flags:
+        x.depthwise(f"{name}.depthwise", kernel, act=style.act)
+    x.conv(name, features, 1 if "k" in m.flags else kernel, batch_norm=False, bias=1)
 
 
 def _flat(x: Layers, boxes: int) -> Point:

@@ -63,6 +63,11 @@ def inverted(x: Layers, m: Module, style: Style) -> None:
             x.residual(f"{i}.add", entry.name)
 
 
+def l2(x: Layers, m: Module, style: Style) -> None:
+    """Append SSD's normalisation of every pixel to length 1, with one learned scale a channel."""
+    x.norm("norm", "rms")
+
+
 def c3(x: Layers, m: Module, style: Style) -> None:
     """Append YOLOv5's cross-stage module: half of the channels pass through the bottlenecks."""
     _c3(x, "", m.numbers[0], m.repeat, style.act, shortcut="n" not in m.flags, first=1)
@@ -166,5 +171,6 @@ def _bottleneck(x: Layers, name: str, width: int, act: str, shortcut: bool, firs
 
 
 MODULES: dict[str, Callable[[Layers, Module, Style], None]] = {
-    "add": add, "shuffle": shuffle, "inverted": inverted, "c3": c3, "c2f": c2f, "c3k2": c3k2, "sppf": sppf, "psa": psa,
+    "add": add, "shuffle": shuffle, "inverted": inverted, "l2": l2, "c3": c3, "c2f": c2f, "c3k2": c3k2, "sppf": sppf,
+    "psa": psa,
 }  # fmt: skip

@@ -19,6 +19,7 @@ import archcast as ac
 from archcast.cli import validate as _command  # noqa: F401  adds the command
 from archcast.validation.baselines import codes, nearest, roofline_s
 from archcast.validation.cases import CASES, FACTOR, TREES, Case
+from archcast.validation.evaluated import METHODS
 from archcast.validation.microbatches import repeats, step
 from archcast.validation.peers import peer_values
 from archcast.validation.run import Validation, validate
@@ -333,8 +334,35 @@ def test_every_case_is_named_once_and_its_importer_exists() -> None:
     assert len(set(names)) == len(names)
     for case in CASES:
         find_importer(case.importer)
+        assert case.scorer != "evaluation" or case.name in METHODS
         assert case.folder or case.package
         assert 0 < case.least_answered <= 1
+
+
+def test_scores_of_a_method_become_lines_and_their_mean_over_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from archcast.validation import evaluated
+    from costmodel.evaluation.scores import score
+
+    measured = np.array([1.0, 2.0, 4.0, 5.0])
+
+    def scores(_root: Path, seed: int) -> list[Any]:
+        return [
+            score(("data", name, "a device out, 10 shots, spread out", "way", seed), measured, measured * factor,
+                  ends=(measured, measured * 2), baseline=("other", measured * 1.5))
+            for name, factor in (("a", 1.1), ("b", 1.3))
+        ]  # fmt: skip
+
+    monkeypatch.setitem(evaluated.METHODS, "shots-ai-hub", scores)
+    (tmp_path / "qualcomm_ai_hub").mkdir()
+    (outcome,) = validate(tmp_path, only=["shots-ai-hub"]).scored
+    mean, *each = outcome.lines
+    assert [line.device for line in outcome.lines] == ["mean of devices", "a", "b"]
+    assert {line.label for line in outcome.lines} == {"10 shots"}
+    assert [line.errors.mape_share for line in each] == pytest.approx([0.1, 0.3])
+    assert mean.errors.mape_share == pytest.approx(0.2)
+    assert (mean.rows, mean.coverage_share, mean.width_ratio) == (8, 1.0, 2.0)
 
 
 @pytest.mark.slow

@@ -12,8 +12,10 @@ from archcast.validation.splits import Split
 PEER = "aiconfigurator 0.12"
 PEER_SIMUMAX = "SimuMax"
 CLOSED_FORM, FACTOR, TREES = "closed form, nothing fitted", "one factor a device", "trees"
+SHOTS, TERMS = "other devices, and shots of this one", "terms of the graph"
 """What is fitted on the train groups: nothing; the median of measured over closed form, one a device, stack and format;
-the learned model of `archcast calibrate`."""
+the learned model of `archcast calibrate`; timings of other devices and a few of this one; coefficients of what a
+network makes a device do."""
 
 SHAPES = Split("shape", "unseen shapes: {}")
 FOLDS = Split("group", "{} held out in five folds", folds=5, rounds=0)
@@ -57,6 +59,8 @@ class Case:
     @property
     def split_text(self) -> str:
         """Say in words what is held out; nothing is where neither a fit nor a baseline sees other rows."""
+        if self.scorer == "evaluation":
+            return self.unit
         if self.fitted == CLOSED_FORM and NEAREST not in self.baselines:
             return "all rows"
         return self.split.text.format(self.unit)
@@ -69,6 +73,11 @@ def _operators(name: str, title: str, tables: str, unit: str, **changes: object)
         "fitted": TREES, "options": {"tables": tables}, "most_rows": 60_000, **changes,
     }  # fmt: skip
     return Case(name, title, unit=unit, **given)  # type: ignore[arg-type]
+
+
+def _evaluation(name: str, title: str, importer: str, folder: str, unit: str, fitted: str, baseline: str) -> Case:
+    """Return a case of `archcast.validation.evaluated`: a method of its own."""
+    return Case(name, title, importer, folder, "evaluation", unit=unit, fitted=fitted, baselines=(baseline,))
 
 
 _AICONFIGURATOR: tuple[tuple[str, str, str, str], ...] = (
@@ -158,4 +167,14 @@ CASES: tuple[Case, ...] = (
     Case("simumax-memory", "SimuMax: peak memory of training", "simumax", "simumax", quantity="memory_bytes",
          split=EACH, unit="model and ranks", peer="simumax", baselines=(PEER_SIMUMAX,)),
     Case("vtrain", "vTrain: training steps", "vtrain", "vtrain", unit="model shapes", fitted=FACTOR),
+    _evaluation("shots-nasbench201", "HELP, NAS-Bench-201: devices never seen, from few networks", "help", "help",
+                "a device left out, half of the classes of cells scored", SHOTS, "PCA-ridge"),
+    _evaluation("shots-fbnet", "HELP, FBNet: devices never seen, from few networks", "help", "help",
+                "a device left out, half of the networks scored", SHOTS, "PCA-ridge"),
+    _evaluation("shots-ai-hub", "Qualcomm AI Hub: a device never seen, from ten networks", "qualcomm_ai_hub",
+                "qualcomm_ai_hub", "a device left out, half of the families scored", SHOTS, "best source"),
+    _evaluation("terms-helm", "HELM idealised runtimes, terms of the graph", "helm", "helm_idealized",
+                "each curve left out in turn", TERMS, "roofline"),
+    _evaluation("terms-archgym", "ArchGym's AstraSim proxy (a simulator's output)", "archgym", "archgym-astrasim",
+                "each topology left out, and the authors' random split", TERMS, "XGBoost on raw knobs"),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from foundation.errors import UnsupportedError
 from workloads.table import Array
 
 COLUMNS, PANELS = 4, 12
-MOST_POINTS = 1600
+MOST_POINTS = 1300
 """Points of the whole figure; more would make a file that no page should carry."""
 KINDS: tuple[tuple[str, str, str], ...] = (
     ("operators, trees", "#0b6e99", "o"), ("whole models, one factor", "#d1495b", "s"),
@@ -27,14 +27,8 @@ Points = dict[str, list[tuple[int, Array, Array]]]
 
 
 def collected(found: Validation) -> Points:
-    """Return the points to draw: the devices with the most cases and rows, each with an equal share of points."""
-    rows: dict[str, int] = {}
-    for outcome in found.scored:
-        if outcome.found is not None and outcome.case.quantity in SECONDS:
-            for device in outcome.found.device.tolist():
-                rows[device] = rows.get(device, 0) + 1
-    chosen = sorted(rows, key=lambda device: (-rows[device], device))[:PANELS]
-    parts: Points = {device: [] for device in chosen}
+    """Return the points to draw: an equal share of them for each device that has a panel."""
+    parts: Points = {device: [] for device in _chosen(found)}
     for outcome in found.scored:
         if outcome.found is None or outcome.case.quantity not in SECONDS:
             continue
@@ -43,6 +37,20 @@ def collected(found: Validation) -> Points:
             if device in parts:
                 parts[device].append((kind, measured, predicted))
     return {device: _thinned(series, MOST_POINTS // len(parts)) for device, series in parts.items()}
+
+
+def _chosen(found: Validation) -> list[str]:
+    """Return the devices that get a panel: those with the most rows of operators, and as many of whole models."""
+    rows: dict[str, dict[str, int]] = {"operators": {}, "workloads": {}}
+    for outcome in found.scored:
+        if outcome.found is not None and outcome.case.quantity in SECONDS:
+            mine = rows[outcome.case.scorer]
+            for device in outcome.found.device.tolist():
+                mine[device] = mine.get(device, 0) + 1
+    ranked = [sorted(mine, key=lambda device: (-mine[device], device)) for mine in rows.values()]
+    first = ranked[0][: PANELS // 2]
+    order = [*first, *(d for d in ranked[1] if d not in first), *ranked[0][PANELS // 2 :]]
+    return list(dict.fromkeys(order))[:PANELS]
 
 
 def _thinned(series: list[tuple[int, Array, Array]], most: int) -> list[tuple[int, Array, Array]]:
@@ -89,7 +97,7 @@ def drawn(parts: Points) -> Any:
         axis.axis("off")
     used = sorted({kind for series in parts.values() for kind, _, _ in series})
     handles = [_mark(axes[0], kind) for kind in used]
-    figure.legend(handles, [KINDS[kind][0] for kind in used], loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles, [KINDS[kind][0] for kind in used], loc="outside upper center", ncols=3, frameon=False)
     figure.supxlabel("measured, s", fontsize=10)
     figure.supylabel("predicted, s", fontsize=10)
     return figure

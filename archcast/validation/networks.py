@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -76,7 +77,7 @@ def ask_all(
             parts = asked.pop("microbatches", 0), int(asked.get("pp", 1))
             estimate = _predicted(table, where[0], asked, model)
         except ArchcastError as error:
-            reason = str(error).split(":")[0][:90]
+            reason = textwrap.shorten(str(error).split(";")[0], 90, placeholder=" ...")
             out.reasons[reason] = out.reasons.get(reason, 0) + len(where)
             continue
         if estimate.latency_s is None:

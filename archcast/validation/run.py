@@ -117,6 +117,8 @@ def _outcome(
     fitted = "the artefact" if artefact is not None else case.fitted
     if why := absent(case, root):
         return Outcome(case, fitted, skipped=why)
+    if case.scorer == "evaluation":
+        return _evaluation(case, root, seed, artefact)
     report = ImportReport()
     path = None if case.package else root
     if case.importer == "aiconfigurator" and root is not None and path is not None:
@@ -127,6 +129,18 @@ def _outcome(
     if case.scorer == "operators":
         return _operators(case, pieces, seed, artefact, seen, fitted, progress)
     return _networks(case, pieces, report, root, seed, artefact, fitted, progress)
+
+
+def _evaluation(case: Case, root: Path | None, seed: int, artefact: CostModel | None) -> Outcome:
+    if artefact is not None:
+        return Outcome(case, case.fitted, skipped="a method of its own, in which the artefact has no part")
+    try:
+        from archcast.validation.evaluated import evaluated
+
+        found = evaluated(case.name, root or Path(), seed, case.least_answered)
+    except ModuleNotFoundError as error:
+        return Outcome(case, case.fitted, skipped=f"it needs {error.name}, which is not installed")
+    return Outcome(case, case.fitted, tuple(found))
 
 
 def absent(case: Case, root: Path | None) -> str:

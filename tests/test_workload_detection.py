@@ -51,6 +51,11 @@ def test_parameters_and_macs_are_those_that_the_file_states(name: str) -> None:
     assert summary["macs"] == pytest.approx(float(facts["published_macs"]), rel=0.02)
 
 
+@pytest.mark.parametrize("name", [name for name in ALL if "mobilenet-v" not in name])
+def test_parameters_are_exact_where_the_source_prints_all_digits(name: str) -> None:
+    assert load_model(name).summary()["parameters"] == architecture_facts(name)["published_parameters"]
+
+
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_a_network_has_exactly_the_parameters_and_macs_of_the_library(name: str) -> None:
     summary = load_model(name).summary()
@@ -140,6 +145,11 @@ def test_a_detector_says_that_it_leaves_out_the_suppression_of_boxes() -> None:
         ({"rows": "c2g:64"}, UnknownNameError, "c2f"),
         ({"rows": "c2f:"}, BadValueError, "without channels"),
         ({"rows": "add:"}, BadValueError, "two maps"),
+        ({"rows": "8x3s0"}, BadValueError, "outside"),
+        ({"rows": "8x3,fit0"}, BadValueError, "outside"),
+        ({"rows": "999999999x3"}, BadValueError, "outside"),
+        ({"rows": "c2f:9"}, BadValueError, "even"),
+        ({"rows": "c2f:64r5000"}, BadValueError, "repeat"),
         ({"rows": "8x3,anchored:@x", "anchors": "3,3"}, BadValueError, "anchors"),
     ],
 )
@@ -148,3 +158,23 @@ def test_a_row_that_means_nothing_is_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=words):
         RowNetwork.from_knobs("n", changes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("6x3g4", "4 groups"),
+        ("a=8x3s2,8x3s2,8x3@a.x", "do not fit"),
+        ("8x3|m2s2", "other sizes"),
+        ("a=8x3,16x3,add:@x.a", "do not fit"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused_when_the_network_is_drawn(rows: str, words: str) -> None:
+    with pytest.raises(BadValueError, match=words):
+        RowNetwork.from_knobs("n", {"rows": rows, "channels": 8}).workload(Request())
+
+
+def test_an_image_that_a_detector_cannot_halve_evenly_is_refused() -> None:
+    assert load_model("yolov8n", {"image": 672}).summary()["macs"] > load_model("yolov8n").summary()["macs"]
+    with pytest.raises(BadValueError, match="image size"):
+        load_model("yolov8n", {"image": 650}).workload(Request())

@@ -56,7 +56,7 @@ def inverted(x: Layers, m: Module, style: Style) -> None:
     for i in range(m.repeat):
         entry, stride = x.here, 1 if i else m.stride
         if expansion > 1:
-            x.conv(f"{i}.expand", round(entry.channels * expansion), 1, act=style.act)
+            x.conv(f"{i}.expand", max(1, round(entry.channels * expansion)), 1, act=style.act)
         x.depthwise(f"{i}.depthwise", 3, stride=stride, act=style.act)
         x.conv(f"{i}.project", out, 1)
         if stride == 1 and entry.channels == out:
@@ -92,7 +92,7 @@ def c3k2(x: Layers, m: Module, style: Style) -> None:
 
 def sppf(x: Layers, m: Module, style: Style) -> None:
     """Append fast spatial pyramid pooling: three maxima of 5 in a row, joined."""
-    x.conv("conv1", x.channels // 2, 1, act=style.act)
+    x.conv("conv1", max(1, x.channels // 2), 1, act=style.act)
     points = [x.here]
     for i in range(3):
         x.pool(f"pool{i + 1}", 5, 1, 2)
@@ -103,7 +103,7 @@ def sppf(x: Layers, m: Module, style: Style) -> None:
 
 def psa(x: Layers, m: Module, style: Style) -> None:
     """Append YOLO11's attention module: half of the channels pass through attention and two dense layers a pixel."""
-    half = x.channels // 2
+    half = max(2, x.channels // 2)
     x.conv("conv1", 2 * half, 1, act=style.act)
     kept = x.here._replace(channels=half)
     x.take(half)
@@ -151,7 +151,7 @@ def _c3(x: Layers, name: str, width: int, repeat: int, act: str, *, shortcut: bo
 
 
 def _c2f(x: Layers, m: Module, act: str, expansion: float, inner: Callable[[str, int], None]) -> None:
-    width = int(m.numbers[0] * expansion)
+    width = max(2, int(m.numbers[0] * expansion))
     x.conv("in", 2 * width, 1, act=act)
     points: list[Point] = [x.here]
     x.take(width)
@@ -164,7 +164,7 @@ def _c2f(x: Layers, m: Module, act: str, expansion: float, inner: Callable[[str,
 
 def _bottleneck(x: Layers, name: str, width: int, act: str, shortcut: bool, first: int, expansion: float) -> None:
     entry = x.here
-    x.conv(f"{name}conv1", int(width * expansion), first, act=act)
+    x.conv(f"{name}conv1", max(1, int(width * expansion)), first, act=act)
     x.conv(f"{name}conv2", width, 3, act=act)
     if shortcut:
         x.residual(f"{name}add", entry.name)

@@ -19,6 +19,9 @@ from workloads.graph import BLOCK_INPUT
 
 HERE = "x"
 """The name under which a row reads the map of the row before it."""
+MAX_NUMBER = 100_000
+MAX_REPEAT = 1000
+"""Largest channel count or window of a row, and largest repeat."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,28 @@ class RowNetwork(ImageNetwork):
             for source in row.sources:
                 if source not in known:
                     raise UnknownNameError(f"map that the row '{text}' reads,", source, known)
-            if row.module and row.module.kind not in {**MODULES, **HEADS}:
-                raise UnknownNameError("module", row.module.kind, {**MODULES, **HEADS})
-            if row.module and row.module.kind in MODULES and not row.module.numbers and row.module.kind != "add":
-                raise BadValueError(f"rows has an entry '{text}' without channels.")
-            if row.module and row.module.kind == "add" and len(row.sources) != 2:
-                raise BadValueError(f"rows has an entry '{text}' that does not read two maps, such as add:@x.p3.")
-            if row.module and row.module.kind in HEADS and len(self.anchors) not in (1, max(1, len(row.sources))):
-                raise BadValueError(f"anchors needs one entry, or one for each map that '{text}' reads.")
+            if row.module:
+                self._check_module(text, row.module, len(row.sources) or 1)
+            for step in (step for branch in row.branches for fork in branch for step in fork):
+                if not all(1 <= number <= MAX_NUMBER for number in (*step.numbers, step.stride, step.groups)):
+                    raise BadValueError(f"rows has an entry '{text}' with a number outside [1, {MAX_NUMBER}].")
             known.append(row.name or HERE)
+
+    def _check_module(self, text: str, module: Module, sources: int) -> None:
+        if module.kind not in MODULES and module.kind not in HEADS:
+            raise UnknownNameError("module", module.kind, {**MODULES, **HEADS})
+        if module.kind == "add" and sources != 2:
+            raise BadValueError(f"rows has an entry '{text}' that does not read two maps, such as add:@x.p3.")
+        if module.kind in MODULES and module.kind != "add" and not module.numbers:
+            raise BadValueError(f"rows has an entry '{text}' without channels.")
+        least = 8 if module.kind in MODULES else 1
+        odd = least == 8 and any(number % 2 for number in module.numbers[:1])
+        if odd or not all(least <= number <= MAX_NUMBER for number in module.numbers):
+            raise BadValueError(f"rows has an entry '{text}' whose channels are not even and in [8, {MAX_NUMBER}].")
+        if not (1 <= module.repeat <= MAX_REPEAT and 1 <= module.stride <= 8 and module.expansion <= 100):
+            raise BadValueError(f"rows has an entry '{text}' with a repeat, stride or expansion out of range.")
+        if module.kind in HEADS and len(self.anchors) not in (1, sources):
+            raise BadValueError(f"anchors needs one entry, or one for each map that '{text}' reads.")
 
     def draw(self, net: Sketch) -> None:
         maps: dict[str, Point] = {}
@@ -79,6 +95,7 @@ class RowNetwork(ImageNetwork):
             anchors = self.anchors * (len(points) // len(self.anchors))
             HEADS[row.module.kind](x, points, self._scaled(row.module), style, self.classes, anchors, self.bins)
             return
+        _refuse_misfits(text, points, adding=row.module is not None and row.module.kind == "add")
         if row.module and row.module.kind == "add":
             MODULES["add"](x, row.module, style)
             return
@@ -109,3 +126,15 @@ class RowNetwork(ImageNetwork):
     def _channels(self, asked: int) -> int:
         capped = min(asked, self.most) if self.most else asked
         return capped if self.width == 1.0 else ceil(round(capped * self.width, 6) / 8) * 8
+
+
+def _refuse_misfits(text: str, points: Sequence[Point], *, adding: bool) -> None:
+    """Refuse maps that cannot be added, or joined (larger maps are cropped to the first). Raises BadValueError."""
+    first = points[0]
+    for other in points[1:]:
+        smaller = other.height < first.height or other.width < first.width
+        if smaller or (adding and other[1:] != first[1:]):
+            sizes = " and ".join(f"{p.channels} x {p.height} x {p.width}" for p in (first, other))
+            raise BadValueError(
+                f"The row '{text}' reads maps of {sizes}, which do not fit; choose an image size that halves evenly."
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from foundation.errors import BadValueError
 from workloads.builders.vision.layers import Layers
 from workloads.builders.vision.rows.modules import Style
 from workloads.builders.vision.rows.notation import Step
@@ -27,6 +28,8 @@ def draw_steps(x: Layers, branches: Sequence[Branch], style: Style, classes: int
                 x.concat(f"{prefix}join{place}", ends_here)
                 ends_here = [x.here]
         ends += ends_here
+    if len({(end.height, end.width) for end in ends}) > 1:
+        raise BadValueError(f"Branches of a row end in maps of other sizes: {[tuple(end[1:]) for end in ends]}.")
     if len(ends) > 1:
         x.concat("join.out", ends)
 
@@ -61,6 +64,10 @@ def _convolution(x: Layers, name: str, step: Step, style: Style) -> None:
     channels = x.channels if depthwise else step.numbers[0]
     high, wide = (step.numbers[0],) * 2 if depthwise else (step.numbers[1], step.numbers[-1])
     plain = "b" in step.flags
+    if x.channels % step.groups or channels % step.groups:
+        raise BadValueError(
+            f"A row has {step.groups} groups, which do not divide {x.channels} and {channels} channels."
+        )
     x.conv(
         name, channels, high if high == wide else (high, wide), stride=step.stride,
         padding=None if step.padding < 0 else step.padding, groups=channels if depthwise else step.groups,

@@ -9,7 +9,8 @@
 Steps: `CxK` or `CxHxW` a convolution (`tC` transposed, window 2, stride 2), `dK` a depthwise one, `mK` and `aK` maximum
 and average, `gap` the average of the map, `fitN` the map averaged to N x N, `flat`, `fcN` dense, `upN` enlargement.
 Behind them: `s2` stride, `p0` padding, `g4` groups, `c` sides rounded up, `n` no activation, `b` a bias in place of the
-normalisation, `v` (of `fc`) a normalisation and activation, `a` (of `fc`) an activation alone.
+normalisation, `v` (of `fc`) a normalisation and activation, `a` (of `fc`) an activation alone. Numbers have at most six
+digits.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from functools import cache
 from typing import NamedTuple
 
 STEP = (
-    r"(?P<step>\d+x\d+(x\d+)?|t\d+|d\d+|[ma]\d+|gap|flat|fit\d+|fc\d*|up\d+)"
-    r"(s(?P<s>\d+))?(p(?P<p>\d+))?(g(?P<g>\d+))?(?P<flags>[cnbva]*)"
+    r"(?P<step>\d{1,6}x\d{1,6}(x\d{1,6})?|t\d{1,6}|d\d{1,6}|[ma]\d{1,6}|gap|flat|fit\d{1,6}|fc\d{0,6}|up\d{1,6})"
+    r"(s(?P<s>\d{1,6}))?(p(?P<p>\d{1,6}))?(g(?P<g>\d{1,6}))?(?P<flags>[cnbva]*)"
 )
 _STEP = re.sub(r"\?P<\w+>", "", STEP)
 _CHAIN = rf"{_STEP}([-&]{_STEP})*"
 _NAME = r"[a-z][a-z0-9]*"
-_MODULE = r"[a-z][a-z0-9]*:(\d+(\.\d+)*)?(r\d+)?(s\d+)?(e\d+(\.\d+)?)?[nk]*"
+_MODULE = r"[a-z][a-z0-9]*:(\d{1,6}(\.\d{1,6})*)?(r\d{1,6})?(s\d{1,6})?(e\d{1,6}(\.\d{1,6})?)?[nk]*"
 ROW = rf"({_NAME}=)?({_CHAIN}(\|{_CHAIN})*|{_MODULE})(@{_NAME}(\.{_NAME})*)?"
 EXAMPLE = "p3=64x3s2-64x1@x.p2"
 

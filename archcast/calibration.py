@@ -67,7 +67,7 @@ def _silent(_what: str, _share: float | None = None) -> None:
 def calibrate(
     measurements: str | Path | Iterable[str | Path] = (), *, out: str | Path, skip_bad: bool = False, seed: int = 0,
     imports: Sequence[str] = (), devices: Sequence[str] = (), exclude: str | Path | None = None, column_map: str = "",
-    max_rows: int = MOST_ROWS, progress: Progress = _silent,
+    max_rows: int = MOST_ROWS, base: str | Path | None = None, progress: Progress = _silent,
 ) -> Calibration:  # fmt: skip
     """Fit a cost model to measured operators and write it to the folder `out`.
 
@@ -78,6 +78,7 @@ def calibrate(
         exclude: a measurement table whose shape groups are left out of all data, so that they stay unseen.
         column_map: how to read `measurements`, e.g. `m=M,latency_s=ms*1e-3,op:gemm`.
         max_rows: of more, the largest (device, operator) families are thinned; the card says by how much.
+        base: the folder of an artefact of other devices to start from; 10 to 50 rows of a new device then suffice.
         progress: told what is being done.
 
     Raises:
@@ -96,7 +97,7 @@ def calibrate(
     sources += [_from_import(text, wanted, column_map, reports, progress) for text in dict.fromkeys(imports)]
     tables, skipped = _gathered(sources, wanted, excluded, reports)
     thinned = thin(tables, whole_number("max_rows", max_rows))
-    card = fit(tables, out, seed=seed, progress=lambda what: progress(what, None))
+    card = fit(tables, out, seed=seed, base=base, progress=lambda what: progress(what, None))
     about = _about(reports, wanted, exclude)
     if thinned:
         about["thinned"] = {"max_rows": max_rows, "rule": RULE, "kept_of": {n: list(k) for n, k in thinned.items()}}

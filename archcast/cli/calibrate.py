@@ -27,6 +27,10 @@ def calibrate(
     exclude: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A measurement table whose shapes are left out of training.")
     ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="An artefact of other devices; 10 to 50 rows of a new one suffice."),
+    ] = None,
     column_map: Annotated[
         str,
         typer.Option("--map", metavar="RULES", help="Columns of MEASUREMENTS, e.g. `m=M,latency_s=ms*1e-3,op:gemm`."),
@@ -48,7 +52,8 @@ def calibrate(
         with _progress() as progress:
             report = fit(
                 measurements or [], out=out, skip_bad=skip_bad, seed=seed, imports=imports or [], devices=names,
-                exclude=exclude, column_map=column_map, max_rows=max_rows, progress=progress,
+                exclude=exclude, column_map=column_map, max_rows=max_rows, base=base,
+                progress=progress,
             )  # fmt: skip
         if as_json:
             print_json(report.to_json())

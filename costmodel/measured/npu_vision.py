@@ -49,8 +49,8 @@ HAILO_TIMM = {
 Left out, since they do not: resnet_v1_50 (6.98 G operations, another stride), efficientnet_s, m and l, fastvit_sa12.
 """
 OTHERS = {
-    "yolov10n": "yolov10n", "squeezenet_v1.1": "squeezenet-1.1", "ssd_mobilenet_v1": "ssd-mobilenet-v1",
-    "ssd_mobilenet_v2": "ssd-mobilenet-v2",
+    "yolov10n": "yolov10n", "ssd_mobilenet_v1": "ssd-mobilenet-v1",
+   
 }  # fmt: skip
 RKNN_TIMM = {"mobilenetv2-12": "mobilenetv2_100", "resnet50-v2-7": "resnetv2_50"}
 """The two image classifiers of its table, which are those of the ONNX model zoo (v2 = pre-activation)."""

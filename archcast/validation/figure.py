@@ -111,7 +111,8 @@ def _panel(axis: Any, device: str, series: list[tuple[int, Array, Array]]) -> No
     axis.plot(ends, ends, color="#5c6570", linewidth=0.8)
     for kind, measured, predicted in sorted(series, key=lambda part: -part[0]):
         _, colour, marker = KINDS[kind]
-        axis.plot(measured, predicted, marker, color=colour, markersize=2.4, markeredgewidth=0, alpha=0.7)
+        size = 2.4 if len(every) > 120 else 4.0
+        axis.plot(measured, predicted, marker, color=colour, markersize=size, markeredgewidth=0, alpha=0.7)
     axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     axis.set_title(device, fontsize=9)
     axis.set_aspect("equal")

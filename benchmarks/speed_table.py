@@ -105,9 +105,8 @@ def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
         case = learned_case(Path(folder))
-    print(
-        f"Learned model: {case.model.forest.trees(case.model.forest.names[0]).trees} trees a kind of operator, trained on {case.origin}."
-    )
+    trees = case.model.forest.trees(case.model.forest.names[0]).trees
+    print(f"Learned model: {trees} trees a kind of operator, trained on {case.origin}.")
     print(f"Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
     print("| path | budget | measured | holds | ratio to a floor of the same run | CPU seconds |")
     print("|---|---|---|---|---|---|")

@@ -50,7 +50,6 @@ Left out, since they do not: resnet_v1_50 (6.98 G operations, another stride), e
 """
 OTHERS = {
     "yolov10n": "yolov10n", "ssd_mobilenet_v1": "ssd-mobilenet-v1",
-   
 }  # fmt: skip
 RKNN_TIMM = {"mobilenetv2-12": "mobilenetv2_100", "resnet50-v2-7": "resnetv2_50"}
 """The two image classifiers of its table, which are those of the ONNX model zoo (v2 = pre-activation)."""

@@ -15,10 +15,11 @@ HEAD = ("n", "answ.", "MAPE", "median", "p90", "inside", "width")
 WIDTHS = (9, 7, 8, 8, 8, 7, 8)
 NAME, BASE = 27, 9
 RULES = (
-    "n: test rows. answ.: share that the model answered by itself; the others are scored with the closed form (what "
-    "has no answer at all enters no error), and a line with too few answered is marked * and does not count. MAPE, "
-    "median, p90: of |predicted / measured - 1|. inside, width: share of rows in their 90 % interval, and the median "
-    "of its ends, high over low. Last columns: MAPE of the baselines on the same rows."
+    "n: test rows. answ.: share that the model answered from what it learned; the others are scored with what stands "
+    "in, the closed form or an answer marked extrapolated (what has no answer at all enters no error). A line with too "
+    "few answered is marked * and does not count. MAPE, median, p90: of |predicted / measured - 1|. inside, width: "
+    "share of rows in their 90 % interval, and the median of its ends, high over low. Last columns: MAPE of the "
+    "baselines on the same rows."
 )
 
 

@@ -31,7 +31,7 @@ from workloads.table import Array
 from workloads.workload_measurements import WorkloadMeasurements, params_text
 
 SOURCE = "MLPerf {} (Apache-2.0), derived, unverified"
-TINY = {"vww": "mobilenetv1-100", "kws": "ds-cnn", "ic": "resnet-8", "ad": "toycar-autoencoder", "sww": "sww-1d"}
+TINY = {"vww": "mobilenetv1-100", "kws": "ds-cnn", "ic": "resnet-8", "ad": "ad-autoencoder", "sww": "sww-1d"}
 TINY_PARAMS = {"vww": params_text(image=96, width=0.25, classes=2)}
 MOBILE = {"mobilenetV4": "mobilenetv4_conv_large", "mobilenetEdgeTPU": "mobilenet_edgetpu_100"}
 MOBILE_NAMED = {"mobileBERT": "mobilebert", "mobiledetSSD": "ssd-mobiledet", "EDSR": "edsr", "mosaic": "mosaic"}

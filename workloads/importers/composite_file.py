@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,8 +222,3 @@ def _place(message: str, parts: list[Part]) -> Path_:
     """Return the key path of the part that a message names."""
     at = next((i for i, part in enumerate(parts) if f"'{part.name}'" in message), None)
     return ("parts",) if at is None else ("parts", at)
-
-
-def load_composite(path: str | Path) -> Composite:
-    """Return the model in a composite file. Raises as `read_composite`."""
-    return read_composite(load_yaml(path))

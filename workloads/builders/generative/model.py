@@ -6,6 +6,7 @@ A request encodes its prompt once, runs the denoiser `steps` times (on both the 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,9 +59,9 @@ class DiffusionModel(KnobModel):
     vae_dtype: str = number_format_knob()
     dtype: str = number_format_knob("fp16")
 
+    @abstractmethod
     def denoiser(self, batch: Array, *, cheap: bool = False) -> tuple[Block, ...]:
         """Return the blocks of one evaluation for `batch` latents; those of a cheap step are some of them."""
-        raise NotImplementedError(f"{type(self).__name__} has no `denoiser`.")
 
     @property
     def defaults(self) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +22,15 @@ class SequenceToSequence(KnobModel):
     graph of a pass.
     """
 
+    @abstractmethod
     def source(self, sizes: Sizes) -> Size:
         """Return the encoded tokens of a sequence."""
-        raise NotImplementedError(f"{type(self).__name__} has no `source`.")
 
+    @abstractmethod
     def prefix(self, sizes: Sizes) -> Size:
         """Return the tokens that the decoder is given before it generates."""
-        raise NotImplementedError(f"{type(self).__name__} has no `prefix`.")
 
+    @abstractmethod
     def graph(
         self, step: Step, source: Size, encoder: Step | None, *, logits: Size, cached: bool = True
     ) -> WorkloadGraph:
@@ -36,7 +38,6 @@ class SequenceToSequence(KnobModel):
 
         The head sees `logits` tokens.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no `graph`.")
 
     def length_notes(self, sizes: Sizes) -> tuple[str, ...]:
         """Say that a request is longer than the model was made for. Raises BadValueError where it cannot be."""

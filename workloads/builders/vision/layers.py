@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -242,9 +243,9 @@ class ImageNetwork(KnobModel):
     classes: int = size(1000)
     dtype: str = number_format_knob("fp16")
 
+    @abstractmethod
     def draw(self, net: Sketch) -> None:
         """Append the blocks for one image."""
-        raise NotImplementedError(f"{type(self).__name__} has no `draw`.")
 
     @property
     def defaults(self) -> Mapping[str, Any]:

@@ -158,10 +158,5 @@ class Tokens(Layers):
         reads = before / (side * side)
         return self.add(name, "elementwise", {**self._pixels(), "operands": reads, "flop_per_element": 7.0})
 
-    def drop_prefix(self, name: str) -> str:
-        """Append the copy that leaves the prefix tokens behind."""
-        self.prefix = 0
-        return self.copy(name)
-
     def _pixels(self) -> dict[str, Any]:
         return {"rows": self.batch * self.tokens, "hidden": self.channels}

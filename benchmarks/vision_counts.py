@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from costmodel.measured.timm import OTHER_NETWORKS
+from costmodel.measured.timm import timm_family as family_of
 from workloads.catalogue import architecture_facts, load_model, workload_names
 from workloads.graph import WorkloadGraph, as_table
 from workloads.model import Request
@@ -30,19 +32,6 @@ ROUNDING_PARAMETERS = 0.005e6
 NORM_COUNTS = {2.0: 2.0, 4.0: 0.0}
 """What fvcore counts an element of a normalisation, by our operations an element: batch 2, root mean square nothing,
 every other one 5 (`batchnorm_flop_jit` and `norm_flop_counter` of fvcore.nn.jit_handles)."""
-
-_ORIGINS = r"(tf|legacy|wide|gc|ese|eca|dm|gluon|tv)_"
-_MERGED = (
-    ("resnet", r"(se|eca)?resnet(aa|blur|rs|light)?"), ("resnext", r"(se|eca)?resnext(aa)?"), ("senet", r"senet"),
-    ("sknet", r"skresne[xt]t?"), ("res2net", r"res2ne[xt]t?"), ("regnet", r"regnet[vxyz]"),
-    ("mnasnet", r"(se)?mnasnet"),
-    ("nfnet", r"nf(net|_(regnet|(se|eca)?resnet))"), ("cspnet", r"(cs3|csp).*"), ("darknet", r"(se)?darknet(aa)?"),
-    ("vovnet", r"vovnet"), ("rexnet", r"rexnetr?"), ("xception", r"xception"), ("densenet", r"densenet(blur)?"),
-)  # fmt: skip
-
-
-OTHER_NETWORKS = {("regnety_2560", 224)}
-"""Rows of a network that a later release builds otherwise under that name: 826 M parameters, then 1283 M."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +56,6 @@ class Comparison:
     macs_error: float
     plain_error: float
     parameter_error: float
-
-
-def family_of(timm: str) -> str:
-    """Return the family of a network by timm's name: its letters (and generation), variants of one paper merged."""
-    stem = re.sub(f"^{_ORIGINS}", "", timm)
-    for family, pattern in _MERGED:
-        if re.match(rf"{pattern}(_|\d|$)", stem):
-            return family
-    found = re.match(r"[a-z]+(?<=v)\d|[a-z]+", stem)
-    return found[0] if found else stem
 
 
 def data_folder() -> Path:

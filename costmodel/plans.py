@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from costmodel.collectives import Fabric
-from costmodel.features import DEVICE_RATIOS, GROUP_OF, LAYOUTS
+from costmodel.features import DEVICE_RATIOS, FRAMEWORKS, GROUP_OF, LAYOUTS, stack_of
 from costmodel.rates import Rates
 from foundation.formats import FORMAT_CODES, FORMAT_NAMES
 from workloads.elementwise import Value
@@ -21,6 +22,8 @@ FREE = 1e30
 """End of a range that bounds nothing (infinity would give 0 x infinity)."""
 FARTHEST_KIN = 2.5
 """Log distance to the nearest measured device beyond which none of them says anything (estimated, 1.5 to 4)."""
+LIBRARIES = ("nccl", "oneccl")
+"""Software that every framework calls for its collectives."""
 assert max(len(FORMAT_NAMES), len(PHASES)) <= PARTS
 
 
@@ -78,6 +81,20 @@ class Scope:
             return software
         here = {kernel[3] for kernel in self.kernels if kernel[2] == device}
         return next((name for name in self.softwares if name in here), self.softwares[0] if self.softwares else "")
+
+    def usual_stack(self, op: str, stacks: Sequence[str], software: str) -> str:
+        """Return the one of `stacks` (those that an operator was measured with) that serves where none is named.
+
+        Collectives: the library that all frameworks call (NCCL, oneCCL). Else the framework of `software`; of its
+        versions, and of other frameworks', the newest.
+        """
+
+        def rank(stack: str) -> tuple[bool, bool, float, str]:
+            code, version = stack_of(stack)
+            library = FRAMEWORKS[int(code)] in LIBRARIES
+            return library == (op == "collective"), code == stack_of(software)[0], version, stack
+
+        return max(stacks, key=rank)
 
 
 @dataclass(frozen=True)
@@ -157,6 +174,7 @@ class Answer:
     half: Array
     kind: str
     fabric: str = ""
+    software: str = ""
 
     @cached_property
     def _per_range(self) -> Array:
@@ -194,7 +212,7 @@ def planned(
     scope: Scope, intervals: Intervals, transfer: Transfer, digests: dict[str, str], rates: Rates, software: str
 ) -> Plan:  # fmt: skip
     """Return how a device is answered: by its own models, by those of its kin, or (no answers) by the closed form."""
-    device = rates.device
+    device, named = rates.device, bool(software)
     software = scope.software_of(device, software)
     known = device in scope.devices
     names = [f"{device}/{op}" if known else f"/{op}" for op in OPS]
@@ -203,7 +221,7 @@ def planned(
     if known:
         # a factor over other figures of the device (a what-if, a newer description) would be no measured truth
         same = digests.get(device) == rates.digest()
-        answers = _own(scope, intervals, device, software) if same else {}
+        answers = _own(scope, intervals, device, software, named) if same else {}
     else:
         answers = _of_kin(scope, intervals, transfer, rates)
         family &= bool(answers)
@@ -218,22 +236,33 @@ def _codes_of(op: str, dtype: str) -> list[tuple[int, str]]:
     return [(base, part_of(op, dtype, ""))]
 
 
-def _own(scope: Scope, intervals: Intervals, device: str, software: str) -> dict[int, Answer]:
-    answers: dict[int, Answer] = {}
+def _own(scope: Scope, intervals: Intervals, device: str, software: str, named: bool) -> dict[int, Answer]:
+    """Return answers from a device's own models: in the stack that is named, or (none is) in each operator's usual."""
+    stacks: dict[tuple[str, str], list[str]] = {}
     for op, dtype, where, stack in scope.kernels:
-        if (where, stack) != (device, software):
+        if where == device:
+            stacks.setdefault((op, dtype), []).append(stack)
+    answers: dict[int, Answer] = {}
+    for (op, dtype), measured in stacks.items():
+        if software in measured and (named or op != "collective"):
+            stack = software
+        elif named and op != "collective":
             continue
+        else:
+            stack = scope.usual_stack(op, measured, software)
         for code, part in _codes_of(op, dtype):
             name = model_name(op, device, part)
-            if name not in scope.ranges:
-                continue
-            lo, hi = (np.array(ends, dtype=np.float32) for ends in scope.ranges[name])
-            family = f"{device}/{op}"
-            half = np.array(intervals.half.get(family, (np.nan,) * 3))
-            fabric = scope.fabrics.get(device, "") if op == "collective" else ""
-            cuts = intervals.cuts.get(family, (0.0, 0.0))
-            answers[code] = Answer((name,), (1.0,), None, lo, hi, cuts, half, "conformal", fabric)
+            if name in scope.ranges:
+                answers[code] = _own_answer(scope, intervals, device, op, name, stack)
     return answers
+
+
+def _own_answer(scope: Scope, intervals: Intervals, device: str, op: str, name: str, stack: str) -> Answer:
+    lo, hi = (np.array(ends, dtype=np.float32) for ends in scope.ranges[name])
+    family = f"{device}/{op}"
+    half, cuts = np.array(intervals.half.get(family, (np.nan,) * 3)), intervals.cuts.get(family, (0.0, 0.0))
+    fabric = scope.fabrics.get(device, "") if op == "collective" else ""
+    return Answer((name,), (1.0,), None, lo, hi, cuts, half, "conformal", fabric, stack)
 
 
 def _of_kin(scope: Scope, intervals: Intervals, transfer: Transfer, rates: Rates) -> dict[int, Answer]:

@@ -141,7 +141,8 @@ class LearnedModel:
         answer = plan.answer(code, fabric)
         if answer is None and not plan.family[op]:
             return priced.costs
-        seen = describe(table, priced, rates, GROUP_OF[op], plan.software, fabric)
+        software = answer.software or plan.software if answer is not None else plan.software
+        seen = describe(table, priced, rates, GROUP_OF[op], software, fabric)
         if answer is None:
             floor = seen.floor_s[0] if table.rows == 1 else seen.floor_s
             times = _outside(physics, plan.physics[op], 1.0, bool(plan.family[op]), floor)

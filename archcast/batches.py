@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from archcast.cost_models import AnyModel, find_cost_model
 from archcast.prediction import bytes_text, linked_devices, require_times
 from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, ask, parallel
 from costmodel.collectives import fabric_of
 from costmodel.estimate import compose
 from costmodel.memory import MemoryReport, memory_of
-from costmodel.protocol import CostModel, PhysicsModel
+from costmodel.protocol import CostModel
 from foundation.checks import whole_number
 from foundation.errors import BadValueError, InputError, UnknownNameError
 from workloads.lowering import lower
@@ -34,12 +35,13 @@ DEFAULTS: Mapping[str, Any] = {
 QUANTITIES = ("latency_s", "ttft_s", "tpot_s", "energy_j", "memory_bytes", "cost_usd")
 
 
-def predict_batch(*, model: CostModel | None = None, **columns: Any) -> dict[str, Any]:
+def predict_batch(*, model: AnyModel = None, **columns: Any) -> dict[str, Any]:
     """Return columns of answers, one row a question, in the order given.
 
     Args:
         columns: `workload` and `on`, and any of `batch`, `prompt`, `generate`, `dtype`, `kv_dtype`, `mode`, `count`,
             `tp`, `pp`, `ep`, `dp`, `software`; each a list or one value for all rows.
+        model: as in `predict`.
 
     Returns:
         Arrays of shape (rows,): latency_s, ttft_s, tpot_s, energy_j, memory_bytes, cost_usd and the ends of each
@@ -57,10 +59,11 @@ def predict_batch(*, model: CostModel | None = None, **columns: Any) -> dict[str
     keys = zip(*(table[name] for name in GROUPED), strict=True)
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
+    cost_model = find_cost_model(model)
     for key, members in groups.items():
         where = np.array(members)
         try:
-            _answer(dict(zip(GROUPED, key, strict=True)), where, table, out, model or PhysicsModel())
+            _answer(dict(zip(GROUPED, key, strict=True)), where, table, out, cost_model)
         except InputError as error:
             out["reason"][where] = str(error)
     return out

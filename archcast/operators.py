@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from archcast.cost_models import AnyModel, find_cost_model
 from archcast.question import find_target
 from costmodel.collectives import fabric_of
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
-from costmodel.protocol import CostModel, PhysicsModel
+from costmodel.protocol import CostModel
 from costmodel.rates import require_format
 from foundation.errors import BadFileError, BadValueError, InputError
 from foundation.formats import FORMAT_NAMES
@@ -19,23 +20,15 @@ from hardware_specs import DeviceSpec
 from workloads.table import KINDS, Array, OpTable
 
 
-def find_cost_model(folder: str | Path | None) -> CostModel:
-    """Return the artefact in a folder, or the closed form where none is named. Raises BadFileError."""
-    if folder is None:
-        return PhysicsModel()
-    from costmodel.artefact import load_artefact
-
-    return load_artefact(Path(folder))
-
-
 def predict_ops(
-    table: OpTable | Mapping[str, Any], *, on: str | Path | DeviceSpec = "", model: CostModel | None = None
+    table: OpTable | Mapping[str, Any], *, on: str | Path | DeviceSpec = "", model: AnyModel = None
 ) -> OpCosts:  # fmt: skip
     """Return the cost of every row, in the order given.
 
     Args:
         table: an `OpTable`, or columns by name (docs/measurements.md), of which `device` may be one.
         on: the device of all rows, where there is no `device` column.
+        model: as in `predict`.
 
     Raises:
         InputError: no device, an unknown one, a row without its sizes, or a format that a device cannot compute in.
@@ -51,7 +44,7 @@ def predict_ops(
     if faults:
         raise BadValueError(f"Row {faults[0][0] + 1}: {faults[0][1]}.")
     try:
-        return _by_device(ops, devices, stacks, model or PhysicsModel(), spec)
+        return _by_device(ops, devices, stacks, find_cost_model(model), spec)
     except _RowError as error:
         raise BadValueError(f"Row {error.row + 1}: {error}" if named is not None else str(error)) from None
 

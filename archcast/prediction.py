@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from archcast.cost_models import AnyModel, find_cost_model
 from archcast.quantities import quantities
 from archcast.question import Question, Target, ask, mappings_of, parallel
 from costmodel.collectives import fabric_of, has_traffic
 from costmodel.costs import OpCosts
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
 from costmodel.memory import memory_of
-from costmodel.protocol import CostModel, PhysicsModel
+from costmodel.protocol import CostModel
 from costmodel.rates import Rates
 from foundation.errors import BadValueError, MappingError, UnsupportedError
 from foundation.formats import FORMATS
@@ -31,7 +32,7 @@ def predict(
     workload: str | Path | Model, *, on: str | Path | DeviceSpec, batch: int = 1, prompt: int | None = None,
     generate: int | None = None, concurrency: int | None = None, dtype: str = "", kv_dtype: str = "",
     count: int | None = None, tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, software: str = "",
-    mode: str = "infer", knobs: Mapping[str, Any] | None = None, model: CostModel | None = None,
+    mode: str = "infer", knobs: Mapping[str, Any] | None = None, model: AnyModel = None,
 ) -> Estimate:  # fmt: skip
     """Return what a workload costs on a device: time, energy, memory, money and traffic, each with an interval.
 
@@ -43,7 +44,8 @@ def predict(
         count: devices; where only this is given, the fastest mapping that fits is chosen.
         tp, pp, ep, dp: tensor, pipeline, expert and data parallel sizes.
         knobs: changes to the model's knobs.
-        model: the cost model (None: the closed form).
+        model: a cost model, the folder of an artefact, 'physics' (the closed form), or the name of a package's model
+            (None: the artefact that ships).
 
     Raises:
         InputError: one sentence on what cannot be answered and what to change.
@@ -54,7 +56,7 @@ def predict(
         workload, on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
         kv_dtype=kv_dtype, mode=mode, knobs=knobs,
     )  # fmt: skip
-    cost_model: CostModel = model or PhysicsModel()
+    cost_model = find_cost_model(model)
     fixed = parallel(count, tp, pp, ep, dp, software)
     if fixed is not None:
         return answer(question, fixed, cost_model)

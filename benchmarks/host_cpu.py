@@ -25,7 +25,7 @@ from archcast.calibration import calibrate
 from archcast.measuring.backends.base import Network
 from archcast.measuring.machine import busy_share, pinned
 from archcast.measuring.sweep import measure
-from archcast.operators import find_cost_model
+from archcast.cost_models import find_cost_model
 
 SESSIONS, SESSION_S = 3, 1.5
 

@@ -159,6 +159,11 @@ def _monotone(model: CostModel, rates: Rates, software: str) -> Iterator[Breach]
             )
 
 
+def offered() -> tuple[str, ...]:
+    """Return the names of the models that installed packages offer."""
+    return tuple(sorted({point.name for point in entry_points(group=ENTRY_POINTS)}))
+
+
 def find_cost_model(name: str) -> CostModel:
     """Return a model that an installed package offers.
 
@@ -166,11 +171,11 @@ def find_cost_model(name: str) -> CostModel:
         UnknownNameError: no package offers it.
         BadValueError: the package's function fails, or what it returns breaks the contract.
     """
-    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if name not in offered:
-        raise UnknownNameError("cost model", name, sorted(offered), f"Packages offer them as '{ENTRY_POINTS}'.")
+    points = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in points:
+        raise UnknownNameError("cost model", name, sorted(points), f"Packages offer them as '{ENTRY_POINTS}'.")
     try:
-        model: CostModel = offered[name].load()()
+        model: CostModel = points[name].load()()
         found = breaches(model)
     except Exception as error:  # of somebody else's code: anything may come
         raise BadValueError(f"The cost model '{name}' cannot be used: {type(error).__name__}: {error}.") from error

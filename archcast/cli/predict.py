@@ -10,6 +10,9 @@ import typer
 from archcast.cli.app import app, one_sentence_errors, parse_settings, print_json
 
 Workload = Annotated[str, typer.Argument(metavar="WORKLOAD", help="A name, a config.json, an ONNX or a YAML file.")]
+CostModel = Annotated[
+    str | None, typer.Option(metavar="DIR", help="A calibrated artefact, or physics; default: the one that ships.")
+]
 Device = Annotated[str, typer.Option("--on", metavar="DEVICE", help="A catalogue id or a YAML file.")]
 
 
@@ -35,21 +38,20 @@ def predict(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Change a knob of the model.")
     ] = None,
-    model: Annotated[Path | None, typer.Option(metavar="DIR", help="A calibrated artefact.")] = None,
+    model: CostModel = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show where the time goes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained page.")] = None,
 ) -> None:
     """What a workload costs on a device: time, energy, memory, money, traffic."""
     with one_sentence_errors():
-        from archcast.operators import find_cost_model
         from archcast.prediction import predict as ask
         from archcast.question import find_target
 
         estimate = ask(
             workload, on=on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
             kv_dtype=kv_dtype, count=count, tp=tp, pp=pp, ep=ep, dp=dp, software=software, mode=mode,
-            knobs=parse_settings(settings), model=find_cost_model(model),
+            knobs=parse_settings(settings), model=model,
         )  # fmt: skip
         if html is not None:
             from archcast.render.html import write_html
@@ -71,7 +73,7 @@ def predict(
 def predict_ops(
     operators: Annotated[Path, typer.Argument(metavar="OPS", help="A measurement table, CSV or Parquet.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the table with costs added.")],
-    model: Annotated[Path | None, typer.Option(metavar="DIR", help="A calibrated artefact.")] = None,
+    model: CostModel = None,
 ) -> None:
     """Price every operator of a table; rows keep their order, cost columns are added."""
     with one_sentence_errors():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from archcast.operators import find_cost_model
+from archcast.cost_models import find_cost_model
 from archcast.question import find_target
 from archcast.validation.baselines import NEAREST, ROOFLINE, codes, nearest, roofline_s
 from archcast.validation.cases import FACTOR, TREES, Case

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from archcast.operators import find_cost_model
+from archcast.cost_models import find_cost_model
 from archcast.validation.cases import CASES, PEER, PEER_SIMUMAX, Case
 from archcast.validation.networks import concat, score_networks
 from archcast.validation.operators import Rows, score_operators

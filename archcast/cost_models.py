@@ -1,0 +1,60 @@
+"""Which cost model answers a question: the artefact that ships, the closed form, an artefact of yours, or a package's."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from costmodel.protocol import CostModel, PhysicsModel
+from foundation.errors import BadFileError
+
+PHYSICS = "physics"
+"""Name of the closed form, with nothing learned."""
+SHIPPED = Path(__file__).resolve().parents[1] / "costmodel" / "shipped"
+"""The artefact that answers where none is named; its card says what it was trained on (docs/learned.md)."""
+
+AnyModel = CostModel | str | Path | None
+
+
+def find_cost_model(model: AnyModel = None) -> CostModel:
+    """Return a cost model: the shipped artefact (None), the closed form ('physics'), that of a folder or of a package.
+
+    Raises:
+        BadFileError: no such folder or name, or an artefact of another version or changed since it was written.
+    """
+    if model is None:
+        return shipped()
+    if not isinstance(model, (str, Path)):
+        return model
+    if str(model) == PHYSICS:
+        return PhysicsModel()
+    from costmodel.artefact import load_artefact
+
+    if Path(model).exists() or Path(model).name != str(model):
+        return load_artefact(Path(model))
+    return _of_package(str(model))
+
+
+@lru_cache(maxsize=1)
+def shipped() -> CostModel:
+    """Return the artefact that comes with the package, read once. Raises BadFileError where it was changed."""
+    from costmodel.artefact import load_artefact
+
+    if not SHIPPED.exists():  # until the artefact is made
+        return PhysicsModel()
+    return load_artefact(SHIPPED)
+
+
+def _of_package(name: str) -> CostModel:
+    from costmodel.contract import ENTRY_POINTS, find_cost_model, offered
+
+    names = offered()
+    if name in names:
+        return find_cost_model(name)
+    others = (
+        f", or one that a package offers ({', '.join(names)})" if names else f" (none is offered as {ENTRY_POINTS})"
+    )
+    raise BadFileError(
+        name, "there is no such folder, and no package offers a cost model of this name.",
+        hint=f"Name a folder that `archcast calibrate --out` made, '{PHYSICS}' for the closed form{others}.",
+    )  # fmt: skip

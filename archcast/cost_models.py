@@ -1,4 +1,4 @@
-"""Which cost model answers a question: the artefact that ships, the closed form, an artefact of yours, or a package's."""
+"""Which cost model answers: the artefact that ships, the closed form, an artefact of yours, or a package's."""
 
 from __future__ import annotations
 
@@ -51,10 +51,8 @@ def _of_package(name: str) -> CostModel:
     names = offered()
     if name in names:
         return find_cost_model(name)
-    others = (
-        f", or one that a package offers ({', '.join(names)})" if names else f" (none is offered as {ENTRY_POINTS})"
-    )
     raise BadFileError(
         name, "there is no such folder, and no package offers a cost model of this name.",
-        hint=f"Name a folder that `archcast calibrate --out` made, '{PHYSICS}' for the closed form{others}.",
+        hint=f"Name a folder that `archcast calibrate --out` made, '{PHYSICS}' for the closed form, or a model that a "
+        f"package offers as {ENTRY_POINTS} ({', '.join(names) or 'none is installed'}).",
     )  # fmt: skip

@@ -22,10 +22,10 @@ import numpy as np
 
 import archcast
 from archcast.calibration import calibrate
+from archcast.cost_models import find_cost_model
 from archcast.measuring.backends.base import Network
 from archcast.measuring.machine import busy_share, pinned
 from archcast.measuring.sweep import measure
-from archcast.cost_models import find_cost_model
 
 SESSIONS, SESSION_S = 3, 1.5
 

@@ -86,7 +86,7 @@ def calibrate(
         groups={n: v for g, r in rows.items() for n, v in _group_counts(r, parts[g], names).items()},
         left_out=left_out, below_floor=below, data_sha256=gathered.digest, rates_digests=model.rates_digests,
         settings={**SETTINGS, "rounds": rounds, "seed": seed, "rows_rule": STRATUM_RULE, "model_rows": MODEL_ROWS,
-                  "shape_keys": {k: SHAPE_KEYS[k] for k in sorted(used)}},
+                  "shape_keys": {k: SHAPE_KEYS[k] for k in sorted(used)}, "held_out": _held_out(rows, parts)},
         versions=_versions(),
     )  # fmt: skip
     return save_artefact(out, model.forest.to_bytes(), card)
@@ -203,6 +203,11 @@ def _group_counts(rows: Rows, part: Array, names: dict[str, int]) -> dict[str, d
         name: {word: len(np.unique(rows.group[(family == name) & (part == code)])) for word, code in names.items()}
         for name in sorted(set(family.tolist()))
     }
+
+
+def _held_out(rows: dict[str, Rows], parts: dict[str, Array]) -> dict[str, list[str]]:
+    """Return the shape groups that nothing was learned from (`group_hash` in hexadecimal), by group of operators."""
+    return {g: [f"{int(key):016x}" for key in np.unique(r.group[parts[g] == HELD_OUT])] for g, r in rows.items()}
 
 
 def _versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.artefact import MODEL, Card, save_artefact
+from costmodel.artefact import MODEL, Card, power_bytes, save_artefact
 from costmodel.calibration import calibrate as fit
 from costmodel.measured.base import ImportReport, ImportRequest, find_importer
 from costmodel.measured.rows import MOST_ROWS, RULE, Exclusion, thin
@@ -102,7 +102,7 @@ def calibrate(
     if thinned:
         about["thinned"] = {"max_rows": max_rows, "rule": RULE, "kept_of": {n: list(k) for n, k in thinned.items()}}
     model_json = (Path(out) / MODEL).read_bytes()
-    card = save_artefact(out, model_json, replace(card, settings={**card.settings, "data": about}))
+    card = save_artefact(out, model_json, replace(card, settings={**card.settings, "data": about}), power_bytes(out))
     told = {name: report for name, report in reports.items() if name in imports or report.skipped}
     return Calibration(str(out), card, tuple(skipped), told, thinned)
 

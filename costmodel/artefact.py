@@ -1,7 +1,8 @@
 """An artefact: a folder with a trained model and a card that says what it was trained on and how right it is.
 
-The folder holds `model.bin` (the packed trees, `costmodel.forest`) and `card.json`. The card carries the hash of the
-model and of itself, so a file that was changed is noticed; nothing in the folder is executed.
+The folder holds `model.bin` (the packed trees, `costmodel.forest`), `card.json` and, where power was measured,
+`power.json` (`costmodel.power`). The card carries the hash of these files and of itself, so a file that was changed is
+noticed; nothing in the folder is executed.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import Any
 from costmodel.features import GROUPS, LAYOUTS
 from costmodel.forest import Forest
 from costmodel.plans import Adapted, Intervals, Scope, Transfer
+from costmodel.power import PowerModel
 from costmodel.protocol import PhysicsModel
 from costmodel.residual import LearnedModel
 from foundation.errors import BadFileError, BadValueError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PHYSICS_VERSION = PhysicsModel.version
-CARD, MODEL = "card.json", "model.bin"
+CARD, MODEL, POWER = "card.json", "model.bin", "power.json"
 FEATURES: dict[str, tuple[str, ...]] = {group: layout.names for group, layout in LAYOUTS.items()}
 """Features by group of operators: an artefact of others is of another version."""
 MAX_BYTES = 100_000_000
@@ -52,11 +54,36 @@ class Score:
 
 
 @dataclass(frozen=True)
+class PowerScore:
+    """Errors of board power and of energy on rows that training never saw (shares, not percent).
+
+    The first five figures are power at the measured latency, those of `energy_` energy with the predicted latency
+    (NaN for a device met by few rows, where each row is scored with the others given). `closed_form_mape` is the
+    closed form's energy with the same latency, `constant_mape` the mean power of the rows themselves.
+    """
+
+    rows: int
+    mape: float
+    median: float
+    p90: float
+    coverage: float
+    width: float
+    energy_mape: float
+    energy_median: float
+    energy_p90: float
+    energy_coverage: float
+    energy_width: float
+    closed_form_mape: float
+    constant_mape: float
+
+
+@dataclass(frozen=True)
 class Card:
     """What an artefact is: scope, intervals, held-out scores by 'device/op', and what makes it repeatable.
 
     `rows` counts the rows of each part (train, conformal, held_out, unpriced); `below_floor` is the share of rows that
     were measured faster than the physical floor, by 'device/op' (above 1 % the device's description is wrong).
+    `power_scores` are those of board power, by 'device/op', empty where no power was measured.
     """
 
     scope: Scope
@@ -76,6 +103,7 @@ class Card:
     physics_version: str = PHYSICS_VERSION
     schema_version: int = SCHEMA_VERSION
     files: dict[str, str] = field(default_factory=dict)
+    power_scores: dict[str, PowerScore] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; NaN (no interval) becomes null."""
@@ -83,8 +111,11 @@ class Card:
         return plain
 
 
-def save_artefact(folder: str | Path, model_bytes: bytes, card: Card) -> Card:
+def save_artefact(folder: str | Path, model_bytes: bytes, card: Card, power: bytes | None = None) -> Card:
     """Write the artefact, whole or not at all; an artefact that stands there is replaced. Returns the final card.
+
+    Args:
+        power: the model of power as JSON text, where there is one.
 
     Raises:
         BadFileError: the place holds something else, or cannot be written.
@@ -93,13 +124,15 @@ def save_artefact(folder: str | Path, model_bytes: bytes, card: Card) -> Card:
     if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or (target / CARD).is_file())):
         raise BadFileError(folder, "something else than an artefact stands there.", hint="Choose another folder.")
     plain = card.to_json()
-    plain["files"] = {MODEL: hashlib.sha256(model_bytes).hexdigest()}
+    files = {MODEL: model_bytes} if power is None else {MODEL: model_bytes, POWER: power}
+    plain["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     plain["card_sha256"] = _card_hash(plain)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            (part / MODEL).write_bytes(model_bytes)
+            for name, content in files.items():
+                (part / name).write_bytes(content)
             (part / CARD).write_text(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
             part.chmod(0o755)
             if target.exists():
@@ -133,19 +166,34 @@ def load_artefact(folder: str | Path) -> LearnedModel:
     """
     card = load_card(folder)
     path = Path(folder) / MODEL
-    model_bytes = _bytes(path)
-    if hashlib.sha256(model_bytes).hexdigest() != card.files.get(MODEL):
-        raise BadFileError(path, "the file was changed after the artefact was made.", hint="Calibrate again.")
+    model_bytes = _intact(path, card)
     try:
         forest = Forest.from_bytes(model_bytes)
     except BadValueError as error:
         raise BadFileError(path, str(error)) from None
     if set(forest.names) != set(card.scope.ranges):
         raise BadFileError(path, "the model and its card name different trees.", hint="Calibrate again.")
-    version = f"{card.data_sha256[:12]}-{card.files[MODEL][:12]}"
+    at = Path(folder) / POWER
+    power = PowerModel.from_json(_intact(at, card), at) if POWER in card.files else None
+    version = "-".join([card.data_sha256[:12], *(card.files[name][:12] for name in sorted(card.files))])
     return LearnedModel(
-        forest, card.scope, card.intervals, card.transfer, card.shared_log_error, card.rates_digests, version=version
-    )
+        forest, card.scope, card.intervals, card.transfer, card.shared_log_error, card.rates_digests, version=version,
+        power=power,
+    )  # fmt: skip
+
+
+def power_bytes(folder: str | Path) -> bytes | None:
+    """Return the model of power of an artefact as it stands in its file. Raises BadFileError where it was changed."""
+    card = load_card(folder)
+    return _intact(Path(folder) / POWER, card) if POWER in card.files else None
+
+
+def _intact(path: Path, card: Card) -> bytes:
+    """Return a file of an artefact. Raises BadFileError where it is not the one that the card names."""
+    content = _bytes(path)
+    if hashlib.sha256(content).hexdigest() != card.files.get(path.name):
+        raise BadFileError(path, "the file was changed after the artefact was made.", hint="Calibrate again.")
+    return content
 
 
 def _checked(folder: Path) -> dict[str, Any]:
@@ -193,6 +241,10 @@ def _card(plain: dict[str, Any]) -> Card:
             {name: _known(h) for name, h in given["physics"].items()},
         ),
         "scores": {name: Score(**{k: _known(v) for k, v in score.items()}) for name, score in plain["scores"].items()},
+        "power_scores": {
+            name: PowerScore(**{k: _known(v) for k, v in score.items()})
+            for name, score in plain["power_scores"].items()
+        },
     })  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,9 @@ from costmodel.power_trees import trees_from_plain, trees_to_plain
 from costmodel.rates import Rates
 from costmodel.trees import FlatTrees
 from foundation.errors import BadFileError, BadValueError
-from workloads.table import Array, OpTable
+from workloads.table import OP_CODES, OPS, Array, OpTable
 
-SCHEMA = 1
+SCHEMA = 2
 COVERAGE = 0.9
 LARGEST_RESIDUAL = 0.8
 """Log of the factor that the residual may put on the physics."""
@@ -65,6 +65,7 @@ class PowerSample:
     """Measured rows of one device: mean power in watts over `latency_s` seconds each, all of shape (rows,).
 
     `group` says which rows share a shape (any integers); held-out rows never share a group with trained ones.
+    `software` is the stack of each row; None = not known.
     """
 
     table: OpTable
@@ -72,11 +73,13 @@ class PowerSample:
     latency_s: Array
     power_w: Array
     group: Array
+    software: Array | None = None
 
     def take(self, index: Array) -> PowerSample:
         return PowerSample(
-            self.table.take(index), self.rates, self.latency_s[index], self.power_w[index], self.group[index]
-        )
+            self.table.take(index), self.rates, self.latency_s[index], self.power_w[index], self.group[index],
+            None if self.software is None else self.software[index],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class PowerModel:
 
     `spreads` maps a kind of interval to the quantiles of log(measured / predicted), shape (bins, 2); `kinds` says
     which kind a device has. `seen` are trained (family, width) codes; `lowest` and `highest` their features' range.
+    `digests` are those of the devices as their rows were priced, `ops` the codes of the operators that were measured.
     """
 
     coefficients: Mapping[str, Array]
@@ -95,8 +99,16 @@ class PowerModel:
     lowest: Array
     highest: Array
     spreads: Mapping[str, Array]
+    digests: Mapping[str, str] = field(default_factory=dict)
+    ops: frozenset[int] = frozenset()
 
-    def predict(self, table: OpTable, rates: Rates, latency_s: Array) -> Ends:
+    def knows(self, rates: Rates, op: int) -> bool:
+        """Say whether power of this operator rests on measurements of this very device (no what-if of it)."""
+        return op in self.ops and self.digests.get(rates.device) == rates.digest()
+
+    def predict(
+        self, table: OpTable, rates: Rates, latency_s: Array, software: Array | str | None = None
+    ) -> Ends:  # fmt: skip
         """Return mean board power in watts and its 90 % interval (lo, hi), each of shape (rows,).
 
         Args:
@@ -113,7 +125,9 @@ class PowerModel:
         hi = np.clip(power * np.exp(quantiles[:, 1]), power, rates.limit_w)
         return power, lo, hi
 
-    def energy(self, table: OpTable, rates: Rates, latency_s: Ends) -> Ends:
+    def energy(
+        self, table: OpTable, rates: Rates, latency_s: Ends, software: Array | str | None = None
+    ) -> Ends:  # fmt: skip
         """Return energy in joules and its interval (lo, hi) from a predicted latency with its own (value, lo, hi).
 
         Power is taken at the predicted latency: a latency that is too long makes the power too low, so that most of
@@ -177,7 +191,7 @@ class PowerModel:
             spreads[kind] = np.stack([np.minimum(own[:, 0], other[:, 0]), np.maximum(own[:, 1], other[:, 1])], axis=1)
         return replace(
             self, coefficients={**self.coefficients, device: coefficients}, kinds={**self.kinds, device: kind},
-            spreads=spreads,
+            spreads=spreads, digests={**self.digests, device: sample.rates.digest()},
         )  # fmt: skip
 
     def adapted(self, active: Activity, share: Array) -> Array:
@@ -216,7 +230,8 @@ class PowerModel:
         plain = {
             "schema": SCHEMA, "coefficient_names": list(COEFFICIENTS), "features": list(FEATURES),
             "coefficients": {name: list(map(float, c)) for name, c in sorted(self.coefficients.items())},
-            "kinds": dict(sorted(self.kinds.items())), "base": list(map(float, self.base)),
+            "kinds": dict(sorted(self.kinds.items())), "digests": dict(sorted(self.digests.items())),
+            "ops": [OPS[code] for code in sorted(self.ops)], "base": list(map(float, self.base)),
             "seen": sorted(list(pair) for pair in self.seen),
             "lowest": list(map(float, self.lowest)), "highest": list(map(float, self.highest)),
             "spreads": {kind: np.asarray(q).tolist() for kind, q in sorted(self.spreads.items())},
@@ -293,7 +308,13 @@ def _read(plain: Mapping[str, Any]) -> PowerModel:
     trees = None if plain["trees"] is None else trees_from_plain(plain["trees"], len(FEATURES))
     seen = frozenset((int(family), int(width)) for family, width in plain["seen"])
     lowest, highest = _finite(plain["lowest"], (RANGED,)), _finite(plain["highest"], (RANGED,))
-    return PowerModel(coefficients, kinds, _positive(plain["base"]), trees, seen, lowest, highest, spreads)
+    digests = {str(name): str(digest) for name, digest in plain["digests"].items()}
+    if set(digests) != set(coefficients):
+        raise ValueError("digests")
+    ops = frozenset(OP_CODES[name] for name in plain["ops"])
+    return PowerModel(
+        coefficients, kinds, _positive(plain["base"]), trees, seen, lowest, highest, spreads, digests, ops
+    )
 
 
 def _finite(values: Any, shape: tuple[int, ...]) -> Array:

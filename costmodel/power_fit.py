@@ -41,7 +41,8 @@ SURE_S = 1e-3
 
 
 def fit_power(
-    samples: Sequence[PowerSample], *, seed: int = 0, rounds: int = 150, shots: int = 20
+    samples: Sequence[PowerSample], *, seed: int = 0, rounds: int = 150, shots: int = 20,
+    held_out: Sequence[Array] | None = None,
 ) -> PowerModel:  # fmt: skip
     """Return a model of the devices in `samples` (one sample a device).
 
@@ -51,6 +52,7 @@ def fit_power(
     Args:
         seed: decides the split and the trees' samples.
         rounds: trees of the residual; 0 = physics alone.
+        held_out: which rows of each sample calibrate the interval (whole groups); None = decided by the seed.
 
     Raises:
         BadValueError: no rows, too few, or rows that cannot be used.
@@ -61,7 +63,10 @@ def fit_power(
         raise BadValueError("Two samples are of one device; join their rows first.")
     for sample in samples:
         check_sample(sample, FEWEST_ROWS)
-    parts = [_part(sample, seed) for sample in samples]
+    if held_out is None:
+        parts = [_part(sample, seed) for sample in samples]
+    else:
+        parts = list(zip(samples, held_out, strict=True))
     model = _fitted([sample.take(np.flatnonzero(~held)) for sample, held in parts], seed, rounds)
     held = [_errors(model, sample.take(np.flatnonzero(out))) for sample, out in parts]
     spreads = {"conformal": _quantiles(held)}
@@ -140,6 +145,8 @@ def _fitted(samples: Sequence[PowerSample], seed: int, rounds: int) -> PowerMode
         base=np.exp(np.mean([np.log(c) for c in coefficients.values()], axis=0)), trees=trees,
         seen=frozenset((int(f), int(w)) for f, w in np.unique(codes, axis=0)),
         lowest=ranged.min(axis=0), highest=ranged.max(axis=0), spreads={},
+        digests={sample.rates.device: sample.rates.digest() for sample in samples},
+        ops=frozenset(int(op) for sample in samples for op in np.unique(sample.table.full("op"))),
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from costmodel.features import GROUP_OF, LAYOUTS, Described, describe
 from costmodel.forest import Forest, xgboost_json
 from costmodel.physics import CHUNK, Priced, predict_physics, price
 from costmodel.plans import Answer, Intervals, Plan, Scope, Transfer, part_codes, planned
+from costmodel.power import PowerModel
 from costmodel.rates import Rates
 from workloads.elementwise import Value, choose, larger, lesser, some, unwrapped
 from workloads.table import Array, OpTable
@@ -54,12 +55,13 @@ class LearnedModel:
     rates_digests: dict[str, str]
     name: str = "learned"
     version: str = "1"
+    power: PowerModel | None = None
     _boosters: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def predict(self, table: OpTable, rates: Rates, fabric: Fabric | None = None, *, software: str = "") -> OpCosts:
         """Return the cost of one instance of every row on one device; equal rows are priced once."""
         plan = self._plan(rates, software)
-        if not plan.answers and not plan.family.any():
+        if not plan.answers and not plan.family.any() and not self.knows_power(rates):
             return predict_physics(table, rates, fabric)
         small, inverse = distinct(table)
         if small.rows <= CHUNK:
@@ -71,6 +73,10 @@ class LearnedModel:
             shared = max(part.shared_log_error for part in parts)
             costs = replace(OpCosts.concat(parts), interval_kind=kind, shared_log_error=shared)
         return costs if inverse is None else costs.take(inverse)
+
+    def knows_power(self, rates: Rates) -> bool:
+        """Say whether energy on a device rests on board power that was measured on it."""
+        return self.power is not None and self.power.digests.get(rates.device) == rates.digest()
 
     def log_factor(self, name: str, features: Array) -> Array:
         """Return log(measured / physics) as one model predicts it (features: float32, C order)."""
@@ -140,14 +146,24 @@ class LearnedModel:
         op = int(np.atleast_1d(table["op"])[0])
         answer = plan.answer(code, fabric)
         if answer is None and not plan.family[op]:
-            return priced.costs
+            return self._with_power(table, rates, priced.costs, plan.software, op)
         software = answer.software or plan.software if answer is not None else plan.software
         seen = describe(table, priced, rates, GROUP_OF[op], software, fabric)
         if answer is None:
             floor = seen.floor_s[0] if table.rows == 1 else seen.floor_s
             times = _outside(physics, plan.physics[op], 1.0, bool(plan.family[op]), floor)
-            return _costs(table.rows, times, physics, rates, priced.costs, "propagated", 1.0)
-        return self._answered(table, rates, priced, plan, answer, seen, op)
+            costs = _costs(table.rows, times, physics, rates, priced.costs, "propagated", 1.0)
+        else:
+            costs = self._answered(table, rates, priced, plan, answer, seen, op)
+        return self._with_power(table, rates, costs, software, op)
+
+    def _with_power(self, table: OpTable, rates: Rates, costs: OpCosts, software: str, op: int) -> OpCosts:
+        """Return the costs with energy from measured board power, where that of this operator is known."""
+        if self.power is None or not self.power.knows(rates, op) or not np.isfinite(costs.latency_hi_s).all():
+            return costs
+        ends = (costs.latency_s, costs.latency_lo_s, costs.latency_hi_s)
+        energy, lo, hi = self.power.energy(table, rates, ends, software)
+        return replace(costs, energy_j=energy, energy_lo_j=lo, energy_hi_j=hi)
 
     def _answered(
         self, table: OpTable, rates: Rates, priced: Priced, plan: Plan, answer: Answer, seen: Described, op: int

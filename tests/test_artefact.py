@@ -85,7 +85,7 @@ def test_a_changed_card_is_noticed(artefact: Path) -> None:
 
 def test_another_schema_physics_or_feature_set_is_refused(artefact: Path, original: Path) -> None:
     changes: list[tuple[Callable[[dict[str, Any]], None], str]] = [
-        (lambda card: card.update(schema_version=1), "schema version 1, this archcast reads 2"),
+        (lambda card: card.update(schema_version=1), "schema version 1, this archcast reads 3"),
         (lambda card: card.update(physics_version="0"), "another version of the closed form"),
         (lambda card: card["features"]["gemm"].pop(), "another version of the closed form"),
         (lambda card: card.pop("scope"), "lacks or garbles a field"),

@@ -24,6 +24,7 @@ from costmodel.calibration.intervals import (
     scores,
     shared_share,
 )
+from costmodel.calibration.power import with_power
 from costmodel.calibration.rows import SHAPE_KEYS, STRATUM_RULE, Gathered, Rows, gather
 from costmodel.calibration.shots import adapt
 from costmodel.calibration.split import CONFORMAL, FEWEST_GROUPS, HELD_OUT, TRAIN, folds, split
@@ -72,6 +73,7 @@ def calibrate(
     progress("pricing the measured rows by the closed form")
     gathered = gather(measurements, seed)
     model, rows, parts, left_out = fitted(gathered, seed, rounds, progress)
+    model, power_scores, unmeasured = with_power(model, measurements, rows, parts, seed, progress)
     progress("scoring the held-out rows")
     found = {n: s for g, r in rows.items() for n, s in scores(r.take(_at(parts[g], HELD_OUT)), model, g).items()}
     counts = np.sum([np.bincount(part, minlength=3) for part in parts.values()], axis=0)
@@ -84,12 +86,14 @@ def calibrate(
         rows={**{n: int(counts[c]) for n, c in names.items()}, "unpriced": gathered.unpriced,
               "thinned": gathered.thinned},
         groups={n: v for g, r in rows.items() for n, v in _group_counts(r, parts[g], names).items()},
-        left_out=left_out, below_floor=below, data_sha256=gathered.digest, rates_digests=model.rates_digests,
+        left_out=left_out | unmeasured, below_floor=below, data_sha256=gathered.digest,
+        rates_digests=model.rates_digests,
         settings={**SETTINGS, "rounds": rounds, "seed": seed, "rows_rule": STRATUM_RULE, "model_rows": MODEL_ROWS,
                   "shape_keys": {k: SHAPE_KEYS[k] for k in sorted(used)}, "held_out": _held_out(rows, parts)},
-        versions=_versions(),
+        versions=_versions(), power_scores=power_scores,
     )  # fmt: skip
-    return save_artefact(out, model.forest.to_bytes(), card)
+    power = None if model.power is None else model.power.to_json().encode()
+    return save_artefact(out, model.forest.to_bytes(), card, power)
 
 
 def fitted(

@@ -216,4 +216,5 @@ def _hash_into(digest: hashlib._Hash, table: MeasurementTable) -> None:
         digest.update(name.encode() + np.ascontiguousarray(table.table.full(name)).tobytes())
     for labels in (table.device, table.software):
         digest.update("\n".join(labels.tolist()).encode())
-    digest.update(table.value("latency_s").tobytes())
+    for name in ("latency_s", *(n for n in ("energy_j", "power_w") if n in table.measured)):
+        digest.update(table.value(name).tobytes())

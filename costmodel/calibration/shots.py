@@ -12,6 +12,7 @@ import numpy as np
 from costmodel.adaptation import KinTable, Shots, best_shrinkage, filled, fit_shots, left_out, prior_of
 from costmodel.artefact import Card, Score, load_artefact, load_card, save_artefact
 from costmodel.calibration.intervals import thirds, widths_by_device
+from costmodel.calibration.power import adapted_power
 from costmodel.calibration.rows import Rows, gather
 from costmodel.calibration.transfer import TABLE, factors_of
 from costmodel.calibration.units import check_units
@@ -67,11 +68,12 @@ def adapt(
         )
     digest = hashlib.sha256(f"{card.data_sha256} {gathered.digest}".encode()).hexdigest()
     settings = {**card.settings, "adapted_from": card.data_sha256, "adapted_seed": seed}
+    power, power_scores = adapted_power(model, measurements, seed)
     card = replace(
         card, transfer=replace(card.transfer, adapted=adapted), scores=dict(sorted(scores.items())),
-        data_sha256=digest, settings=settings,
+        data_sha256=digest, settings=settings, power_scores=dict(sorted({**card.power_scores, **power_scores}.items())),
     )  # fmt: skip
-    return save_artefact(out, model.forest.to_bytes(), card)
+    return save_artefact(out, model.forest.to_bytes(), card, None if power is None else power.to_json().encode())
 
 
 def _family(rows: Rows, model: LearnedModel, rates: Rates) -> tuple[Adapted, Score] | None:

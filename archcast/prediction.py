@@ -71,7 +71,8 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     report = memory_of(workload, lowered, mapping, target.rates)
     fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
     shortfall = float(report.shortfall_bytes[0])
-    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, mapping.software), *_stage_notes(mapping))
+    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, mapping.software), *_stage_notes(mapping),
+             *_energy_notes(cost_model, target.rates))  # fmt: skip
     estimate = Estimate(
         workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
         request=_request(question, workload), verdict="infeasible" if shortfall > 0 else "feasible",
@@ -109,6 +110,18 @@ def bytes_text(count_bytes: float) -> str:
         if count_bytes >= 0.1 * unit:
             return f"{count_bytes / unit:.2f} {name}"
     return f"{count_bytes:.0f} B"
+
+
+def _energy_notes(cost_model: CostModel, rates: Rates) -> tuple[str, ...]:
+    """Say where energy is learned from measured power, and on what that rests."""
+    if not getattr(cost_model, "knows_power", lambda _: False)(rates):
+        return ()
+    power: Any = getattr(cost_model, "power", None)
+    few = "" if power.kind_of(rates) == "conformal" else ", on a few rows"
+    return (
+        f"Energy is learned for operators whose board power was measured on {rates.device}{few}; elsewhere it is the "
+        "closed form's.",
+    )
 
 
 def _stage_notes(mapping: Parallel) -> tuple[str, ...]:

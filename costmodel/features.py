@@ -75,7 +75,7 @@ _OWN_PLAIN: dict[str, tuple[str, ...]] = {
     "attention": ("heads_alignment", "phase", "kv_dtype", "latent", "causal", "windowed"),
     "moe": ("skew", "inter_alignment", "ep", "tp", "gated"),
     "collective": ("kind", "switched", "peers"),
-    "other": ("op", "phase"),
+    "other": ("op", "phase", "operands", "flop_per_element"),
 }
 
 
@@ -280,7 +280,7 @@ def _other(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: F
         table["kh"] * table["kw"], table["stride"], table["groups"], table["hidden"], table["rows"], table["c_in"],
         table["state"], table["q_len"],
     ]  # fmt: skip
-    return logs, [], [table["op"], table["phase"]]
+    return logs, [], [table["op"], table["phase"], table["operands"], table["flop_per_element"]]
 
 
 _OWN: dict[str, Callable[[OpTable, OpWork, Priced, Rates, Fabric | None], Own]] = {

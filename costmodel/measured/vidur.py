@@ -6,6 +6,7 @@ with others' at bf16); under tensor parallelism the embedding masks its rows, so
 sizes are bytes (read as elements, 8 A100 would pass 345 of 300 GB/s); groups across nodes leave the device's own link
 and are left out. On
 nodes whose cards are paired by NVLink bridges, two ranks outrun the PCIe of the catalogue's card (`software` says so).
+Sums, activations and rotations are one operator here; their FLOP an element tell them apart, as in our own networks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from costmodel.measured.base import ImportRequest
 from costmodel.measured.data_files import Columns, device_id, each, operators, read_file, set_folder
+from workloads.builders.chain import GELU_FLOP, ROPE_FLOP, SILU_FLOP
 from workloads.measurements import MeasurementTable
 from workloads.table import Array
 
@@ -75,8 +77,11 @@ def _sizes(found: Columns, part: str) -> dict[str, Any]:
         return {"op": "embedding", "rows": tokens, "hidden": hidden}
     if part.endswith("layernorm"):
         return {"op": "norm", "rows": tokens, "hidden": hidden}
-    width, operands = {"add": (hidden, 2.0), "mlp_act": (inter, gated), "attn_rope": (q + kv, 1.0)}[part]
-    return {"op": "elementwise", "rows": tokens, "hidden": width, "operands": operands}
+    act = np.where(gated > 1, SILU_FLOP + 1, GELU_FLOP)  # a gate is one product more
+    width, operands, flop = {
+        "add": (hidden, 2.0, 1.0), "mlp_act": (inter, gated, act), "attn_rope": (q + kv, 1.0, ROPE_FLOP),
+    }[part]  # fmt: skip
+    return {"op": "elementwise", "rows": tokens, "hidden": width, "operands": operands, "flop_per_element": flop}
 
 
 def _collectives(request: ImportRequest, found: Columns) -> MeasurementTable | None:

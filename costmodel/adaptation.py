@@ -100,8 +100,13 @@ def fit_shots(
 def prior_of(
     table: KinTable, kinship: Mapping[str, tuple[float, ...]], target: str, ratios: tuple[float, ...], reach: float
 ) -> Array:
-    """Return the weights that resemblance gives to each device of a table; the target itself has none."""
-    with_models = [d for i, d in enumerate(table.devices) if d != target and np.isfinite(table.factor[:, i]).any()]
+    """Return the weights that resemblance gives to each device of a table; the target itself has none.
+
+    Nor have its siblings, whose trees learned from it: they say nothing of its rows.
+    """
+    mine = table.target == table.devices.index(target) if target in table.devices else np.ones(len(table.target), bool)
+    said = np.isfinite(table.factor[mine]).any(axis=0)
+    with_models = [d for d, known in zip(table.devices, said, strict=True) if d != target and known]
     weights = kin_weights({d: kinship[d] for d in with_models}, ratios, reach)
     return np.array([weights.get(d, 0.0) for d in table.devices])
 

@@ -11,7 +11,7 @@ import numpy as np
 from costmodel.collectives import Fabric, fabric_of
 from costmodel.features import GROUP_OF, GROUPS, describe
 from costmodel.physics import price
-from costmodel.plans import model_name, part_of
+from costmodel.plans import POOLED, kin_ratios, model_name, part_of, siblings
 from costmodel.rates import Rates, compile_rates
 from foundation.errors import ArchcastError, BadValueError
 from foundation.formats import FORMAT_NAMES
@@ -123,6 +123,7 @@ def gather(measurements: Sequence[MeasurementTable], seed: int) -> Gathered:
     unpriced = thinned = 0
     digest, words = hashlib.sha256(), Words()
     rng = np.random.default_rng(seed)
+    pools = _pools(measurements)
     for table in measurements:
         _hash_into(digest, table)
         timed = table.take(np.flatnonzero(np.isfinite(table.value("latency_s"))))
@@ -132,7 +133,7 @@ def gather(measurements: Sequence[MeasurementTable], seed: int) -> Gathered:
                 keep = some.take(np.sort(rng.permutation(some.rows)[:STRATUM_ROWS]))
                 thinned += some.rows - keep.rows
             rates = compile_rates(load_device(str(some.device[0])))
-            rows, fabric = _priced(keep, rates, words)
+            rows, fabric = _priced(keep, rates, words, pools)
             if rows is None:
                 unpriced += keep.rows
                 continue
@@ -173,7 +174,16 @@ def fabric_for(rates: Rates, table: OpTable) -> Fabric | None:
         return None
 
 
-def _priced(table: MeasurementTable, rates: Rates, words: Words) -> tuple[Rows | None, Fabric | None]:
+def _pools(measurements: Sequence[MeasurementTable]) -> dict[str, str]:
+    """Return the devices that share trees with each device (see `siblings`)."""
+    names = sorted({str(name) for table in measurements for name in np.unique(table.device.astype(str))} - {""})
+    rates = {name: compile_rates(load_device(name)) for name in names}
+    return siblings({n: kin_ratios(r) for n, r in rates.items()}, {n: r.kind for n, r in rates.items()})
+
+
+def _priced(
+    table: MeasurementTable, rates: Rates, words: Words, pools: dict[str, str]
+) -> tuple[Rows | None, Fabric | None]:  # fmt: skip
     ops, count = table.table, table.rows
     op, stack = OPS[int(ops.full("op")[0])], str(table.software[0])
     fabric = fabric_for(rates, ops)
@@ -183,7 +193,8 @@ def _priced(table: MeasurementTable, rates: Rates, words: Words) -> tuple[Rows |
     roofline = np.maximum(priced.stages.ideal_s, priced.stages.moved_bytes / rates.dram_bytes_per_s)
     seen = describe(ops, priced, rates, GROUP_OF[int(ops.full("op")[0])], stack, fabric)
     dtype, phase = FORMAT_NAMES[int(ops.full("dtype")[0])], PHASES[int(ops.full("phase")[0])]
-    name = model_name(op, rates.device, part_of(op, dtype, phase))
+    pool = pools[str(table.device[0])] if op in POOLED else rates.device
+    name = model_name(op, pool, part_of(op, dtype, phase))
     device, software, model = (
         np.full(count, code, dtype=np.int32)
         for code in (_code(words.devices, rates.device), _code(words.softwares, stack), _code(words.models, name))

@@ -30,7 +30,7 @@ DEEP, SHALLOW, DEEP_ROWS = 8, 6, 4_000
 ROUNDS = 200
 LINK_ROUNDS = 2
 """Collectives of all devices share one small model, which may have so many times the trees."""
-MODEL_ROWS = 90_000
+MODEL_ROWS = 200_000
 """Rows that one model is trained on; of more, a random part."""
 FARTHEST = 4.0
 """Log residuals beyond this (a factor of 55) are pulled in: they are faults of a row, not of a kernel."""

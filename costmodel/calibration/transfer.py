@@ -9,7 +9,7 @@ import numpy as np
 from costmodel.adaptation import KinTable, best_reach, left_out
 from costmodel.calibration.intervals import conformal_half, widths_by_device
 from costmodel.calibration.rows import Rows
-from costmodel.plans import Intervals, Transfer, kin_ratios, model_name
+from costmodel.plans import Intervals, Transfer, kin_ratios
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
 from hardware_specs import load_device
@@ -62,17 +62,23 @@ def kin_table(rows: Rows, model: LearnedModel, op: str, seed: int) -> KinTable:
 
 
 def factors_of(rows: Rows, model: LearnedModel, op: str) -> Array:
-    """Return the log factors that the models of all devices give rows of one operator; NaN where one has none."""
+    """Return the log factors that the models of all devices give rows of one operator; NaN where one has none.
+
+    NaN also where siblings share the model of the row's own device: it learned from that device.
+    """
     devices = model.scope.devices
     factor = np.full((len(rows), len(devices)), np.nan)
     for code in np.unique(rows.model):
-        part = [*rows.words.models[int(code)].split("/"), ""][2]
+        own = rows.words.models[int(code)]
+        part = [*own.split("/"), ""][2]
         where = np.flatnonzero(rows.model == code)
         features = np.ascontiguousarray(rows.matrix[where])
-        for i, device in enumerate(devices):
-            name = model_name(op, device, part)
-            if name in model.forest:
-                factor[where, i] = model.log_factor(name, features)
+        names = [model.scope.model_of(op, device, part) for device in devices]
+        said = {name: model.log_factor(name, features) for name in names if name is not None}
+        for i, name in enumerate(names):
+            if name is not None:
+                theirs = name != own or rows.device[where] == rows.words.devices.index(devices[i])
+                factor[where, i] = np.where(theirs, said[name], np.nan)
     return factor
 
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from costmodel.difficulty import PREFIX as DIFFICULTY
 from costmodel.features import GROUPS, LAYOUTS
 from costmodel.forest import Forest
 from costmodel.plans import Adapted, Intervals, Scope, Transfer
@@ -171,7 +172,7 @@ def load_artefact(folder: str | Path) -> LearnedModel:
         forest = Forest.from_bytes(model_bytes)
     except BadValueError as error:
         raise BadFileError(path, str(error)) from None
-    if set(forest.names) != set(card.scope.ranges):
+    if {name for name in forest.names if not name.startswith(DIFFICULTY)} != set(card.scope.ranges):
         raise BadFileError(path, "the model and its card name different trees.", hint="Calibrate again.")
     at = Path(folder) / POWER
     power = PowerModel.from_json(_intact(at, card), at) if POWER in card.files else None

@@ -136,6 +136,7 @@ class Scope:
 @dataclass(frozen=True)
 class Intervals:
     """Half widths of the log error by 'device/op': one a third of the size range, NaN where there were too few rows.
+    They are multiples of how hard a row is (`costmodel.difficulty`) where the model has a forest for that.
 
     `cuts` are the two log latencies of the closed form that part the thirds; `physics` is the half width of the closed
     form alone on the same rows. The entry '/op' is for devices that were never measured: each source device was left
@@ -211,6 +212,8 @@ class Answer:
     kind: str
     fabric: str = ""
     software: str = ""
+    away: float = 0.0
+    """Log distance to the nearest device that the models were measured on."""
 
     @cached_property
     def _per_range(self) -> Array:

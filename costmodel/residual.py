@@ -2,10 +2,11 @@
 
 A row of a measured kernel (operator, format, device, software) is priced by that device's own trees on log(measured /
 physics), never below the physical floor. A device that training never saw, but that resembles those it saw, is priced
-by a blend of their trees, weighted by resemblance, or by a few rows of its own (`costmodel.adaptation`). Elsewhere the
-closed form answers alone: `physics` for what is unlike anything measured, `extrapolated` with a widened interval for
-rows outside the ranges of training. Intervals are split conformal on the absolute log error (Vovk et al. 2005; Lei et
-al. 2018), by device, operator family and third of the size range; those of a blend come from source devices left out.
+by a blend of their trees, weighted by resemblance, or by a few rows of its own (`costmodel.adaptation`). Rows outside
+the ranges of training are `extrapolated`, by the learned factor or the closed form, whichever has the narrower
+interval there; `physics` is the closed form for what is unlike anything measured. Intervals are split conformal (Vovk
+et al. 2005; Lei et al. 2018) on the absolute log error over how hard the row is (`costmodel.difficulty`), by device,
+operator family and third of the size range; those of a blend come from source devices left out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from costmodel.collectives import Fabric
 from costmodel.costs import COLUMNS, NUMERIC, SOURCES, OpCosts
+from costmodel.difficulty import FARTHEST, MEAN_OVER_HALF, forest_name, grown, inputs
 from costmodel.features import GROUP_OF, LAYOUTS, Described, describe
 from costmodel.forest import Forest, xgboost_json
 from costmodel.physics import CHUNK, Priced, predict_physics, price
@@ -36,6 +38,9 @@ FLAT_ROWS = 48
 """Up to here the flat trees are faster than a call of XGBoost (benchmarks/bench_learned.py)."""
 TOLERANCE = 0.05
 """How far outside the trained range a ratio may lie, as a part of that range (estimated, 0 to 0.1)."""
+UNKNOWN = np.float64(np.nan)
+WIDEST = np.float64(5.0)
+"""Largest half width of an interval in log time (a factor of 150)."""
 MOST_PLANS = 256
 """Devices (and what-ifs of them) whose lookups are remembered."""
 
@@ -84,15 +89,43 @@ class LearnedModel:
             return self.forest.trees(name).predict(features)
         return np.asarray(self._booster(name).inplace_predict(features))
 
-    def blended(self, answer: Answer, features: Array) -> Array:
-        """Return the log factor of an answer: its models' weighted sum."""
+    def blended(self, answer: Answer, features: Array) -> tuple[Array, Array | float]:
+        """Return the log factor of an answer (its models' weighted sum), and how far the models are apart (rms)."""
         if len(answer.models) == 1 and answer.weights[0] == 1.0:
-            found = self.log_factor(answer.models[0], features)
-        else:
-            found = np.zeros(len(features))
-            for name, weight in zip(answer.models, answer.weights, strict=True):
-                found = found + weight * self.log_factor(name, features)
+            return self.log_factor(answer.models[0], features), 0.0
+        found, squares = np.zeros(len(features)), np.zeros(len(features))
+        for name, weight in zip(answer.models, answer.weights, strict=True):
+            said = self.log_factor(name, features)
+            found, squares = found + weight * said, squares + weight * said.astype(np.float64) ** 2
+        return found, np.sqrt(np.maximum(squares - found**2, 0.0))
+
+    def difficulty(
+        self, table: OpTable, rates: Rates, fabric: Fabric | None = None, *, software: str = ""
+    ) -> Array:  # fmt: skip
+        """Return the |log error| of latency to expect of each row's answer, shape (rows,)."""
+        plan, found = self._plan(rates, software), np.empty(table.rows)
+        for start in range(0, table.rows, CHUNK):
+            piece = unwrapped(table.take(slice(start, start + CHUNK)))
+            priced, codes = price(piece, rates, fabric), part_codes(piece)
+            for code in np.unique(codes):
+                where = np.flatnonzero(np.broadcast_to(codes == code, piece.rows))
+                some = unwrapped(piece.take(where))
+                found[start + where] = self._expected(some, rates, _taken(priced, where), plan, int(code), fabric)
         return found
+
+    def _expected(
+        self, table: OpTable, rates: Rates, priced: Priced, plan: Plan, code: int, fabric: Fabric | None
+    ) -> Value:  # fmt: skip
+        """Return the |log error| to expect of rows that one answer serves."""
+        op, answer, physics = int(np.atleast_1d(table["op"])[0]), plan.answer(code, fabric), _unwrapped(priced.costs)
+        if answer is None:
+            times = _outside(physics, plan.physics[op], 1.0, bool(plan.family[op]), physics.latency_lo_s)
+        else:
+            seen = describe(table, priced, rates, GROUP_OF[op], answer.software or plan.software, fabric)
+            times = self._times(table, priced, plan, answer, seen, op)[0]
+        with np.errstate(invalid="ignore"):  # what cannot be priced takes for ever, and so does its bound
+            of_interval = MEAN_OVER_HALF * np.log(times.hi_s / times.value_s)
+        return np.where(np.isnan(times.hard), of_interval, times.hard)
 
     def _booster(self, name: str) -> Any:
         booster = self._boosters.get(name)
@@ -168,21 +201,35 @@ class LearnedModel:
     def _answered(
         self, table: OpTable, rates: Rates, priced: Priced, plan: Plan, answer: Answer, seen: Described, op: int
     ) -> OpCosts:  # fmt: skip
-        """Return the costs of rows that have a learned answer, where their ratios lie in the trained range."""
+        """Return the costs of rows that have a learned answer."""
+        times, kind, shared = self._times(table, priced, plan, answer, seen, op)
+        return _costs(table.rows, times, _unwrapped(priced.costs), rates, priced.costs, kind, shared)
+
+    def _times(
+        self, table: OpTable, priced: Priced, plan: Plan, answer: Answer, seen: Described, op: int
+    ) -> tuple[_Times, str, float]:  # fmt: skip
+        """Return times of rows that have a learned answer, the kind of their interval, and the share of its error."""
         physics = _unwrapped(priced.costs)
         features = np.ascontiguousarray(seen.matrix)
         log_size = np.log(physics.latency_s)
         third = 1 * (log_size > answer.cuts[0]) + (log_size > answer.cuts[1])
-        log_factor = self.blended(answer, features).astype(np.float64)
+        log_factor, apart = self.blended(answer, features)
+        hard: Value = self._hard(answer, features, log_factor, apart, GROUP_OF[op])
+        log_factor = log_factor.astype(np.float64)
         if answer.offsets is not None:
             log_factor = log_factor + answer.offsets[third]
         factor, distance = np.exp(log_factor), answer.distance(features[:, : LAYOUTS[GROUP_OF[op]].ranged])
         floor_s = seen.floor_s
         if table.rows == 1:
             distance, factor, floor_s = distance[0], factor[0], floor_s[0]
+            hard = hard if hard is None else hard[0]
         inside = (distance <= TOLERANCE) & (physics.latency_s < np.inf)
+        all_inside = not some(~inside)
         latency = larger(physics.latency_s * factor, floor_s)
-        half = answer.half[third]
+        half = answer.half[third] if hard is None else answer.half[third] * hard
+        if not all_inside:
+            half = half * grown(distance)
+        half = lesser(half, WIDEST)
         spread = np.exp(half)
         lo, hi = lesser(larger(latency / spread, floor_s), latency), latency * spread
         kind, shared = answer.kind, self.shared_log_error if answer.kind == "conformal" else 1.0
@@ -192,12 +239,27 @@ class LearnedModel:
             lo = choose(missing, lesser(larger(physics.latency_lo_s * ratio, floor_s), latency), lo)
             hi = choose(missing, physics.latency_hi_s * ratio, hi)
             kind, shared = "propagated", 1.0
-        times = _Times(latency, lo, hi, np.int8(LEARNED))
-        if some(~inside):
+        hard = UNKNOWN if hard is None else hard
+        times = _Times(latency, lo, hi, np.int8(LEARNED), hard)
+        if not all_inside:
             known = bool(plan.family[op])
-            times = _chosen(inside, times, _outside(physics, plan.physics[op], distance, known, floor_s))
+            closed = _outside(physics, plan.physics[op], distance, known, floor_s)
+            near = (distance <= FARTHEST) & (half <= plan.physics[op]) & (physics.latency_s < np.inf)
+            beyond = _Times(latency, lo, hi, np.int8(EXTRAPOLATED), hard * grown(distance))
+            times = _chosen(inside, times, _chosen(near, beyond, closed))
             kind, shared = "propagated", 1.0
-        return _costs(table.rows, times, physics, rates, priced.costs, kind, shared)
+        return times, kind, shared
+
+    def _hard(
+        self, answer: Answer, features: Array, log_factor: Array, apart: Array | float, group: str
+    ) -> Array | None:  # fmt: skip
+        """Return the |log error| to expect of rows inside the trained ranges; None where no forest tells."""
+        kin = answer.kind != "conformal"
+        name = forest_name(group, kin)
+        if answer.offsets is not None or name not in self.forest:
+            return None
+        columns = (log_factor, apart, answer.away) if kin else (log_factor,)
+        return np.asarray(np.exp(self.log_factor(name, inputs(features, *columns))), dtype=np.float64)
 
 
 def _taken(priced: Priced, where: Array) -> Priced:
@@ -225,12 +287,13 @@ def _columns(rows: int, *values: Value) -> Iterable[Array]:
 
 @dataclass(frozen=True)
 class _Times:
-    """Latency with its interval in seconds, and the source codes."""
+    """Latency with its interval in seconds, the source codes, and the |log error| to expect (NaN: see the interval)."""
 
     value_s: Value
     lo_s: Value
     hi_s: Value
     source: Value
+    hard: Value
 
 
 def _costs(
@@ -250,11 +313,13 @@ def _outside(physics: OpCosts, half: float, distance: Value, known: bool, floor:
         widened = np.exp(lesser(half * (1.0 + lesser(np.float64(1.0) * distance, np.float64(1.0))), np.float64(5.0)))
         lo = lesser(larger(physics.latency_s / widened, floor), lo)
         hi = larger(physics.latency_s * widened, hi)
-    return _Times(physics.latency_s, lesser(lo, physics.latency_s), hi, np.int8(EXTRAPOLATED if known else PHYSICS))
+    source = np.int8(EXTRAPOLATED if known else PHYSICS)
+    return _Times(physics.latency_s, lesser(lo, physics.latency_s), hi, source, UNKNOWN)
 
 
 def _chosen(condition: Value, a: _Times, b: _Times) -> _Times:
-    return _Times(*(choose(condition, getattr(a, n), getattr(b, n)) for n in ("value_s", "lo_s", "hi_s", "source")))
+    names = ("value_s", "lo_s", "hi_s", "source", "hard")
+    return _Times(*(choose(condition, getattr(a, name), getattr(b, name)) for name in names))
 
 
 def _energy(times: _Times, physics: OpCosts, rates: Rates) -> tuple[Value, Value, Value]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from costmodel.artefact import Card, save_artefact
+from costmodel.calibration.difficulty import learned_difficulty, with_forests
 from costmodel.calibration.intervals import (
     COVERAGE,
     calibrated,
@@ -31,6 +32,7 @@ from costmodel.calibration.split import CONFORMAL, FEWEST_GROUPS, HELD_OUT, TRAI
 from costmodel.calibration.training import MODEL_ROWS, ROUNDS, SETTINGS, ranges, train_all
 from costmodel.calibration.transfer import transferred
 from costmodel.calibration.units import check_units
+from costmodel.difficulty import forest_name
 from costmodel.forest import Forest, packed
 from costmodel.plans import Intervals, Scope, Transfer
 from costmodel.rates import compile_rates
@@ -120,7 +122,10 @@ def fitted(
         progress(f"calibrating {g} by cross-fitting")
         calibration[g] = rows[g].take(train[g])
         errors[g] = _crossed(calibration[g], model, seed, rounds)
-    found = [calibrated(calibration[g], errors[g]) for g in calibration]
+    progress("telling hard rows from easy ones")
+    hard = {g: learned_difficulty(calibration[g], errors[g], model, seed) for g in sorted(calibration)}
+    found = [calibrated(calibration[g], errors[g], None if trees is None else h) for g, (trees, h) in hard.items()]
+    model = with_forests(model, {forest_name(g, kin=False): trees for g, (trees, _) in hard.items()})
     every = np.concatenate(list(errors.values()))
     shared = shared_share(every, np.concatenate([calibration[g].group for g in calibration]))
     model = replace(model, intervals=_joined(found), shared_log_error=shared)

@@ -6,22 +6,38 @@ import numpy as np
 
 from costmodel.artefact import Score
 from costmodel.calibration.rows import Rows
+from costmodel.difficulty import FARTHEST, forest_name, grown, inputs
 from costmodel.features import LAYOUTS
 from costmodel.plans import FEWEST, Intervals, Scope
 from costmodel.residual import TOLERANCE, LearnedModel
 from workloads.table import Array
 
 COVERAGE = 0.9
+PRIOR_GROUPS = 20
+"""Shape groups that the width of all devices counts for against a device's own (estimated, 5 to 60)."""
 Thirds = tuple[float, float, float]
 
 
 def predicted_s(rows: Rows, model: LearnedModel) -> Array:
     """Return the learned latency of each row from its own model, bounded by the floor."""
-    factor = np.empty(len(rows), dtype=np.float64)
+    return np.asarray(np.maximum(rows.physics_s * np.exp(own_factor(rows, model).astype(np.float64)), rows.floor_s))
+
+
+def own_factor(rows: Rows, model: LearnedModel) -> Array:
+    """Return the log factor of each row by its own model."""
+    factor = np.empty(len(rows), dtype=np.float32)
     for code in np.unique(rows.model):
         where = np.flatnonzero(rows.model == code)
         factor[where] = model.log_factor(rows.words.models[int(code)], np.ascontiguousarray(rows.matrix[where]))
-    return np.asarray(np.maximum(rows.physics_s * np.exp(factor), rows.floor_s))
+    return factor
+
+
+def hardness(rows: Rows, model: LearnedModel, group: str) -> Array:
+    """Return how hard each row is by the model's forest; ones where there is none."""
+    name = forest_name(group, kin=False)
+    if name not in model.forest:
+        return np.ones(len(rows))
+    return np.exp(model.log_factor(name, inputs(rows.matrix, own_factor(rows, model))).astype(np.float64))
 
 
 def conformal_half(errors: Array, coverage: float = COVERAGE) -> float:
@@ -37,13 +53,24 @@ def thirds(size: Array, cuts: tuple[float, float]) -> Array:
     return np.asarray(1 * (size > cuts[0]) + (size > cuts[1]))
 
 
-def widths(error: Array, size: Array) -> tuple[tuple[float, float], Thirds]:
-    """Return the cuts between thirds of the log size, and the half width of each third (that of all, if too few)."""
+def widths(error: Array, size: Array, group: Array, usual: float) -> tuple[tuple[float, float], Thirds]:
+    """Return the cuts between thirds of the log size, and the half width of each third (that of all, if too few).
+
+    Where there is a `usual` width, that of the same operator on all devices (NaN: none), those of a device and its
+    thirds are drawn to it: rows of a shape err together, and few shapes tell a third from another by chance.
+    """
     low, high = (float(x) for x in np.quantile(size, (1 / 3, 2 / 3)))
     third, whole = thirds(size, (low, high)), conformal_half(np.abs(error))
     found = [conformal_half(np.abs(error[third == i])) for i in range(3)]
+    if not np.isnan(usual) and not np.isnan(whole):
+        whole = _drawn(whole, len(np.unique(group)), usual)
+        found = [_drawn(width, len(np.unique(group[third == i])), whole) for i, width in enumerate(found)]
     a, b, c = (whole if np.isnan(width) else width for width in found)
     return (low, high), (a, b, c)
+
+
+def _drawn(width: float, groups: int, usual: float) -> float:
+    return float(np.exp((groups * np.log(width) + PRIOR_GROUPS * np.log(usual)) / (groups + PRIOR_GROUPS)))
 
 
 def widths_by_device(error: Array, size: Array, target: Array) -> tuple[tuple[float, float], Thirds]:
@@ -62,13 +89,19 @@ def widths_by_device(error: Array, size: Array, target: Array) -> tuple[tuple[fl
     return (low, high), (a, b, c)
 
 
-def calibrated(rows: Rows, error: Array) -> Intervals:
-    """Return the half widths by family from log errors on rows that did not train."""
+def calibrated(rows: Rows, error: Array, hard: Array | None = None) -> Intervals:
+    """Return the half widths by family from log errors on rows that did not train.
+
+    `hard` is how hard each row is by a forest that did not see its shape; widths are multiples of it.
+    """
     cuts, half, physics = {}, {}, {}
     size, family = np.log(rows.physics_s), rows.family
+    score = error if hard is None else error / hard
+    usual = {int(op): conformal_half(np.abs(score[rows.op == op])) for op in np.unique(rows.op)}
     for name in sorted(set(family.tolist())):
         mine = family == name
-        cuts[name], half[name] = widths(error[mine], size[mine])
+        drawn_to = float("nan") if hard is None else usual[int(rows.op[mine][0])]
+        cuts[name], half[name] = widths(score[mine], size[mine], rows.group[mine], drawn_to)
         physics[name] = conformal_half(np.abs(rows.log_error[mine]))
     return Intervals(COVERAGE, cuts, half, physics)
 
@@ -88,29 +121,34 @@ def shared_share(error: Array, group: Array) -> float:
     return float(np.clip((between - within) / (between + (size - 1) * within), 0.0, 1.0))
 
 
-def inside_range(rows: Rows, scope: Scope, group: str) -> Array:
-    """Return which rows lie within the trained ranges of their models."""
-    inside, ranged = np.zeros(len(rows), dtype=bool), LAYOUTS[group].ranged
+def distances(rows: Rows, scope: Scope, group: str) -> Array:
+    """Return how far each row lies outside the trained ranges of its model, as a part of the range."""
+    found, ranged = np.zeros(len(rows)), LAYOUTS[group].ranged
     for code in np.unique(rows.model):
         where = np.flatnonzero(rows.model == code)
         lo, hi = (np.array(ends, dtype=np.float32) for ends in scope.ranges[rows.words.models[int(code)]])
         ratios = rows.matrix[where, :ranged]
         away = np.maximum(lo - ratios, ratios - hi) / np.maximum(hi - lo, np.float32(0.1))
-        inside[where] = away.max(axis=1) <= TOLERANCE
-    return inside
+        found[where] = np.maximum(away.max(axis=1), 0.0)
+    return found
 
 
 def scores(rows: Rows, model: LearnedModel, group: str) -> dict[str, Score]:
-    """Return the held-out scores by 'device/op'; what lies out of range counts with the closed form, as in use."""
-    family, found = rows.family, {}
-    inside = inside_range(rows, model.scope, group)
-    latency = np.where(inside, predicted_s(rows, model), rows.physics_s)
-    size = np.log(rows.physics_s)
+    """Return the held-out scores by 'device/op'; what lies out of range counts as it is answered."""
+    family, found, size = rows.family, {}, np.log(rows.physics_s)
+    away, hard = distances(rows, model.scope, group), hardness(rows, model, group)
+    inside = away <= TOLERANCE
+    learned, closed = np.empty(len(rows)), np.empty(len(rows))
     for name in sorted(set(family.tolist())):
         i = np.flatnonzero(family == name)
         half = np.array(model.intervals.half[name])[thirds(size[i], model.intervals.cuts[name])]
-        width = np.where(inside[i], half, model.intervals.physics[name])
-        truth = rows.latency_s[i]
+        learned[i], closed[i] = half * hard[i] * grown(away[i]), model.intervals.physics[name]
+    serves = inside | ((away <= FARTHEST) & (learned <= closed))
+    latency = np.where(serves, predicted_s(rows, model), rows.physics_s)
+    width_of = np.where(serves, learned, closed * (1.0 + np.minimum(away, 1.0)))
+    for name in sorted(set(family.tolist())):
+        i = np.flatnonzero(family == name)
+        width, truth = width_of[i], rows.latency_s[i]
         error, physics = np.abs(latency[i] / truth - 1), np.abs(rows.physics_s[i] / truth - 1)
         covered = (truth >= rows.lo_s[i]) & (truth <= rows.hi_s[i])
         found[name] = Score(

@@ -130,7 +130,22 @@ def fitted(
     shared = shared_share(every, np.concatenate([calibration[g].group for g in calibration]))
     model = replace(model, intervals=_joined(found), shared_log_error=shared)
     progress("leaving each device out in turn")
-    return transferred(calibration, model, seed), rows, parts, left_out
+    model = transferred(calibration, model, seed)
+    progress("training once more, with what calibrated the intervals")
+    train = {g: np.flatnonzero(p != HELD_OUT) for g, p in parts.items()}
+    again = {g: (rows[g], train[g]) for g in rows if g not in crossed}
+    models |= train_all(again, seed, rounds, progress)
+    return _retrained(model, _blank(gathered, rows, train, models)), rows, parts, left_out
+
+
+def _retrained(model: LearnedModel, whole: LearnedModel) -> LearnedModel:
+    """Return a model with the trees and ranges of `whole`, which learned from the calibration rows too.
+
+    Its intervals stay those of trees that knew a sixth fewer shapes: on measured data they cover a little more so.
+    """
+    sections = {**model.forest.sections, **whole.forest.sections}
+    forest = Forest({name: sections[name] for name in sorted(sections)}, model.forest.tables)
+    return replace(model, forest=forest, scope=whole.scope, _boosters={})
 
 
 def _at(part: Array, code: int) -> Array:

@@ -15,6 +15,7 @@ from archcast.cost_models import AnyModel, find_cost_model
 from archcast.prediction import bytes_text, linked_devices, require_times
 from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, ask, parallel
+from costmodel.cold import from_memory
 from costmodel.collectives import fabric_of
 from costmodel.estimate import compose
 from costmodel.memory import MemoryReport, memory_of
@@ -134,6 +135,7 @@ def _answer(
         software=mapping.software,
     )
     require_times(costs, lowered.table, target.rates)
+    costs = from_memory(costs, lowered.table, target.rates, float(report.parts["weights"][0]))
     totals = compose(workload, lowered, costs)
     _fill(out, where, report, quantities(workload, totals, mapping, target), totals.dram_bytes)
 

@@ -12,6 +12,7 @@ import numpy as np
 from archcast.cost_models import AnyModel, find_cost_model
 from archcast.quantities import quantities
 from archcast.question import Question, Target, ask, mappings_of, parallel
+from costmodel.cold import from_memory
 from costmodel.collectives import fabric_of, has_traffic
 from costmodel.costs import OpCosts
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
@@ -87,6 +88,7 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         return replace(estimate, reason=reason)
     costs = cost_model.predict(lowered.table, target.rates, fabric, software=mapping.software)
     require_times(costs, lowered.table, target.rates)
+    costs = from_memory(costs, lowered.table, target.rates, float(report.parts["weights"][0]))
     detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
     return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
 

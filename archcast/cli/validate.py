@@ -26,6 +26,8 @@ def validate(
     ] = None,
     only: Annotated[str, typer.Option(metavar="NAME,...", help="Only these cases; a name's beginning is enough.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of samples, splits and fits.")] = 0,
+    seeds: Annotated[int, typer.Option(help="So many seeds, from --seed on: prints mean and worst.")] = 1,
+    full: Annotated[bool, typer.Option("--full", help="Use every row, not a sample of each kernel: hours.")] = False,
     page: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write a Markdown page, and its figure under images/.")
     ] = None,
@@ -39,7 +41,7 @@ def validate(
 
         names = [name.strip() for name in only.split(",") if name.strip()]
         with _progress() as progress:
-            found = score(data, model=model, only=names, seed=seed, progress=progress)
+            found = score(data, model=model, only=names, seed=seed, seeds=seeds, full=full, progress=progress)
         if page is not None:
             from archcast.validation.document import write_page
 

@@ -1,4 +1,4 @@
-"""What a prediction stands beside: the plain roofline, and the nearest measured point of the train groups."""
+"""What a prediction stands beside: the roofline, the nearest measured point of the train groups, untuned trees."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from costmodel.rates import Rates
 from workloads.table import KINDS, OP_CODES, Array, OpTable
 from workloads.work import count_work
 
-ROOFLINE, NEAREST = "roofline", "nearest"
+ROOFLINE, NEAREST, PLAIN = "roofline", "nearest", "plain trees"
 CHUNK = 2048
 """Test rows whose distances to all train rows stand in memory at once."""
+PLAIN_TREES = {"max_depth": 6, "eta": 0.1, "tree_method": "hist", "nthread": 1}
+PLAIN_ROUNDS, PLAIN_ROWS = 400, 20_000
+"""Trees of the baseline, and the train rows that it is given; of more, a random part."""
 
 
 def roofline_s(table: OpTable, rates: Rates, fabric: Fabric | None = None) -> Array:
@@ -75,3 +78,25 @@ def codes(columns: Sequence[Array] | Mapping[str, Array]) -> Array:
         _, inverse = np.unique(column.astype(str) if column.dtype == object else column, return_inverse=True)
         _, out = np.unique(out * (int(inverse.max(initial=0)) + 1) + inverse, return_inverse=True)
     return out
+
+
+def plain_trees(features: Array, roof: Array, measured: Array, train: Array, test: Array, seed: int) -> Array:
+    """Return what untuned boosted trees on log(measured over roofline) say of the test rows, NaN without a roofline.
+
+    Args:
+        features: sizes and codes as they are, shape (rows, columns).
+        roof: the roofline in the unit of `measured`, shape (rows,).
+        train, test: masks of the rows.
+    """
+    import xgboost
+
+    known = np.flatnonzero(train & np.isfinite(roof) & (roof > 0))
+    if len(known) > PLAIN_ROWS:
+        known = np.sort(np.random.default_rng(seed).permutation(known)[:PLAIN_ROWS])
+    asked = np.flatnonzero(test)
+    if not len(known):
+        return np.full(len(asked), np.nan)
+    data = xgboost.DMatrix(features[known], label=np.log(measured[known] / roof[known]), nthread=1)
+    trees = xgboost.train({**PLAIN_TREES, "seed": seed}, data, num_boost_round=PLAIN_ROUNDS)
+    found = roof[asked] * np.exp(trees.inplace_predict(features[asked]))
+    return np.asarray(np.where(np.isfinite(found) & (found > 0), found, np.nan))

@@ -14,22 +14,25 @@ import numpy as np
 
 from archcast.validation.scoring import Errors, Line
 from costmodel.measured.base import ImportRequest, find_importer
+from workloads.measurements import MeasurementTable
 
 if TYPE_CHECKING:
     from costmodel.evaluation.scores import Score
 
 MEAN = "mean of devices"
 HELP_NETWORKS = 2000
-"""Networks of a space that are described; 900 of them train."""
+"""Networks of a space that are described (three times as many in a full run); 900 of them train."""
+POWER_ROWS = 6000
+"""Rows of each table of operators with power that are used; all in a full run."""
 
 
-def evaluated(name: str, root: Path, seed: int, least_answered: float) -> list[Line]:
-    """Return the lines of an evaluation.
+def evaluated(name: str, root: Path, seed: int, least_answered: float, full: bool = False) -> list[Line]:
+    """Return the lines of an evaluation; `full` leaves no rows out.
 
     Raises:
         ImportError: this version has no such evaluation. BadFileError: a file of the data cannot be used.
     """
-    scores = METHODS[name](root, seed)
+    scores = METHODS[name](root, seed, full)
     labels = dict.fromkeys(label(score.split) for score in scores)
     out: list[Line] = []
     for word in labels:
@@ -40,9 +43,9 @@ def evaluated(name: str, root: Path, seed: int, least_answered: float) -> list[L
 
 
 def label(split: str) -> str:
-    """Return what tells lines of one device apart: shots, prompt or token, which split."""
-    shots = re.search(r"\d+ shots", split)
-    return shots[0] if shots else split.split(", ")[-1].removeprefix("family out")
+    """Return what tells lines of one device apart: how many shots and how chosen, prompt or token, which split."""
+    shots = re.search(r"(\d+ shots), (spread out|random)", split)
+    return f"{shots[1]}, {shots[2]}" if shots else split.split(", ")[-1].removeprefix("family out")
 
 
 def _line(score: Score, word: str, least: float) -> Line:
@@ -50,6 +53,7 @@ def _line(score: Score, word: str, least: float) -> Line:
     return Line(
         score.device, word, score.n, 0, score.answered, Errors(score.n, score.mape, score.median, score.p90),
         score.inside, score.width, {score.baseline: base} if score.baseline else {}, score.answered >= least,
+        worst_share=score.mape, rho_ratio=score.rho,
     )  # fmt: skip
 
 
@@ -67,7 +71,10 @@ def _mean(every: list[Line], word: str, least: float) -> Line:
              for name in every[0].baselines}  # fmt: skip
     answered = mean(line.answered_share for line in every)
     inside, width = mean(line.coverage_share for line in every), mean(line.width_ratio for line in every)
-    return Line(MEAN, word, rows, 0, answered, errors, inside, width, bases, answered >= least)
+    return Line(
+        MEAN, word, rows, 0, answered, errors, inside, width, bases, answered >= least,
+        worst_share=errors.mape_share, rho_ratio=mean(line.rho_ratio for line in every),
+    )  # fmt: skip
 
 
 def _pieces(importer: str, root: Path, **options: str) -> list[Any]:
@@ -75,38 +82,47 @@ def _pieces(importer: str, root: Path, **options: str) -> list[Any]:
     return list(find_importer(importer).load(request))
 
 
-def _help(space: str) -> Callable[[Path, int], list[Score]]:
-    def scores(root: Path, seed: int) -> list[Score]:
+def _help(space: str) -> Callable[[Path, int, bool], list[Score]]:
+    def scores(root: Path, seed: int, full: bool) -> list[Score]:
         from costmodel.evaluation.help import evaluate_help, space_of
 
-        described = space_of(space, _pieces("help", root, space=space), HELP_NETWORKS, seed)
-        found = evaluate_help(described, shots=(10, 20), seeds=(seed,))
-        return [score for score in found if "spread" in score.split]
+        described = space_of(
+            space, _pieces("help", root, space=space), 3 * HELP_NETWORKS if full else HELP_NETWORKS, seed
+        )
+        return evaluate_help(described, shots=(10, 20), seeds=(seed,))
 
     return scores
 
 
-def _ai_hub(root: Path, seed: int) -> list[Score]:
+def _ai_hub(root: Path, seed: int, _full: bool) -> list[Score]:
     from costmodel.evaluation.aihub import evaluate_aihub, read_runs
 
-    found = evaluate_aihub(read_runs(root / "qualcomm_ai_hub" / "perf.csv.gz"), seeds=(seed,))
-    return [score for score in found if "spread" in score.split]
+    return evaluate_aihub(read_runs(root / "qualcomm_ai_hub" / "perf.csv.gz"), seeds=(seed,))
 
 
-def _helm(root: Path, _seed: int) -> list[Score]:
+def _helm(root: Path, _seed: int, _full: bool) -> list[Score]:
     from costmodel.evaluation.helm import curves_of, evaluate_helm
 
     return evaluate_helm(*curves_of(_pieces("helm", root)))
 
 
-def _archgym(root: Path, seed: int) -> list[Score]:
+def _archgym(root: Path, seed: int, _full: bool) -> list[Score]:
     from costmodel.evaluation.archgym import designs_of, evaluate_archgym
 
     (table,) = _pieces("archgym", root)
     return evaluate_archgym(designs_of(table), seeds=(seed,))
 
 
-METHODS: dict[str, Callable[[Path, int], list[Score]]] = {
+def _power(root: Path, seed: int, full: bool) -> list[Score]:
+    from costmodel.evaluation.power import DEVICES, evaluate_power, powered
+
+    request = ImportRequest(root / "aiconfigurator", DEVICES)
+    pieces = find_importer("aiconfigurator").load(request)
+    tables = [piece for piece in pieces if isinstance(piece, MeasurementTable)]
+    return evaluate_power(powered(tables, 0 if full else POWER_ROWS), (seed,))
+
+
+METHODS: dict[str, Callable[[Path, int, bool], list[Score]]] = {
     "shots-nasbench201": _help("nasbench201"), "shots-fbnet": _help("fbnet"), "shots-ai-hub": _ai_hub,
-    "terms-helm": _helm, "terms-archgym": _archgym,
+    "terms-helm": _helm, "terms-archgym": _archgym, "power-shots": _power,
 }  # fmt: skip

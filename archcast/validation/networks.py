@@ -13,17 +13,19 @@ from archcast.prediction import predict
 from archcast.quantities import quantities
 from archcast.question import find_target
 from archcast.validation.baselines import NEAREST, ROOFLINE, codes, nearest, roofline_s
-from archcast.validation.cases import CLOSED_FORM, FACTOR, Case
-from archcast.validation.microbatches import repeats, step
+from archcast.validation.case import CLOSED_FORM, FACTOR, Case
+from archcast.validation.microbatches import Step, repeats, step
 from archcast.validation.scoring import Predictions, joined
 from costmodel.estimate import Detail, Estimate, compose
-from costmodel.protocol import CostModel
+from costmodel.protocol import CostModel, PhysicsModel
 from foundation.errors import ArchcastError
 from workloads.measurements import LABELS, MEASURED
 from workloads.table import Array
 from workloads.workload_measurements import SIZES, TEXTS, WorkloadMeasurements, workload_measurements
 
 COVERAGE = 0.9
+TRAINING = ("micro_batch", "zero_stage", "wide_gradients")
+"""Columns of training steps beside those of every table."""
 FEWEST = 9
 """Train rows that a 90 % conformal interval needs (Vovk et al. 2005)."""
 
@@ -54,14 +56,15 @@ def concat(pieces: Sequence[WorkloadMeasurements]) -> WorkloadMeasurements:
         joined_up = np.concatenate(parts)
         if text or not np.isnan(joined_up).all():
             columns[name] = joined_up
-    columns["micro_batch"] = np.concatenate([p.raw.get("micro_batch", np.full(p.rows, np.nan)) for p in pieces])
+    for name in TRAINING:
+        columns[name] = np.concatenate([p.raw.get(name, np.full(p.rows, np.nan)) for p in pieces])
     return workload_measurements("validation", columns)
 
 
 def ask_all(
     table: WorkloadMeasurements, quantity: str, model: CostModel | None, progress: Callable[[float], None]
 ) -> Asked:
-    """Ask every row; rows that ask the same are asked once."""
+    """Ask every row, of the closed form where no model is given; rows that ask the same are asked once."""
     rows = table.rows
     value, lo, hi, roof = (np.full(rows, np.nan) for _ in range(4))
     out = Asked(value, lo, hi, roof, np.full((rows, 3), np.nan), {})
@@ -74,15 +77,15 @@ def ask_all(
             progress(done / len(seen))
         try:
             asked = dict(key[1:])
-            parts = asked.pop("microbatches", 0), int(asked.get("pp", 1))
-            estimate = _predicted(table, where[0], asked, model)
+            how = asked.pop("step", None)
+            estimate = _predicted(table, where[0], asked, model or PhysicsModel())
         except ArchcastError as error:
             reason = textwrap.shorten(str(error).split(";")[0], 90, placeholder=" ...")
             out.reasons[reason] = out.reasons.get(reason, 0) + len(where)
             continue
         if estimate.latency_s is None:
             out.reasons["it does not fit in memory"] = out.reasons.get("it does not fit in memory", 0) + len(where)
-        _fill(out, where, estimate, quantity, int(dict(key[1:]).get("concurrency") or 1), parts)
+        _fill(out, where, estimate, quantity, int(dict(key[1:]).get("concurrency") or 1), how)
     return out
 
 
@@ -99,31 +102,32 @@ def _question(table: WorkloadMeasurements, i: int) -> tuple[Any, ...]:
         given.pop("batch", None)
     if any(name in given for name in ("tp", "pp", "dp")):
         given.pop("count", None)
-    micro = float(table.raw["micro_batch"][i])
+    micro, stage, wide = (float(table.raw[name][i]) for name in TRAINING)
     if given["mode"] == "train" and micro > 0 and "batch" in given:
         one = micro * given.get("dp", 1)
-        given["microbatches"], given["batch"] = max(round(given["batch"] / one), 1), round(one)
+        given["step"] = Step(max(round(given["batch"] / one), 1), int(given.get("pp", 1)),
+                             0 if np.isnan(stage) else int(stage), wide > 0)  # fmt: skip
+        given["batch"] = round(one)
     return (str(table.text("params")[i]), *given.items())
 
 
-def _predicted(table: WorkloadMeasurements, row: int, given: dict[str, Any], model: CostModel | None) -> Estimate:
+def _predicted(table: WorkloadMeasurements, row: int, given: dict[str, Any], model: CostModel) -> Estimate:
     knobs = table.knobs(row)
     return predict(given.pop("workload"), knobs=knobs or None, model=model, **given)
 
 
 def _fill(
-    out: Asked, where: list[int], estimate: Estimate, quantity: str, slots: int, parts: tuple[int, int]
+    out: Asked, where: list[int], estimate: Estimate, quantity: str, slots: int, how: Step | None
 ) -> None:  # fmt: skip
-    micro, stages = parts
-    found = step(estimate, quantity, micro, stages) if micro else getattr(estimate, quantity)
+    found = step(estimate, quantity, how) if how else getattr(estimate, quantity)
     if found is None or (quantity != "memory_bytes" and estimate.latency_s is None):
         return
     share = slots if quantity == "energy_j" else 1
     out.value[where], out.lo[where], out.hi[where] = found.value / share, found.lo / share, found.hi / share
     if estimate.detail is not None:
         out.roof[where] = _roofline(estimate.detail, quantity, slots)
-        if micro:
-            out.roof[where] *= repeats(estimate.detail, micro, stages)
+        if how:
+            out.roof[where] *= repeats(estimate.detail, how)
         flop, moved = estimate.work_flop or 1.0, estimate.dram_bytes or 1.0
         out.work[where] = (flop, moved, float(estimate.request.get("batch", slots)))
 
@@ -176,7 +180,7 @@ def score_networks(
         label = np.where(table.text("mode")[test] == "train", "train", "").astype(object)
         found.append(Predictions(
             table.device[test], label, groups[test], measured[test], value, lo, hi, np.isfinite(asked.value[test]),
-            baselines,
+            np.full(int(test.sum()), np.nan), baselines,
         ))  # fmt: skip
     return (joined(found) if found else None), asked.reasons
 

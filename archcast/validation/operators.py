@@ -3,106 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from archcast.cost_models import find_cost_model
-from archcast.question import find_target
-from archcast.validation.baselines import NEAREST, ROOFLINE, codes, nearest, roofline_s
-from archcast.validation.cases import FACTOR, TREES, Case
+from archcast.validation.baselines import NEAREST, PLAIN, ROOFLINE, codes, nearest, plain_trees
+from archcast.validation.case import FACTOR, TREES, Case
 from archcast.validation.networks import conformal_half
+from archcast.validation.rows import FITTED_SOURCES, Priced, Rows, priced
 from archcast.validation.scoring import Predictions, joined
 from costmodel.calibration import calibrate
-from costmodel.collectives import fabric_of
-from costmodel.costs import SOURCES, OpCosts
-from costmodel.measured.rows import shape_keys
 from costmodel.protocol import CostModel, PhysicsModel
-from foundation.errors import ArchcastError
-from workloads.measurements import MeasurementTable
-from workloads.table import CATEGORIES, DEFAULTS, KINDS, OPS, Array
-
-FITTED_SOURCES = [SOURCES.index(name) for name in ("measured", "interpolated", "learned")]
-
-
-@dataclass(frozen=True)
-class Priced:
-    """What a model says of rows, shape (rows,), NaN where the device cannot run them; and their roofline in seconds."""
-
-    latency_s: Array
-    lo_s: Array
-    hi_s: Array
-    energy_j: Array
-    energy_lo_j: Array
-    energy_hi_j: Array
-    source: Array
-    roof_s: Array
-
-
-class Rows:
-    """Measured operators of several tables as one: columns that a case needs, shape (rows,)."""
-
-    def __init__(self, tables: Sequence[MeasurementTable]) -> None:
-        self.tables = list(tables)
-        ends = np.cumsum([table.rows for table in self.tables])
-        self.starts = np.concatenate([[0], ends[:-1]]).astype(np.intp)
-        self.rows = int(ends[-1])
-        self.device = np.concatenate([t.device for t in tables])
-        self.software = np.concatenate([t.software for t in tables])
-
-    def column(self, name: str) -> Array:
-        """Return an operator column over all tables."""
-        return np.concatenate([np.asarray(t.table.full(name)) for t in self.tables])
-
-    def value(self, name: str) -> Array:
-        return np.concatenate([t.value(name) for t in self.tables])
-
-    def taken(self, mask: Array) -> list[MeasurementTable]:
-        """Return the rows of a mask as tables, empty ones left out."""
-        parts = [(t, mask[i : i + t.rows]) for i, t in zip(self.starts, self.tables, strict=True)]
-        return [t.take(np.flatnonzero(mine)) for t, mine in parts if mine.any()]
-
-    def groups(self, by: str) -> Array:
-        """Return the group of each row, see `Split.by`."""
-        if by == "device":
-            return self.device
-        if by == "link":
-            kind, ranks = self.column("kind").astype(int), self.column("ranks")
-            words = [f"{d}|{KINDS[k]}|{r:g}" for d, k, r in zip(self.device, kind, ranks, strict=True)]
-            return np.array(words, dtype=object)
-        return np.concatenate([shape_keys(t.table) for t in self.tables])
-
-
-def priced(rows: Rows, model: CostModel) -> Priced:
-    """Price every row; those of one device, stack and table at once."""
-    parts = [np.full(rows.rows, np.nan) for _ in range(8)]
-    out = Priced(*parts)
-    out.source[:] = SOURCES.index("physics")
-    for start, table in zip(rows.starts, rows.tables, strict=True):
-        kinds = codes([table.device, table.software, table.table.full("dtype"), table.table.full("ranks")])
-        for kind in np.unique(kinds):
-            where = np.flatnonzero(kinds == kind)
-            _price_some(out, start + where, table.take(where), model)
-    return out
-
-
-def _price_some(out: Priced, where: Array, some: MeasurementTable, model: CostModel) -> None:
-    target = find_target(str(some.device[0]))
-    try:
-        ranks = int(some.table.full("ranks").max())
-        fabric = fabric_of(target.spec, ranks)
-        costs: OpCosts = model.predict(some.table, target.rates, fabric, software=str(some.software[0]))
-    except ArchcastError:
-        return
-    good = np.isfinite(costs.latency_s)
-    columns = (costs.latency_s, costs.latency_lo_s, costs.latency_hi_s, costs.energy_j, costs.energy_lo_j,
-               costs.energy_hi_j, costs.source)  # fmt: skip
-    names = ("latency_s", "lo_s", "hi_s", "energy_j", "energy_lo_j", "energy_hi_j", "source")
-    for name, column in zip(names, columns, strict=True):
-        getattr(out, name)[where[good]] = column[good]
-    out.roof_s[where] = roofline_s(some.table, target.rates, fabric)
+from workloads.table import CATEGORIES, DEFAULTS, OPS, Array
 
 
 def score_operators(
@@ -130,7 +44,7 @@ def score_operators(
         labels = np.array(OPS, dtype=object)[rows.column("op")[test].astype(int)]
         found.append(Predictions(
             rows.device[test], labels, groups[test].astype(str).astype(object), measured[test], value, lo, hi,
-            np.asarray(answered), _baselines(case, rows, closed, measured, train, test),
+            np.asarray(answered), answer.doubt, baselines_of(case, rows, closed.roof_s, train, test, seed),
         ))  # fmt: skip
     return joined(found) if found else None
 
@@ -179,15 +93,19 @@ def _factor(
     return value, lo, hi
 
 
-def _baselines(
-    case: Case, rows: Rows, closed: Priced, measured: Array, train: Array, test: Array
+def baselines_of(
+    case: Case, rows: Rows, roof_s: Array, train: Array, test: Array, seed: int
 ) -> dict[str, Array]:  # fmt: skip
+    """Return what the baselines of a case say of the test rows; those that learn, from the train rows."""
     found: dict[str, Array] = {}
+    measured = rows.value(case.quantity)
     if ROOFLINE in case.baselines:
-        found[ROOFLINE] = closed.roof_s[test]
+        found[ROOFLINE] = roof_s[test]
     if NEAREST in case.baselines:
         kinds = codes([rows.device, rows.software, *(rows.column(name) for name in CATEGORIES)])
         columns = [rows.column(name).astype(np.float64) for name in DEFAULTS if name != "count"]
         sizes = np.stack([1.0 + c if c.min() <= 0 else c for c in columns if c.min() != c.max()] or columns[:1], axis=1)
         found[NEAREST] = nearest(sizes, kinds, measured, train, test)
+    if PLAIN in case.baselines:
+        found[PLAIN] = plain_trees(rows.plain(), roof_s, measured, train, test, seed)
     return found

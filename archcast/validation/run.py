@@ -5,37 +5,42 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from archcast.cost_models import find_cost_model
-from archcast.validation.cases import CASES, PEER, PEER_SIMUMAX, Case
+from archcast.validation.case import Case
+from archcast.validation.cases import CASES, PEER, PEER_SIMUMAX
+from archcast.validation.devices import score_devices
 from archcast.validation.networks import concat, score_networks
-from archcast.validation.operators import Rows, score_operators
+from archcast.validation.operators import score_operators
 from archcast.validation.peers import peer_values
+from archcast.validation.rows import Rows
 from archcast.validation.scoring import ALL, Line, Predictions, lines, score_line
+from archcast.validation.seeds import over_seeds
+from archcast.validation.sources import KERNEL, Read, Sources
 from archcast.validation.splits import sample
 from archcast.validation.unseen import Seen
-from costmodel.measured.base import ImportReport, ImportRequest, find_importer
 from costmodel.measured.data_files import ROOT_VARIABLE
 from costmodel.protocol import CostModel
+from foundation.checks import whole_number
 from foundation.errors import BadFileError, BadValueError, UnknownNameError
-from workloads.measurements import MeasurementTable
-from workloads.table import OPS
-from workloads.workload_measurements import WorkloadMeasurements
 
 Progress = Callable[[str, float], None]
 """Told what is being done and the share of the whole that is done, in [0, 1]."""
 UNKNOWN_NETWORK = "network '"
 """How importers begin the reason for a row whose network is not described here."""
+MOST_SEEDS = 100
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case: its lines, or why there are none (`skipped`). `notes` are sentences that belong with it."""
+    """What came of a case: its lines, or why there are none (`skipped`). `notes` are sentences that belong with it.
+
+    `runs` holds the lines of each seed, `lines` their means; `found` are the predictions of the first seed.
+    """
 
     case: Case
     fitted: str
@@ -43,24 +48,37 @@ class Outcome:
     skipped: str = ""
     notes: tuple[str, ...] = ()
     found: Predictions | None = None
+    runs: tuple[tuple[Line, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class Validation:
-    """All cases. `model` is the artefact that was scored ('' = what each case fits)."""
+    """All cases. `model` is the artefact that was scored ('' = what each case fits); `full`: nothing is thinned."""
 
     outcomes: tuple[Outcome, ...]
     seed: int
     model: str = ""
+    seeds: int = 1
+    full: bool = False
 
     @property
     def scored(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.lines]
 
 
+@dataclass
+class _Run:
+    """What all cases of one run share."""
+
+    sources: Sources
+    artefact: CostModel | None
+    seen: Seen | None
+
+
 def validate(
     data: str | Path | None = None, *, model: str | Path | None = None, only: Sequence[str] = (), seed: int = 0,
-    cases: Sequence[Case] = CASES, progress: Progress = lambda _what, _share: None,
+    seeds: int = 1, full: bool = False, cases: Sequence[Case] = CASES,
+    progress: Progress = lambda _what, _share: None,
 ) -> Validation:  # fmt: skip
     """Score predictions against measured data; data that is absent is skipped, and the outcome says so.
 
@@ -68,28 +86,38 @@ def validate(
         data: the folder of data sets (None: the environment variable `ARCHCAST_DATA`, or none at all).
         model: an artefact to score in place of what each case fits, on rows that its card does not list as seen.
         only: names of cases, or how they begin.
-        seed: decides samples and splits.
+        seed: decides samples, splits and fits.
+        seeds: how many seeds, from `seed` on, are run and averaged, of cases in which a seed decides anything.
+        full: use every row where a case would thin its data.
 
     Raises:
         BadFileError: the folder or the artefact cannot be used, or a file of the data is broken.
-        UnknownNameError: `only` names no case. BadValueError: no case could be scored.
+        UnknownNameError: `only` names no case.
+        BadValueError: no case could be scored, or `seeds` is below 1.
     """
-    root = _root(data)
+    count = whole_number("seeds", seeds, high=MOST_SEEDS)
+    sources = Sources(_root(data), full)
     chosen = _chosen(cases, only)
-    artefact = find_cost_model(model) if model is not None else None
-    seen = Seen.of(model) if model is not None else None
+    run = _Run(sources, find_cost_model(model) if model is not None else None,
+               Seen.of(model) if model is not None else None)  # fmt: skip
     outcomes = []
     for i, case in enumerate(chosen):
+        drawn = range(seed, seed + (count if case.seeded and model is None else 1))
+        found = []
+        for j, one in enumerate(drawn):
 
-        def told(what: str, share: float, i: int = i, name: str = case.name) -> None:
-            progress(f"{name}: {what}", (i + min(max(share, 0.0), 1.0)) / len(chosen))
+            def told(
+                what: str, share: float, i: int = i, j: int = j, of: int = len(drawn), name: str = case.name
+            ) -> None:
+                progress(f"{name}: {what}", (i + (j + min(max(share, 0.0), 1.0)) / of) / len(chosen))
 
-        told("reading", 0.0)
-        outcomes.append(_outcome(case, root, seed, artefact, seen, told))
+            told("reading", 0.0)
+            found.append(_outcome(case, run, one, told))
+        outcomes.append(over_seeds(found))
     if not any(outcome.lines for outcome in outcomes):
         first = outcomes[0]
         raise BadValueError(f"Nothing could be scored: {first.case.name}: {first.skipped}.")
-    return Validation(tuple(outcomes), seed, Path(model).name if model is not None else "")
+    return Validation(tuple(outcomes), seed, Path(model).name if model is not None else "", count, full)
 
 
 def _root(data: str | Path | None) -> Path | None:
@@ -111,33 +139,25 @@ def _chosen(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
     return [case for case in cases if not only or any(case.name.startswith(name) for name in only)]
 
 
-def _outcome(
-    case: Case, root: Path | None, seed: int, artefact: CostModel | None, seen: Seen | None, progress: Progress
-) -> Outcome:  # fmt: skip
-    fitted = "the artefact" if artefact is not None else case.fitted
-    if why := absent(case, root):
+def _outcome(case: Case, run: _Run, seed: int, progress: Progress) -> Outcome:
+    fitted = "the artefact" if run.artefact is not None else case.fitted
+    if why := absent(case, run.sources.root):
         return Outcome(case, fitted, skipped=why)
-    if case.scorer == "evaluation":
-        return _evaluation(case, root, seed, artefact)
-    report = ImportReport()
-    path = None if case.package else root
-    if case.importer == "aiconfigurator" and root is not None and path is not None:
-        path = root / case.folder
-    request = ImportRequest(path, options=dict(case.options), report=report,
-                            progress=lambda what, share: progress(what, 0.4 * share))  # fmt: skip
-    pieces = find_importer(case.importer).load(request)
-    if case.scorer == "operators":
-        return _operators(case, pieces, seed, artefact, seen, fitted, progress)
-    return _networks(case, pieces, report, root, seed, artefact, fitted, progress)
-
-
-def _evaluation(case: Case, root: Path | None, seed: int, artefact: CostModel | None) -> Outcome:
-    if artefact is not None:
+    if run.artefact is not None and case.scorer in ("evaluation", "devices"):
         return Outcome(case, case.fitted, skipped="a method of its own, in which the artefact has no part")
+    if case.scorer == "evaluation":
+        return _evaluation(case, run.sources, seed)
+    read = run.sources.read(case, lambda what, share: progress(what, 0.4 * share))
+    if case.scorer == "workloads":
+        return _networks(case, read, run, seed, fitted, progress)
+    return _operators(case, read, run, seed, fitted, progress)
+
+
+def _evaluation(case: Case, sources: Sources, seed: int) -> Outcome:
     try:
         from archcast.validation.evaluated import evaluated
 
-        found = evaluated(case.name, root or Path(), seed, case.least_answered)
+        found = evaluated(case.name, sources.root or Path(), seed, case.least_answered, sources.full)
     except ModuleNotFoundError as error:
         return Outcome(case, case.fitted, skipped=f"it needs {error.name}, which is not installed")
     return Outcome(case, case.fitted, tuple(found))
@@ -153,69 +173,50 @@ def absent(case: Case, root: Path | None) -> str:
     return "" if (root / case.folder).is_dir() else f"there is no folder {case.folder} in the data"
 
 
-def _operators(
-    case: Case, pieces: Any, seed: int, artefact: CostModel | None, seen: Seen | None, fitted: str, progress: Progress
-) -> Outcome:  # fmt: skip
-    tables = []
-    for piece in pieces:
-        if isinstance(piece, MeasurementTable) and (kept := _kept(case, piece, seed)).rows:
-            tables.append(kept)
+def _operators(case: Case, read: Read, run: _Run, seed: int, fitted: str, progress: Progress) -> Outcome:
+    tables = read.operators
     notes: list[str] = [case.note] if case.note else []
-    if seen is not None:
-        tables, left_out = seen.unseen(tables)
+    used = sum(table.rows for table in tables)
+    if used < read.rows:
+        notes.append(f"{used:,} of {read.rows:,} rows are used: at most {case.kernel_rows:,} of each ({KERNEL})")
+    if run.seen is not None:
+        tables, left_out = run.seen.unseen(tables)
         if left_out:
             notes.append(f"{left_out:,} rows are left out: the artefact may have been trained on them")
     if not tables:
         return Outcome(case, fitted, skipped="no row is left to score", notes=tuple(notes))
     rows = Rows(tables)
-    if case.share < 1:
-        notes.append(f"{case.share:.0%} of the rows of each group are used")
-    keep = sample(rows.groups("shape" if case.split.by == "device" else case.split.by), case.most_rows, seed)
-    if not keep.all():
-        notes.append(f"{int(keep.sum()):,} of {rows.rows:,} rows are used")
-        rows = Rows(rows.taken(keep))
+
+    def told(share: float) -> None:
+        progress("scoring", 0.4 + 0.6 * share)
+
     try:
-        found = score_operators(case, rows, seed, artefact, lambda share: progress("scoring", 0.4 + 0.6 * share))
+        if case.scorer == "devices":
+            found = score_devices(case, rows, seed, told)
+        else:
+            found = score_operators(case, rows, seed, run.artefact, told)
     except BadValueError as error:
         return Outcome(case, fitted, skipped=str(error).rstrip("."), notes=tuple(notes))
     return _scored(case, fitted, found, 1.0, notes)
 
 
-def _kept(case: Case, piece: MeasurementTable, seed: int) -> MeasurementTable:
-    """Return the rows of a piece that the case compares: its operators, measured, and the share that it reads."""
-    keep = piece.value(case.quantity) > 0
-    if case.ops:
-        keep &= np.isin(piece.table.full("op"), [OPS.index(op) for op in case.ops])
-    if case.share < 1:
-        keep &= np.random.default_rng([seed, piece.rows]).random(piece.rows) < case.share
-    return replace(piece.take(np.flatnonzero(keep)), raw={})
-
-
-def _networks(
-    case: Case, pieces: Any, report: ImportReport, root: Path | None, seed: int, artefact: CostModel | None,
-    fitted: str, progress: Progress,
-) -> Outcome:  # fmt: skip
-    tables = []
-    for piece in pieces:
-        if isinstance(piece, WorkloadMeasurements):
-            good = np.flatnonzero(piece.value(case.quantity) > 0)
-            if len(good):
-                tables.append(piece.take(good))
-    stray = sum(n for reason, n in report.skipped.items() if reason.startswith(UNKNOWN_NETWORK))
-    known_share = report.mapped / max(report.mapped + stray, 1)
+def _networks(case: Case, read: Read, run: _Run, seed: int, fitted: str, progress: Progress) -> Outcome:
+    stray = sum(n for reason, n in read.report.skipped.items() if reason.startswith(UNKNOWN_NETWORK))
+    known_share = read.report.mapped / max(read.report.mapped + stray, 1)
     notes: list[str] = [case.note] if case.note else []
     if stray:
         notes.append(f"{stray:,} rows of networks that are not described here count as not answered")
-    if not tables:
+    if not read.networks:
         return Outcome(case, fitted, skipped="no row is left to score", notes=tuple(notes))
-    table = concat(tables)
+    table = concat(read.networks)
     keep = sample(table.groups(), case.most_rows, seed)
     if not keep.all():
-        notes.append(f"{int(keep.sum()):,} of {table.rows:,} rows are used")
+        notes.append(f"{int(keep.sum()):,} of {table.rows:,} rows are used, by whole groups")
         table = table.take(np.flatnonzero(keep))
+    root = run.sources.root
     peers = peer_values(case.peer, root, table, case.quantity) if case.peer and root is not None else None
     found, reasons = score_networks(
-        case, table, seed, artefact, peers, lambda share: progress("predicting", 0.4 + 0.6 * share)
+        case, table, seed, run.artefact, peers, lambda share: progress("predicting", 0.4 + 0.6 * share)
     )
     notes += [f"{rows:,} rows refused: {reason}" for reason, rows in
               sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))[:2]]  # fmt: skip
@@ -225,7 +226,7 @@ def _networks(
 def _scored(case: Case, fitted: str, found: Predictions | None, known_share: float, notes: list[str]) -> Outcome:
     if found is None:
         return Outcome(case, fitted, skipped="all rows are in one group, so none can be held out", notes=tuple(notes))
-    out = lines(found, case.least_answered, known_share)
+    out = lines(found, case.least_answered, known_share, by_label=case.scorer == "devices")
     for peer in (PEER, PEER_SIMUMAX):
         answered = np.isfinite(found.baselines[peer]) if peer in found.baselines else np.zeros(0, dtype=bool)
         if answered.any() and not answered.all():

@@ -61,8 +61,10 @@ def score(
 
 
 def spearman(left: Array, right: Array) -> float:
-    """Return the correlation of ranks, ties at their mean rank."""
-    return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1]) if len(left) > 2 else float("nan")
+    """Return the correlation of ranks, ties at their mean rank; NaN where all values of a side are one."""
+    if len(left) < 3 or np.ptp(left) == 0 or np.ptp(right) == 0:
+        return float("nan")
+    return float(np.corrcoef(_ranks(left), _ranks(right))[0, 1])
 
 
 def _ranks(values: Array) -> Array:

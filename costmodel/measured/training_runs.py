@@ -2,7 +2,8 @@
 
 vTrain (MIT): iterations of GPT shapes on 8 A100; the format is not stated (the network's own is taken); single node.
 SimuMax (Apache-2.0): reduced layer counts on 8 B200; memory is one value a configuration, repeated over micro batch
-counts; `peer_*` are its own predictions and never read. Zeus (Apache-2.0): seconds an epoch become samples a second by
+counts; `peer_*` are its own predictions and never read. Megatron-LM ran with its distributed optimizer and float32
+gradients: the file does not say so, but its memory does, to 1 % (tests/test_workload_training.py). Zeus (Apache-2.0): seconds an epoch become samples a second by
 the size of the training set; only rows at the GPU's highest power limit are those of the catalogue's device; SQuAD and
 Sentiment140 do not state their lengths, so BERT is left out; the format is not stated, but 364 images/s of ResNet-50
 are what a V100 trains in FP32. Splitwise (MIT): times of the prompt and of a token; its power is a fraction of
@@ -86,6 +87,7 @@ def load_simumax(request: ImportRequest) -> Iterator[WorkloadMeasurements]:
             "params": each(found["layers"].astype(str), lambda word: params_text(layers=int(float(word)))),
             "batch": found["micro_batch_size"] * found["micro_batch_count"] * found["dp"], "prompt": found["seq_len"],
             "micro_batch": found["micro_batch_size"], "group": each(found["case"], lambda case: case.split("_mbc")[0]),
+            "zero_stage": np.ones(len(found["case"])), "wide_gradients": np.ones(len(found["case"])),
             "latency_s": found["real_ms"] * 1e-3, "memory_bytes": found["real_alloc_gib"] * 2.0**30,
         },
         unknown=found["model"],

@@ -339,6 +339,7 @@ def _blend(
         name = scope.model_of(op, source, part)
         assert name is not None, source
         shares[name] = shares.get(name, 0.0) + weight
+    away = min(float(np.linalg.norm(np.subtract(found, own))) for found in sources.values())
     models = tuple(shares)
     ends = np.array([scope.ranges[name] for name in models], dtype=np.float32)
     lo, hi = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
@@ -346,4 +347,5 @@ def _blend(
     ratios = LAYOUTS[GROUP_OF[OP_CODES[op]]].names[: len(lo)]
     free = np.isin(ratios, DEVICE_RATIOS)
     lo, hi = np.where(free, -FREE, lo).astype(np.float32), np.where(free, FREE, hi).astype(np.float32)
-    return Answer(models, tuple(shares.values()), offsets, lo, hi, cuts, np.array(half), "pseudo_target")
+    whole = tuple(shares.values())
+    return Answer(models, whole, offsets, lo, hi, cuts, np.array(half), "pseudo_target", away=away)

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from costmodel.adaptation import KinTable, best_reach, left_out
+from costmodel.adaptation import KinTable, best_reach
+from costmodel.calibration.difficulty import KinErrors, kin_difficulty, with_forests
 from costmodel.calibration.intervals import conformal_half, widths_by_device
 from costmodel.calibration.rows import Rows
+from costmodel.difficulty import forest_name
 from costmodel.plans import Intervals, Transfer, kin_ratios
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
+from costmodel.trees import FlatTrees
 from hardware_specs import load_device
 from workloads.table import OPS, Array
 
@@ -29,31 +32,44 @@ def transferred(rows: dict[str, Rows], model: LearnedModel, seed: int) -> Learne
     reach: dict[str, float] = {}
     tables = {}
     intervals = model.intervals
-    for some in rows.values():
+    forests: dict[str, FlatTrees | None] = {}
+    for group, some in rows.items():
+        left: dict[str, tuple[KinTable, KinErrors]] = {}
         for code in np.unique(some.op):
             op = OPS[int(code)]
             if op == "collective":
                 continue  # what a link does says nothing of another
-            table = kin_table(some.take(np.flatnonzero(some.op == code)), model, op, seed)
+            few = kin_rows(some.take(np.flatnonzero(some.op == code)), seed)
+            table = kin_table(few, model, op)
             found = best_reach(table, kinship)
-            error, size, target = left_out(table, kinship, found, 0, 1.0, 1.0)
-            if not len(error):
+            errors = KinErrors.of(few, table, kinship, found, group)
+            if not len(errors.error):
                 continue  # nobody can say how far one device's rows serve for another
-            reach[op], tables[TABLE + op] = found, table.matrix()
-            intervals = _with_pseudo_targets(intervals, table, (error, size, target), op)
+            reach[op], tables[TABLE + op], left[op] = found, table.matrix(), (table, errors)
+        if left:
+            trees, hard = kin_difficulty([errors for _, errors in left.values()], seed)
+            forests[forest_name(group, kin=True)] = trees
+            for (op, (table, errors)), mine in zip(left.items(), hard, strict=True):
+                found_by = (errors.error / mine, errors.size, errors.target)
+                intervals = _with_pseudo_targets(intervals, table, found_by, op)
+    model = with_forests(model, forests)
     forest = replace(model.forest, tables=tables)
     return replace(model, forest=forest, intervals=intervals, transfer=Transfer(kinship, kinds, reach, {}))
 
 
-def kin_table(rows: Rows, model: LearnedModel, op: str, seed: int) -> KinTable:
-    """Return what the models of all devices say of some rows of each."""
-    devices = model.scope.devices
+def kin_rows(rows: Rows, seed: int) -> Rows:
+    """Return some rows of each device."""
     rng = np.random.default_rng(seed)
     picked = []
     for code in np.unique(rows.device):
         mine = np.flatnonzero(rows.device == code)
         picked.append(np.sort(rng.permutation(mine)[:KIN_ROWS]))
-    rows = rows.take(np.concatenate(picked))
+    return rows.take(np.concatenate(picked))
+
+
+def kin_table(rows: Rows, model: LearnedModel, op: str) -> KinTable:
+    """Return what the models of all devices say of rows of each."""
+    devices = model.scope.devices
     target = np.array([devices.index(rows.words.devices[int(code)]) for code in rows.device])
     factor = factors_of(rows, model, op)
     return KinTable(
@@ -85,7 +101,7 @@ def factors_of(rows: Rows, model: LearnedModel, op: str) -> Array:
 def _with_pseudo_targets(
     intervals: Intervals, table: KinTable, left: tuple[Array, Array, Array], op: str
 ) -> Intervals:  # fmt: skip
-    """Return intervals with the entry of unseen devices; `left` is what `left_out` found."""
+    """Return intervals with the entry of unseen devices; `left` has scores, log sizes and devices of rows left out."""
     cuts, half = widths_by_device(*left)
     name = f"/{op}"
     return replace(

@@ -29,7 +29,7 @@ from costmodel.calibration.power import with_power
 from costmodel.calibration.rows import SHAPE_KEYS, STRATUM_RULE, Gathered, Rows, gather
 from costmodel.calibration.shots import adapt
 from costmodel.calibration.split import CONFORMAL, FEWEST_GROUPS, HELD_OUT, TRAIN, folds, split
-from costmodel.calibration.training import MODEL_ROWS, ROUNDS, SETTINGS, ranges, train_all
+from costmodel.calibration.training import MODEL_ROWS, OWN_SETTINGS, ROUNDS, SETTINGS, ranges, train_all
 from costmodel.calibration.transfer import transferred
 from costmodel.calibration.units import check_units
 from costmodel.difficulty import forest_name
@@ -90,7 +90,7 @@ def calibrate(
         groups={n: v for g, r in rows.items() for n, v in _group_counts(r, parts[g], names).items()},
         left_out=left_out | unmeasured, below_floor=below, data_sha256=gathered.digest,
         rates_digests=model.rates_digests,
-        settings={**SETTINGS, "rounds": rounds, "seed": seed, "rows_rule": STRATUM_RULE, "model_rows": MODEL_ROWS,
+        settings={**SETTINGS, **OWN_SETTINGS, "rounds": rounds, "seed": seed, "rows_rule": STRATUM_RULE, "model_rows": MODEL_ROWS,
                   "shape_keys": {k: SHAPE_KEYS[k] for k in sorted(used)}, "held_out": _held_out(rows, parts)},
         versions=_versions(), power_scores=power_scores,
     )  # fmt: skip

@@ -19,12 +19,18 @@ from costmodel.calibration.rows import Rows
 from costmodel.features import LAYOUTS, UNBOUNDED
 from costmodel.plans import FREE
 from costmodel.trees import FlatTrees, trees_from_json
-from workloads.table import Array
+from workloads.table import OPS, Array
 
 SETTINGS: dict[str, Any] = {
     "objective": "reg:squarederror", "tree_method": "hist", "eta": 0.1, "max_bin": 256, "min_child_weight": 3,
     "subsample": 0.8, "colsample_bytree": 0.5, "lambda": 1.0, "nthread": 1,
 }  # fmt: skip
+OWN_SETTINGS: dict[str, dict[str, Any]] = {
+    "gemm": {"colsample_bytree": 0.8},
+    "attention": {"colsample_bytree": 0.8, "grow_policy": "lossguide", "max_leaves": 256, "max_depth": 10},
+}
+"""What operators with many rows take in place of `SETTINGS` where a model is deep: more of the features a tree, and for
+attention leaves where they tell the most."""
 DEEP, SHALLOW, DEEP_ROWS = 8, 6, 4_000
 """Depth of trees, and the rows from which the deeper is used."""
 ROUNDS = 200
@@ -46,6 +52,8 @@ def train(rows: Rows, seed: int, rounds: int, depth: int | None = None) -> FlatT
     deepest = depth or (DEEP if len(rows) >= DEEP_ROWS else SHALLOW)
     data = xgboost.QuantileDMatrix(np.ascontiguousarray(rows.matrix), label=target, nthread=1, max_bin=256)
     settings = {**SETTINGS, "max_depth": deepest, "seed": seed}
+    if depth is None and deepest == DEEP:
+        settings |= OWN_SETTINGS.get(OPS[int(rows.op[0])], {})
     booster = xgboost.train(settings, data, num_boost_round=rounds)
     return trees_from_json(bytes(booster.save_raw("json")))
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from archcast.import_options import asked_import
+from archcast.repeats import SKIPPED, settled
 from costmodel.artefact import MODEL, Card, power_bytes, save_artefact
 from costmodel.calibration import calibrate as fit
 from costmodel.measured.base import ImportReport, ImportRequest, find_importer
@@ -73,7 +75,8 @@ def calibrate(
 
     Args:
         measurements: measurement tables (docs/measurements.md), or tables of their own columns with `column_map`.
-        imports: importers by name, each `NAME` or `NAME=PATH`, e.g. `aiconfigurator`.
+        imports: importers by name, each `NAME` or `NAME=PATH`, with options of the importer behind it
+            (`kineto=trace.json.gz,workload=bert-base,batch=2`).
         devices: only rows of these devices are used (ids or aliases; empty = all).
         exclude: a measurement table whose shape groups are left out of all data, so that they stay unseen.
         column_map: how to read `measurements`, e.g. `m=M,latency_s=ms*1e-3,op:gemm`.
@@ -137,7 +140,8 @@ def _from_files(
         reports[name] = ImportReport()
         if column_map:
             options = {"map": column_map, **({"skip_bad": "yes"} if skip_bad else {})}
-            yield name, _operators("csv", ImportRequest(path, options=options, report=reports[name]))
+            request = ImportRequest(path, options=options, report=reports[name])
+            yield name, (_settled(table, skip_bad, reports[name]) for table in _operators("csv", request))
         else:
             yield name, _read(path, skip_bad, reports[name])
 
@@ -148,19 +152,27 @@ def _read(path: Path, skip_bad: bool, report: ImportReport) -> Iterator[Measurem
     report.read += table.rows + bad
     report.mapped += table.rows
     report.skip("a bad row", bad)
-    yield table
+    yield _settled(table, skip_bad, report)
+
+
+def _settled(table: MeasurementTable, skip_bad: bool, report: ImportReport) -> MeasurementTable:
+    """Return a table of the user's with one row an operator. Raises BadFileError where rows contradict each other."""
+    found = settled(table, skip_bad=skip_bad)
+    if found.rows < table.rows:
+        _leave_out(report, SKIPPED, table.rows - found.rows)
+    return found
 
 
 def _from_import(
     text: str, devices: tuple[str, ...], column_map: str, reports: dict[str, ImportReport], progress: Progress
 ) -> Source:  # fmt: skip
-    name, _, path = text.partition("=")
+    name, path, options = asked_import(text)
     find_importer(name)  # an unknown name is told before anything is read
     reports[text] = ImportReport()
-    options = {"map": column_map} if name == "csv" and column_map else {}
+    if name == "csv" and column_map:
+        options = {"map": column_map, **options}
     request = ImportRequest(
-        Path(path) if path else None, devices, options, progress=lambda what, share: progress(f"{name}: {what}", share),
-        report=reports[text],
+        path, devices, options, progress=lambda what, share: progress(f"{name}: {what}", share), report=reports[text],
     )  # fmt: skip
     return text, _operators(name, request)
 
@@ -195,10 +207,18 @@ def _kept(
     return table if keep.all() else table.take(np.flatnonzero(keep))
 
 
+def _source(text: str) -> str:
+    """Return a file's name, or an import as it was asked for, without folders."""
+    if "=" not in text:
+        return text
+    name, path, options = asked_import(text)
+    first = f"{name}={path.name}" if path is not None else name
+    return ",".join([first, *(f"{key}={Path(value).name}" for key, value in options.items())])
+
+
 def _about(reports: Mapping[str, ImportReport], devices: tuple[str, ...], exclude: str | Path | None) -> dict[str, Any]:
     """Return what the card says of the data: rows by source, and what was left out and why (no folders)."""
-    sources = {name if "=" not in name else f"{name.split('=')[0]}={Path(name.split('=', 1)[1]).name}": report.to_json()
-               for name, report in reports.items()}  # fmt: skip
+    sources = {_source(name): report.to_json() for name, report in reports.items()}
     about: dict[str, Any] = {"sources": sources}
     if devices:
         about["devices"] = list(devices)

@@ -21,7 +21,11 @@ def calibrate(
     ] = None,
     imports: Annotated[
         list[str] | None,
-        typer.Option("--import", metavar="NAME[=PATH]", help="Also read foreign data, e.g. `aiconfigurator`."),
+        typer.Option(
+            "--import",
+            metavar="NAME[=PATH][,KEY=VALUE...]",
+            help="Also read foreign data, e.g. `aiconfigurator`, `kineto=trace.json,workload=bert-base,batch=2`.",
+        ),
     ] = None,
     devices: Annotated[str, typer.Option(metavar="A,B", help="Use rows of these devices only.")] = "",
     exclude: Annotated[

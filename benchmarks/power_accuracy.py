@@ -76,7 +76,8 @@ def rows_of(device: str, found: list[MeasurementTable]) -> Rows:
     parity = {int(g): zlib.crc32(int(g).to_bytes(8, "little")) % 2 == 1 for g in np.unique(group)}
     scorable = np.array([parity[int(g)] for g in group])
     software = np.concatenate([t.software.astype(str) for t in mine])
-    return Rows(PowerSample(table, compile_rates(load_device(device)), latency, power, group), software, scorable)
+    sample = PowerSample(table, compile_rates(load_device(device)), latency, power, group, software)
+    return Rows(sample, software, scorable)
 
 
 def _column(table: OpTable, name: str) -> Array:
@@ -133,11 +134,11 @@ def answered(
 ) -> None:  # fmt: skip
     """Score power with measured latency, and energy with predicted latency; the baseline is a constant power."""
     s = rows.sample
-    power = model.predict(s.table, s.rates, s.latency_s)
+    power = model.predict(s.table, s.rates, s.latency_s, s.software)
     score(lines, f"power, {name}", rows, s.power_w, power, np.full(len(s.power_w), constant_w))
     if times is not None:
         predicted = times[s.rates.device]
-        energy = model.energy(s.table, s.rates, predicted)
+        energy = model.energy(s.table, s.rates, predicted, s.software)
         score(lines, f"energy, {name}", rows, s.power_w * s.latency_s, energy, constant_w * predicted[0])
 
 

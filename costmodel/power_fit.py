@@ -15,20 +15,17 @@ from costmodel.power import (
     PowerSample,
     bins_of,
     check_sample,
-    with_share,
 )
+from costmodel.power_net import EPOCHS, train_net
 from costmodel.power_physics import (
     FAMILIES,
-    FEATURES,
-    MONOTONE,
-    RANGED,
     TYPICAL,
     WIDTHS,
     activity,
     fit_coefficients,
     share_of_limit,
 )
-from costmodel.power_trees import train_trees
+from costmodel.power_shots import representative
 from foundation.errors import BadValueError
 from workloads.table import Array
 
@@ -36,12 +33,14 @@ FEWEST_ROWS, FEWEST_IN_BIN = 30, 40
 HELD_OUT_SHARE = 0.2
 FIT_ROWS = 20_000
 """Rows that coefficients are fitted to; more change the third digit."""
+FEWEST_SURE = 20
+"""Rows of a family and framework that shots are chosen among; the longest where fewer are of `SURE_S`."""
 SURE_S = 1e-3
 """Latency from which a reading of NVML is taken to be of the operator (docs/power.md)."""
 
 
 def fit_power(
-    samples: Sequence[PowerSample], *, seed: int = 0, rounds: int = 150, shots: int = 20,
+    samples: Sequence[PowerSample], *, seed: int = 0, epochs: int = EPOCHS, shots: int = 20,
     held_out: Sequence[Array] | None = None,
 ) -> PowerModel:  # fmt: skip
     """Return a model of the devices in `samples` (one sample a device).
@@ -50,8 +49,8 @@ def fit_power(
     also left out in turn and met again with `shots` rows: those errors are the interval of a few-shot device.
 
     Args:
-        seed: decides the split and the trees' samples.
-        rounds: trees of the residual; 0 = physics alone.
+        seed: decides the split and the network's start.
+        epochs: how often training goes through all rows.
         held_out: which rows of each sample calibrate the interval (whole groups); None = decided by the seed.
 
     Raises:
@@ -67,84 +66,75 @@ def fit_power(
         parts = [_part(sample, seed) for sample in samples]
     else:
         parts = list(zip(samples, held_out, strict=True))
-    model = _fitted([sample.take(np.flatnonzero(~held)) for sample, held in parts], seed, rounds)
+    model = _fitted([sample.take(np.flatnonzero(~held)) for sample, held in parts], seed, epochs)
     held = [_errors(model, sample.take(np.flatnonzero(out))) for sample, out in parts]
     spreads = {"conformal": _quantiles(held)}
     spreads["uncalibrated"] = 2.0 * spreads["conformal"]  # an unseen device: nothing to calibrate on (estimated)
     if len(samples) > 1:
-        spreads["pseudo_target"] = _quantiles(_left_out(samples, seed, rounds, shots))
+        spreads["pseudo_target"] = _quantiles(_left_out(samples, seed, epochs, shots))
         spreads["uncalibrated"] = 1.5 * spreads["pseudo_target"]
     return replace(model, spreads=spreads)
 
 
-def _left_out(samples: Sequence[PowerSample], seed: int, rounds: int, shots: int) -> list[tuple[Array, Array]]:
+def _left_out(samples: Sequence[PowerSample], seed: int, epochs: int, shots: int) -> list[tuple[Array, Array]]:
     errors = []
     for i, target in enumerate(samples):
         sources = [sample for j, sample in enumerate(samples) if j != i]
-        model = _fitted(sources, seed, rounds)
+        model = replace(_fitted(sources, seed, epochs), spreads={"pseudo_target": np.zeros((BINS, 2))})
         chosen = choose_shots(target, shots, model)
         others = np.setdiff1d(np.arange(len(target.power_w)), chosen)[:: max(1, len(target.power_w) // FIT_ROWS)]
-        shot = target.take(chosen)
-        active = activity(shot.table, shot.rates, shot.latency_s)
-        own = model.adapted(active, shot.power_w / shot.rates.limit_w)
-        adapted = replace(model, coefficients={**model.coefficients, target.rates.device: own})
-        errors.append(_errors(adapted, target.take(others)))
+        errors.append(_errors(model.adapt(target.take(chosen)), target.take(others)))
     return errors
 
 
-def choose_shots(sample: PowerSample, count: int, model: PowerModel | None = None) -> Array:
-    """Return the indices of rows to measure on a new device: far apart in family, format and expected power.
+def choose_shots(sample: PowerSample, count: int, model: PowerModel) -> Array:
+    """Return the indices of rows to measure on a new device: such as stand for the others.
 
     Measured power is not looked at. Rows of `SURE_S` and longer are preferred, since short ones read badly.
-
-    Args:
-        model: gives the expected power; None = the typical coefficients.
     """
-    active = activity(sample.table, sample.rates, sample.latency_s)
-    base = np.array(TYPICAL) if model is None else model.coefficients.get(sample.rates.device, model.base)
-    expected = share_of_limit(base, active.use, active.family)
-    use = np.column_stack([active.features[:, 0], active.use[:, -2:]])
-    place = np.column_stack([
-        2.0 * expected, use, 1.5 * (active.family[:, None] == np.arange(len(FAMILIES))),
-        0.7 * (active.features[:, FEATURES.index("width"), None] == np.arange(len(WIDTHS))),
-    ])  # fmt: skip
-    sure = np.flatnonzero(sample.latency_s >= SURE_S)
-    pool = sure if len(sure) >= 4 * count else np.argsort(-sample.latency_s, kind="stable")[: 4 * count]
-    place = place[pool]
-    chosen = [int(np.argmin(((place - place.mean(axis=0)) ** 2).sum(axis=1)))]
-    distance = ((place - place[chosen[0]]) ** 2).sum(axis=1)
-    while len(chosen) < min(count, len(pool)):
-        chosen.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, ((place - place[chosen[-1]]) ** 2).sum(axis=1))
-    return np.asarray(pool[chosen])
+    place, _ = model.places(sample)
+    family, frameworks = activity(sample.table, sample.rates, sample.latency_s).family, sample.frameworks
+    names = np.char.add(family.astype(str), frameworks)
+    pools = []
+    for name in np.unique(names):
+        rows = np.flatnonzero(names == name)
+        sure = rows[sample.latency_s[rows] >= SURE_S]
+        longest = rows[np.argsort(-sample.latency_s[rows], kind="stable")[:FEWEST_SURE]]
+        pools.append(sure if len(sure) >= FEWEST_SURE else longest)
+    return representative(family, frameworks, place, np.sort(np.concatenate(pools)), count)
 
 
-def _fitted(samples: Sequence[PowerSample], seed: int, rounds: int) -> PowerModel:
+def _fitted(samples: Sequence[PowerSample], seed: int, epochs: int) -> PowerModel:
     """Return a model without intervals."""
-    coefficients, features, targets, trusts = {}, [], [], []
+    coefficients, inputs, targets, trusts, families, widths, stacks = {}, [], [], [], [], [], []
     for sample in samples:
         active = activity(sample.table, sample.rates, sample.latency_s)
-        share, trust = sample.power_w / sample.rates.limit_w, reading_trust(sample.latency_s)
+        share, trust = sample.share, reading_trust(sample.latency_s)
         some = slice(None, None, -(-len(share) // FIT_ROWS))
         own = fit_coefficients(
             active.use[some], active.family[some], share[some], trust[some], np.array(TYPICAL), np.ones(len(TYPICAL))
         )
         physics = share_of_limit(own, active.use, active.family)
         coefficients[sample.rates.device] = own
-        features.append(with_share(active, physics))
+        inputs.append(np.concatenate([active.signals, np.log(physics)[None]]))
         targets.append(np.log(share / physics))
         trusts.append(trust)
-    matrix = np.concatenate(features)
-    codes = matrix[:, [FEATURES.index("family"), FEATURES.index("width")]].astype(int)
-    trees = None
-    if rounds > 0:
-        trees = train_trees(matrix, np.concatenate(targets), np.concatenate(trusts), MONOTONE, rounds, seed)
-    ranged = matrix[:, :RANGED].astype(np.float64)
+        families.append(active.family)
+        widths.append(active.width)
+        stacks.append(np.char.add(f"{sample.rates.device}/", sample.frameworks))
+    family, width, stack = np.concatenate(families), np.concatenate(widths), np.concatenate(stacks)
+    names = tuple(sorted(set(stack.tolist())))
+    category = np.concatenate([
+        family == np.arange(len(FAMILIES))[:, None], width == np.arange(len(WIDTHS))[:, None],
+        stack == np.array(names)[:, None],
+    ])  # fmt: skip
     return PowerModel(
         coefficients=coefficients, kinds=dict.fromkeys(coefficients, "conformal"),
-        base=np.exp(np.mean([np.log(c) for c in coefficients.values()], axis=0)), trees=trees,
-        seen=frozenset((int(f), int(w)) for f, w in np.unique(codes, axis=0)),
-        lowest=ranged.min(axis=0), highest=ranged.max(axis=0), spreads={},
+        base=np.exp(np.mean([np.log(c) for c in coefficients.values()], axis=0)),
+        net=train_net(
+            np.concatenate(inputs, axis=1), category, np.concatenate(targets), np.concatenate(trusts), seed, epochs
+        ),
+        stacks=names, seen=frozenset(zip(family.tolist(), width.tolist(), strict=True)), spreads={},
         digests={sample.rates.device: sample.rates.digest() for sample in samples},
         ops=frozenset(int(op) for sample in samples for op in np.unique(sample.table.full("op"))),
     )  # fmt: skip
@@ -174,7 +164,7 @@ def _part(sample: PowerSample, seed: int) -> tuple[PowerSample, Array]:
 
 def _errors(model: PowerModel, sample: PowerSample) -> tuple[Array, Array]:
     """Return (bin, log(measured / predicted)) of rows."""
-    share = model.share(activity(sample.table, sample.rates, sample.latency_s), sample.rates)
+    share = model.share(activity(sample.table, sample.rates, sample.latency_s), sample.rates, sample.frameworks)
     return bins_of(sample.latency_s, share), np.log(sample.power_w / (share * sample.rates.limit_w))
 
 

@@ -8,7 +8,7 @@ another device by the ratios of the spec sheets (limit, peaks, bandwidths). Wher
 than the limit, the board is throttled: `saturated` bends smoothly into 1 (d / (1 + d^4)^(1/4)).
 
 Coefficients are fitted to the log of measured power with Cauchy weights, since readings of short kernels are often not
-of the kernel at all (docs/power.md), and with a Gaussian prior on their logarithms, which is what a few rows lean on.
+of the kernel at all (docs/power.md).
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costmodel.physics import stages
+from costmodel.physics import Stages, stages
 from costmodel.rates import Rates
 from foundation.errors import BadValueError
 from foundation.formats import FORMATS
+from workloads.elementwise import Value, larger, lesser, unwrapped
 from workloads.table import OP_CODES, PHASES, Array, OpTable
-from workloads.work import count_work
+from workloads.work import OpWork, count_work
 
 FAMILIES: tuple[str, ...] = ("gemm", "moe", "prefill", "decode", "other")
 WIDTHS: tuple[str, ...] = ("wide", "eight", "four")
 """Arithmetic by the bits of an operand: 16 and more, 8, 4."""
 USES: tuple[str, ...] = (*WIDTHS, "vector", "dram", "cache")
 COEFFICIENTS: tuple[str, ...] = ("floor", *USES, "busy", *(f"{family}_factor" for family in FAMILIES))
-FEATURES: tuple[str, ...] = (
-    "compute_use", "vector_use", "dram_use", "cache_use", "log_share_by_physics", "log_time_over_launch",
-    "log_waste", "log_m", "log_products", "skew", "width", "weight_bits", "family", "phase",
+PLAIN: tuple[str, ...] = ("compute", "dram", "cache", "skew", "cast", "causal", "window", "weight_bits")
+LOGS: tuple[str, ...] = (
+    "vector", "time", "waste", "m", "n", "k", "products", "over_cache", "stored", "activations",
 )  # fmt: skip
-"""What the learned residual sees; more of any of the first five never lowers the answer."""
-MONOTONE = 5
-RANGED = 10
-"""Features that are numbers, not codes: their trained range bounds where the residual applies."""
+SIGNALS: tuple[str, ...] = (*PLAIN, *LOGS)
+"""What the learned part sees beside the physics' own answer: uses, sizes and time, the last ten as logarithms."""
 
 MOST_USE = 1.2
 """Uses beyond this are faults of a row or of the description (boost clocks reach 1.05 of a peak)."""
@@ -48,19 +47,28 @@ PRIOR_SPREAD: tuple[float, ...] = (0.1, *(0.1,) * len(USES), 0.2, *(0.4,) * len(
 """Standard deviation of the log of each coefficient from one device to the next (estimated, half to twice)."""
 READING_SPREAD = 0.1
 """Log error of a good reading; Cauchy weights fall to a half here (estimated, 0.05 to 0.2)."""
+SHORT_S = 1e-4
+"""Latencies are counted in this, so that the logarithm is near 0."""
 ROUNDS = 40
 LEAST_LOG, MOST_LOG = -7.0, 3.0
 _WIDTH_OF: dict[str, int] = {"fp8": 1, "int8": 1, "fp4": 2, "int4": 2}
 _WEIGHT_BITS: Array = np.array([f.weight_bits for f in FORMATS.values()], dtype=np.float64)
+_DECODE = PHASES.index("decode")
+_FAMILY: Array = np.full(len(OP_CODES), len(FAMILIES) - 1)
+_FAMILY[[OP_CODES["gemm"], OP_CODES["moe"], OP_CODES["attention"], OP_CODES["mla"]]] = 0, 1, 2, 2
 
 
 @dataclass(frozen=True)
 class Activity:
-    """How busy rows keep a device: `use` (rows, uses), `family` codes, and features but the physics' own share."""
+    """How busy rows keep a device: `use` (rows, uses), `family` and `width` codes, `signals` (signals, rows)."""
 
     use: Array
     family: Array
-    features: Array
+    width: Array
+    signals: Array
+
+    def take(self, index: Array) -> Activity:
+        return Activity(self.use[index], self.family[index], self.width[index], self.signals[:, index])
 
 
 def activity(table: OpTable, rates: Rates, latency_s: Array) -> Activity:
@@ -75,50 +83,78 @@ def activity(table: OpTable, rates: Rates, latency_s: Array) -> Activity:
         raise BadValueError(f"Power needs one latency a row: {rows} rows, latencies of shape {latency.shape}.")
     if not (np.isfinite(latency).all() and (latency > 0).all()):
         raise BadValueError("Power needs latencies in seconds above 0; at least one is not.")
-    work = count_work(table)
-    parts = stages(table, work, rates)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        compute, vector, dram, cache = (
-            np.clip(np.nan_to_num(_column(time, rows) / latency), 0.0, MOST_USE)
-            for time in (parts.ideal_s, parts.vector_s, parts.dram_s, parts.cache_s)
-        )
-        waste = np.nan_to_num(_column(parts.shaped_s, rows) / _column(parts.ideal_s, rows), nan=1.0)
-    dtype, family = table.full("dtype"), _families(table)
-    width = _widths(rates)[dtype]
+    plain = unwrapped(table)
+    work = count_work(plain)
+    signals = signals_of(plain, work, stages(plain, work, rates), rates, latency)
+    family, width = family_of(table.full("op"), table.full("phase")), widths(rates)[table.full("dtype")]
+    compute, dram, cache, vector = signals[0], signals[1], signals[2], np.expm1(signals[len(PLAIN)])
     use = np.stack([*(compute * (width == i) for i in range(len(WIDTHS))), vector, dram, cache], axis=1)
-    features = np.stack([
-        compute, vector, dram, cache, np.zeros(rows), np.log(latency / rates.launch_s[0]),
-        np.log(np.clip(waste, 1.0, 1e6)), _log(work.m, rows), _log(work.gemms, rows), table.full("skew"),
-        width, _WEIGHT_BITS[dtype], family, table.full("phase"),
-    ], axis=1)  # fmt: skip
-    return Activity(use, family, features)
+    return Activity(use, family, width, signals)
 
 
-def _column(value: Array, rows: int) -> Array:
-    return np.asarray(np.broadcast_to(value, (rows,)), dtype=np.float64)
+def signals_of(table: OpTable, work: OpWork, parts: Stages, rates: Rates, latency_s: Value) -> Array:
+    """Return the signals of rows, shape (signals, rows); the table is `unwrapped`, one row may come as scalars."""
+    rate = 1.0 / latency_s
+    dtype = table["dtype"]
+    compute, vector, dram, cache = (
+        lesser(time * rate, np.float64(MOST_USE))
+        for time in (parts.ideal_s, parts.vector_s, parts.dram_s, parts.cache_s)
+    )
+    ideal = larger(parts.ideal_s, np.float64(1e-15))
+    columns = (
+        compute, dram, cache, table["skew"], table["kv_dtype"] != dtype, table["causal"], table["window"] > 0,
+        _WEIGHT_BITS[dtype],
+        1.0 + vector, latency_s / SHORT_S, larger(parts.shaped_s, ideal) / ideal, work.m, work.n, work.k, work.gemms,
+        larger(parts.dram_bytes, np.float64(1.0)) / max(rates.cache_bytes, 1.0), work.weight_bytes,
+        work.input_bytes + work.output_bytes,
+    )  # fmt: skip
+    if table.rows == 1 and not isinstance(latency_s, np.ndarray):
+        found = np.array(columns, dtype=np.float64)[:, None]
+    else:
+        found = np.empty((len(columns), table.rows))
+        for row, column in zip(found, columns, strict=True):
+            row[...] = column
+    logs = found[len(PLAIN) :]
+    sizes = logs[3:]
+    np.maximum(sizes, 1.0, out=sizes, where=_SIZES)
+    np.log(logs, out=logs)
+    return found
 
 
-def _log(value: Array, rows: int) -> Array:
-    return np.asarray(np.log(np.maximum(_column(value, rows), 1.0)))
+_SIZES: Array = np.array([[name != "over_cache"] for name in LOGS[3:]])
+"""Which logarithms are of numbers that count something: at least 1."""
 
 
-def _widths(rates: Rates) -> Array:
+def widths(rates: Rates) -> Array:
     """Return the width code of the arithmetic that each format is computed in."""
     used = (rates.widened.get(name, fmt.math) for name, fmt in FORMATS.items())
     return np.array([_WIDTH_OF.get(math, 0) for math in used])
 
 
-def _families(table: OpTable) -> Array:
-    ops, decode = table.full("op"), table.full("phase") == PHASES.index("decode")
-    attention = (ops == OP_CODES["attention"]) | (ops == OP_CODES["mla"])
-    chosen = [ops == OP_CODES["gemm"], ops == OP_CODES["moe"], attention & ~decode, attention & decode]
-    return np.select(chosen, list(range(4)), len(FAMILIES) - 1)
+def family_of(op: Value, phase: Value) -> Value:
+    """Return the family code of operators: attention by phase."""
+    family = _FAMILY[op]
+    return family + ((family == FAMILIES.index("prefill")) & (phase == _DECODE))
 
 
 def share_of_limit(coefficients: Array, use: Array, family: Array) -> Array:
     """Return mean power as a share of the power limit, shape (rows,), between the floor and 1."""
     floor, drawn = coefficients[0], _drawn(coefficients, use, family)
     return np.asarray(floor + (1.0 - floor) * drawn / (1.0 + drawn**SHARPNESS) ** (1.0 / SHARPNESS))
+
+
+def share_of_kind(coefficients: Array, signals: Array, family: int, width: int) -> Array:
+    """Return the same for rows of one family and width, from their signals."""
+    first = 1 + len(WIDTHS)
+    vector, dram, cache, busy = coefficients[first : first + 4].tolist()
+    factor, floor = float(coefficients[first + 4 + family]), float(coefficients[0])
+    drawn = signals[0] * (float(coefficients[1 + width]) * factor)
+    drawn += signals[1] * (dram * factor)
+    drawn += signals[2] * (cache * factor)
+    drawn += (np.exp(signals[len(PLAIN)]) - 1.0) * (vector * factor)
+    drawn += busy * factor
+    square = drawn * drawn
+    return np.asarray(floor + (1.0 - floor) * drawn / np.sqrt(np.sqrt(1.0 + square * square)))
 
 
 def _drawn(coefficients: Array, use: Array, family: Array) -> Array:

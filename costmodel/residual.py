@@ -178,32 +178,40 @@ class LearnedModel:
         table, physics = unwrapped(table), _unwrapped(priced.costs)
         op = int(np.atleast_1d(table["op"])[0])
         answer = plan.answer(code, fabric)
-        if answer is None and not plan.family[op]:
-            return self._with_power(table, rates, priced.costs, plan.software, op)
         software = answer.software or plan.software if answer is not None else plan.software
+        if answer is None and not plan.family[op]:
+            if self.power is None or not self.power.knows(rates, op):
+                return priced.costs
+            plain = _Times(
+                physics.latency_s, physics.latency_lo_s, physics.latency_hi_s, np.int8(PHYSICS), UNKNOWN
+            )  # fmt: skip
+            energy = self._energy(table, rates, priced, plain, op, software)
+            return _costs(table.rows, plain, energy, priced.costs, "propagated", 1.0)
         seen = describe(table, priced, rates, GROUP_OF[op], software, fabric)
         if answer is None:
             floor = seen.floor_s[0] if table.rows == 1 else seen.floor_s
             times = _outside(physics, plan.physics[op], 1.0, bool(plan.family[op]), floor)
-            costs = _costs(table.rows, times, physics, rates, priced.costs, "propagated", 1.0)
-        else:
-            costs = self._answered(table, rates, priced, plan, answer, seen, op)
-        return self._with_power(table, rates, costs, software, op)
+            energy = self._energy(table, rates, priced, times, op, software)
+            return _costs(table.rows, times, energy, priced.costs, "propagated", 1.0)
+        return self._answered(table, rates, priced, plan, answer, seen, op)
 
-    def _with_power(self, table: OpTable, rates: Rates, costs: OpCosts, software: str, op: int) -> OpCosts:
-        """Return the costs with energy from measured board power, where that of this operator is known."""
-        if self.power is None or not self.power.knows(rates, op) or not np.isfinite(costs.latency_hi_s).all():
-            return costs
-        ends = (costs.latency_s, costs.latency_lo_s, costs.latency_hi_s)
-        energy, lo, hi = self.power.energy(table, rates, ends, software)
-        return replace(costs, energy_j=energy, energy_lo_j=lo, energy_hi_j=hi)
+    def _energy(
+        self, table: OpTable, rates: Rates, priced: Priced, times: _Times, op: int, software: str
+    ) -> tuple[Value, Value, Value]:
+        """Return energy (value, lo, hi): from measured board power where that of the operator is known."""
+        power = self.power
+        if power is None or not power.knows(rates, op) or not np.isfinite(times.hi_s).all():
+            return _energy(times, _unwrapped(priced.costs), rates)
+        ends = (times.value_s, times.lo_s, times.hi_s)
+        return power.energy_of_kind(table, priced.work, priced.stages, rates, ends, op, software)
 
     def _answered(
         self, table: OpTable, rates: Rates, priced: Priced, plan: Plan, answer: Answer, seen: Described, op: int
     ) -> OpCosts:  # fmt: skip
         """Return the costs of rows that have a learned answer."""
         times, kind, shared = self._times(table, priced, plan, answer, seen, op)
-        return _costs(table.rows, times, _unwrapped(priced.costs), rates, priced.costs, kind, shared)
+        energy = self._energy(table, rates, priced, times, op, answer.software or plan.software)
+        return _costs(table.rows, times, energy, priced.costs, kind, shared)
 
     def _times(
         self, table: OpTable, priced: Priced, plan: Plan, answer: Answer, seen: Described, op: int
@@ -297,9 +305,9 @@ class _Times:
 
 
 def _costs(
-    rows: int, times: _Times, physics: OpCosts, rates: Rates, priced: OpCosts, kind: str, shared: float
+    rows: int, times: _Times, energy: tuple[Value, Value, Value], priced: OpCosts, kind: str, shared: float
 ) -> OpCosts:  # fmt: skip
-    columns = _columns(rows, times.value_s, times.lo_s, times.hi_s, *_energy(times, physics, rates))
+    columns = _columns(rows, times.value_s, times.lo_s, times.hi_s, *energy)
     source = priced.source  # a column of our own: its last reader
     source[...] = times.source
     numbers: Any = dict(zip(NUMERIC, (*columns, priced.dram_bytes), strict=True))

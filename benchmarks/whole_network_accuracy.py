@@ -10,11 +10,8 @@ Splits keep classes of cells, families of networks, curves or topologies togethe
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,19 +22,12 @@ from costmodel.evaluation.archgym import designs_of, evaluate_archgym
 from costmodel.evaluation.helm import curves_of, evaluate_helm
 from costmodel.evaluation.help import evaluate_help, space_of
 from costmodel.evaluation.scores import Score, table_lines
-from costmodel.evaluation.timm import Described, evaluate_timm, rows_of
+from costmodel.evaluation.timm import CONFIGS, evaluate_timm, read_rows
 from costmodel.measured.archgym import load_archgym
 from costmodel.measured.base import ImportRequest
 from costmodel.measured.helm import load_helm
 from costmodel.measured.help import load_help
 from costmodel.measured.timm import load_timm
-
-TIMM_CONFIGS = (
-    "infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo", "infer-fp32-nchw-pt240-cpu-i9_10940x-dynamo",
-    "infer-amp-nchw-pt240-cu124-rtx3090", "infer-amp-nchw-pt240-cu124-rtx4090",
-    "infer-amp-nchw-pt291-cu130-pro6000maxq",
-)  # fmt: skip
-"""One configuration a device; `--all` scores every one of inference."""
 
 
 def help_scores(data: Path, seeds: Sequence[int], every: bool) -> list[Score]:
@@ -52,15 +42,8 @@ def help_scores(data: Path, seeds: Sequence[int], every: bool) -> list[Score]:
 
 def timm_scores(data: Path, seeds: Sequence[int], every: bool) -> list[Score]:
     """Score one configuration a device, or all."""
-    with gzip.open(data / "timm" / "benchmark.csv.gz", "rt") as file:
-        asked = Counter(row["config"] for row in csv.DictReader(file) if row["infer_step_time"])
-    known: dict[tuple[str, int], Described | None] = {}
-    tables = []
-    for table in load_timm(ImportRequest(path=data)):
-        config = table.path.split()[-1]
-        if config in TIMM_CONFIGS or (every and config.startswith("infer")):
-            tables.append(rows_of(table, known, asked[config]))
-    return evaluate_timm(tables, seeds)
+    configs = () if every else CONFIGS
+    return evaluate_timm(read_rows(data, load_timm(ImportRequest(path=data)), configs), seeds)
 
 
 def aihub_scores(data: Path, seeds: Sequence[int], every: bool) -> list[Score]:
@@ -88,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", choices=[*SETS, []], default=[])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--all", action="store_true")
     asked = parser.parse_args()
     data = data_folder()
@@ -95,7 +79,7 @@ def main() -> None:
         sys.exit("There is no measured data: set ARCHCAST_DATA.")
     for name in asked.sets or SETS:
         begin = time.perf_counter()
-        lines = table_lines(SETS[name](data, range(asked.seeds), asked.all))
+        lines = table_lines(SETS[name](data, range(asked.first_seed, asked.first_seed + asked.seeds), asked.all))
         print("\n".join(lines) + f"\n\n{name}: {time.perf_counter() - begin:.0f} s\n", flush=True)
 
 

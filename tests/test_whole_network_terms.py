@@ -69,9 +69,9 @@ def test_few_rows_few_groups_and_impossible_values_are_refused():
 def test_steps_of_a_known_server_are_found():
     random = np.random.default_rng(3)
     layers = random.integers(20, 100, 120).astype(float)
-    issued = np.column_stack([layers, layers * (layers > 60), np.zeros(120), np.ones(120)])
+    issued = np.column_stack([layers, layers * (layers > 60), np.zeros(120), np.ones(120), layers % 2])
     executed = np.column_stack([random.uniform(0.001, 0.3, (120, 3)) * [1, 0.05, 0.05], np.full(120, 0.002), layers])
-    costs = (np.array([7e-4, 1.5e-4, 1e-2, 1e-3]), np.array([1.8, 2.0, 3.0, 1.0, 1e-4]))
+    costs = (np.array([7e-4, 1.5e-4, 1e-2, 1e-3, 2e-3]), np.array([1.8, 2.0, 3.0, 1.0, 1e-4]))
     latency = predict_steps(issued, executed, costs)
     found = predict_steps(issued, executed, fit_steps(issued, executed, latency))
     assert np.abs(found / latency - 1).max() < 0.03

@@ -1,8 +1,9 @@
 """HELM's idealised runtimes: prompt and token times of large language models, one curve left out at a time.
 
 Terms per curve and prompt: launches (layers), launches under tensor parallelism (layers x all-reduces), the least
-launch-bound step, arithmetic in whole tiles of tokens, attention, weights read, and what stages in a row add. Their
-positive coefficients are fitted on the other curves; the larger of issuing and executing counts. Values are
+launch-bound step, what a prompt costs once, arithmetic in whole tiles of tokens (one token is a matrix-vector product
+and has no tile), attention, weights read, and what stages in a row add. Their positive coefficients are fitted on the
+other curves; the larger of issuing and executing counts. Values are
 rounded to 1 ms, so 2.5 % of the shortest are noise. Baseline: the roofline on the devices that hold the weights.
 """
 
@@ -28,9 +29,10 @@ MEMORY_BYTES, ROOM = 80e9, 0.8
 ran faster than the peak of the two devices that hold its bare weights)."""
 SHARPNESS = 4.0
 ROUNDS = 200
-START = (7e-4, 1e-4, 1e-2, 1e-3, 2.0, 2.0, 2.0, 1.2, 1e-4)
-"""Where coefficients start: seconds a layer, a layer's all-reduce, a further node, a step; then inverse efficiencies
-of arithmetic, attention, messages and reads, and seconds a layer (estimated, each within a factor of 5)."""
+START = (7e-4, 1e-4, 1e-2, 1e-3, 2e-3, 2.0, 2.0, 2.0, 1.2, 1e-4)
+"""Where coefficients start: seconds a layer, a layer's all-reduce, a further node, a step, a prompt; then inverse
+efficiencies of arithmetic, attention, messages and reads, and seconds a layer (estimated, each within a factor of
+5)."""
 DRAWN = 0.05
 """Weight of one log unit of distance from the start, against one squared log error of a row."""
 
@@ -49,8 +51,8 @@ class Curves:
 def curves_of(tables: Iterable[WorkloadMeasurements]) -> tuple[Curves, Curves]:
     """Return the rows of prompts, and those of one token each (one a curve)."""
     rows = [(t, i) for t in tables for i in range(t.rows)]
-    prompt = [_terms(t, i, t.size("prompt")[i]) for t, i in rows]
-    token = [_terms(t, i, 1.0) for t, i in rows]
+    prompt = [_terms(t, i, t.size("prompt")[i], 1.0) for t, i in rows]
+    token = [_terms(t, i, 1.0, 0.0) for t, i in rows]
     curve = np.array([str(t.groups()[i]) for t, i in rows])
     first = np.unique(curve, return_index=True)[1]
     ttft, tpot = (np.array([t.value(n)[i] for t, i in rows]) for n in ("ttft_s", "tpot_s"))
@@ -62,7 +64,9 @@ def _curves(terms: list[tuple[list[float], list[float], float]], latency_s: Arra
     return Curves(np.array(issued), np.array(executed), latency_s, curve, np.array(roofline))
 
 
-def _terms(table: WorkloadMeasurements, row: int, tokens: float) -> tuple[list[float], list[float], float]:
+def _terms(
+    table: WorkloadMeasurements, row: int, tokens: float, prompts: float
+) -> tuple[list[float], list[float], float]:  # fmt: skip
     model = load_model(str(table.workload[row]))
     knobs = model.knobs()
     layers, hidden = float(knobs["layers"]), float(knobs["hidden"])
@@ -71,12 +75,12 @@ def _terms(table: WorkloadMeasurements, row: int, tokens: float) -> tuple[list[f
     if 2 * weights > ROOM * MEMORY_BYTES * devices:
         devices *= 2
     tp = min(devices, NODE)
-    tiled = np.ceil(tokens / TILE_TOKENS) * TILE_TOKENS
+    tiled = np.ceil(tokens / TILE_TOKENS) * TILE_TOKENS if tokens > 1 else tokens
     arithmetic, read = 2 * weights / tp / FLOP_PER_S, 2 * weights / tp / BYTES_PER_S
     sends = layers * (tp > 1)
     attention = 4 * layers * tokens**2 * hidden / tp / FLOP_PER_S
     moved = sends * tokens * hidden * 2 / LINK_BYTES_PER_S
-    issued = [layers, sends, np.ceil(devices / NODE) - 1, 1.0]
+    issued = [layers, sends, np.ceil(devices / NODE) - 1, 1.0, prompts]
     executed = [arithmetic * tiled, attention, moved, read, layers]
     return issued, executed, float(max(arithmetic * tokens, read))
 

@@ -47,7 +47,7 @@ def score(
     data, device, split, method, seed = labels
     error = np.abs(predicted / measured - 1)
     inside = width = float("nan")
-    if ends is not None:
+    if ends is not None and np.isfinite(ends[0]).any():
         inside = float(np.mean((measured >= ends[0]) & (measured <= ends[1])))
         width = float(np.median(ends[1] / ends[0]))
     name, other = baseline

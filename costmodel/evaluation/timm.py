@@ -1,98 +1,64 @@
 """timm's table: the time of a batch on one device, networks of a family held out together.
 
-Operators come from our graphs: arithmetic and traffic of each kind of operator, launches, and the sizes that decide
-how well a product fills a processor. Terms are arithmetic, traffic and launches in seconds of an ideal device; what a
-device makes of them, the trees learn from ratios, one model a device and software. Baseline: XGBoost on the log of the
-three figures that the table itself holds of a network (MACs, activations, parameters), of the same rows.
+Operators come from our graphs, those too that a compiler would fuse. Two models see them: a sum of costs of each kind
+of work with trees on top (`costmodel.network_costs`), and arithmetic, traffic and launches in seconds of an ideal
+device with factors that trees learn (`costmodel.whole_network`); the prediction is their mean in the log, the first
+counted twice. One model a device and software, from that device's rows only. Intervals: the errors of the other folds'
+families set the width. Baseline: XGBoost on the log of the three figures that the table itself holds of a network
+(MACs, activations, parameters), of the same rows.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from costmodel.calibration import conformal_half
 from costmodel.evaluation.scores import Score, folds, score
+from costmodel.network_costs import fit_network_costs, predict_network_costs
+from costmodel.network_work import Amounts, NetworkWork, amounts_of, work_of
 from costmodel.whole_network import Settings, fit_terms, predict_terms
 from foundation.errors import ArchcastError
 from workloads.catalogue import load_model
-from workloads.lowering import lower
 from workloads.model import Request
-from workloads.table import OPS, Array, OpTable
-from workloads.work import OpWork, count_work
+from workloads.table import Array
 from workloads.workload_measurements import WorkloadMeasurements
 
+CONFIGS = (
+    "infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo", "infer-fp32-nchw-pt240-cpu-i9_10940x-dynamo",
+    "infer-amp-nchw-pt240-cu124-rtx3090", "infer-amp-nchw-pt240-cu124-rtx4090",
+    "infer-amp-nchw-pt291-cu130-pro6000maxq",
+)  # fmt: skip
+"""One configuration of inference a device."""
 SETTINGS = Settings(additive_start=True, rounds=200, depth=4, rate=0.08, sharpness=1.0, columns=0.4, leaf_weight=1.0)
 PLAIN_TREES = {"max_depth": 4, "eta": 0.05, "subsample": 0.8, "nthread": 1}
 PLAIN_ROUNDS = 250
 FOLDS = 5
-KINDS = ("conv1", "conv", "grouped", "depthwise", "gemm", "attention", "norm", "elementwise", "copy", "other")
+COSTS_SHARE = 2 / 3
+"""Share of the sum of costs (and its trees) in the mean; the rest is the terms. Chosen on seeds 0 and 1."""
 IDEAL_FLOP_PER_S, IDEAL_BYTES_PER_S, IDEAL_LAUNCH_S = 1e13, 1e12, 1e-5
 """Rates of the ideal device that terms are stated for; a factor on each is learned, so their values do not matter."""
-SMALL = 1e-6
 
 
-@dataclass(frozen=True)
-class Described:
-    """A network at one image size: per image FLOP and bytes of each kind, launches, weights, and shape statistics."""
-
-    flop: Array
-    activation_bytes: Array
-    launches: Array
-    weight_bytes: float
-    shapes: Array
-
-
-def describe(workload: str, image: int) -> Described:
+def describe(workload: str, image: int) -> NetworkWork:
     """Return what one image makes a device do. Raises ArchcastError: the network cannot have that image."""
-    model = load_model(workload, {"image": image})
-    table = lower(model.workload(Request(batch=1)).passes).table
-    work = count_work(table)
-    kinds = _kinds(table)
-    count = table.full("count")
-
-    def per_kind(values: Array) -> Array:
-        return np.bincount(kinds, np.broadcast_to(values, (table.rows,)) * count, len(KINDS))
-
-    return Described(
-        per_kind(work.flop), per_kind(work.input_bytes + work.output_bytes), per_kind(np.ones(table.rows)),
-        float((np.broadcast_to(work.weight_bytes, (table.rows,)) * count).sum()), _shapes(work, count),
-    )  # fmt: skip
-
-
-def _kinds(table: OpTable) -> Array:
-    names = np.array(OPS)[table.full("op")]
-    wide, groups, inputs = table.full("kh") * table.full("kw"), table.full("groups"), table.full("c_in")
-    conv = np.where(
-        groups <= 1, np.where(wide <= 1, "conv1", "conv"), np.where(groups >= inputs, "depthwise", "grouped")
-    )
-    found = np.where(names == "conv2d", conv, names)
-    return np.array([KINDS.index(name) if name in KINDS else len(KINDS) - 1 for name in found.tolist()])
-
-
-def _shapes(work: OpWork, count: Array) -> Array:
-    """Return means of log sizes: of products weighted by FLOP, and of traffic by bytes; and their spread."""
-    rows = len(count)
-    matrix = np.broadcast_to(work.matrix_flop, (rows,)) * count
-    moved = np.broadcast_to(work.bytes_moved, (rows,)) * count
-    found = []
-    for weights, columns in ((matrix, (work.m, work.n, work.k, work.gemms)), (moved, (work.bytes_moved,))):
-        share = weights / max(float(weights.sum()), 1e-30)
-        for column in columns:
-            logs = np.log(np.maximum(np.broadcast_to(column, (rows,)), 1.0))
-            mean = float(share @ logs)
-            found += [mean, float(np.sqrt(max(share @ (logs - mean) ** 2, 0.0)))]
-    return np.array(found)
+    return work_of(load_model(workload, {"image": image}).workload(Request(batch=1)).passes)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one device and software: terms and ratios, seconds, family, and figures of the table for the baseline."""
+    """Rows of one device and software: work, terms, ratios, seconds, family, and figures for the baseline."""
 
     device: str
     software: str
     workload: Array
+    amounts: Amounts
     terms: Array
     ratios: Array
     latency_s: Array
@@ -102,9 +68,19 @@ class Rows:
     families: int
 
 
-def rows_of(table: WorkloadMeasurements, known: dict[tuple[str, int], Described | None], asked: int) -> Rows:
+def read_rows(root: Path, tables: Iterable[WorkloadMeasurements], configs: Sequence[str] = CONFIGS) -> list[Rows]:
+    """Return the rows of some configurations of inference, all where none is named; `root` is the data's folder."""
+    with gzip.open(root / "timm" / "benchmark.csv.gz", "rt", encoding="utf-8") as file:
+        asked = Counter(row["config"] for row in csv.DictReader(file) if row["infer_step_time"])
+    known: dict[tuple[str, int], NetworkWork | None] = {}
+    named = [(table.path.split()[-1], table) for table in tables]
+    return [rows_of(table, known, asked[config]) for config, table in named
+            if config in configs or (not configs and config.startswith("infer"))]  # fmt: skip
+
+
+def rows_of(table: WorkloadMeasurements, known: dict[tuple[str, int], NetworkWork | None], asked: int) -> Rows:
     """Return the rows of one table that our graphs can describe; `asked` is the rows of the data set on this device."""
-    found: list[tuple[int, Described]] = []
+    found: list[tuple[int, NetworkWork]] = []
     for row in range(table.rows):
         key = (str(table.workload[row]), int(table.knobs(row).get("image", 0)))
         if key not in known:
@@ -117,60 +93,58 @@ def rows_of(table: WorkloadMeasurements, known: dict[tuple[str, int], Described 
             found.append((row, described))
     at = np.array([row for row, _ in found], int)
     batch = table.size("batch", 1.0)[at]
-    flop, moved, launches = (np.stack([getattr(d, name) for _, d in found]) for name in
-                             ("flop", "activation_bytes", "launches"))  # fmt: skip
-    weights = np.array([d.weight_bytes for _, d in found])
-    shapes = np.stack([d.shapes for _, d in found])
-    terms, ratios = _features(flop, moved, launches, weights, batch, shapes)
-    plain = np.log(np.stack([flop.sum(axis=1) / 2 * batch, moved.sum(axis=1) * batch, weights], axis=1))
+    works = [work for _, work in found]
+    amounts = amounts_of(works, batch)
+    flop, weights, calls = (
+        np.array([float(getattr(w, name).sum()) for w in works]) for name in ("flop", "weight_bytes", "launches")
+    )
+    moved = np.array([float((w.read_bytes + w.written_bytes).sum()) for w in works])
+    terms = np.stack([flop * batch / IDEAL_FLOP_PER_S, (moved * batch + weights) / IDEAL_BYTES_PER_S,
+                      calls * IDEAL_LAUNCH_S], axis=1)  # fmt: skip
+    work, traffic, launch = np.log(terms).T
+    ratios = np.column_stack([amounts.shapes, work - traffic, work - launch, traffic - launch,
+                              weights / (moved * batch + weights), np.log(weights)])  # fmt: skip
+    plain = np.log(np.stack([flop / 2 * batch, moved * batch, weights], axis=1))
     family = table.groups()[at]
     answered, families = len(at) / max(asked, len(at)), len(set(family.tolist()))
     return Rows(
-        str(table.device[0]), str(table.text("software")[0]), table.workload[at], terms, ratios,
+        str(table.device[0]), str(table.text("software")[0]), table.workload[at], amounts, terms, ratios,
         table.value("latency_s")[at], family, plain, answered, families,
     )  # fmt: skip
-
-
-def _features(
-    flop: Array, moved: Array, launches: Array, weights: Array, batch: Array, shapes: Array
-) -> tuple[Array, Array]:  # fmt: skip
-    """Return terms in ideal seconds, and the ratios."""
-    work, traffic, calls = flop.sum(axis=1) * batch, moved.sum(axis=1) * batch + weights, launches.sum(axis=1)
-    terms = np.stack([work / IDEAL_FLOP_PER_S, traffic / IDEAL_BYTES_PER_S, calls * IDEAL_LAUNCH_S], axis=1)
-    shares = [part / part.sum(axis=1, keepdims=True) for part in (flop, moved, launches)]
-    own = np.log(np.maximum(flop, SMALL) / np.maximum(moved, SMALL)).clip(-5, 15)
-    ratios = np.column_stack([
-        *shares, own, shapes, np.log(work / traffic), np.log(work / calls), np.log(traffic / calls),
-        weights / traffic, np.log(weights),
-    ])  # fmt: skip
-    return terms, ratios
 
 
 def evaluate_timm(
     tables: Iterable[Rows], seeds: Sequence[int] = (0, 1, 2, 3, 4), settings: Settings = SETTINGS
 ) -> list[Score]:
     """Return a score for each table and seed: five folds by family, each predicted by the other four."""
-    scores = []
-    for rows in tables:
-        for seed in seeds:
-            scores.append(_folded(rows, seed, settings))
-    return scores
+    return [_folded(rows, seed, settings) for rows in tables for seed in seeds]
 
 
 def _folded(rows: Rows, seed: int, settings: Settings) -> Score:
     import xgboost
 
     part = folds(rows.family, FOLDS, seed)
-    value, lo, hi, other = (np.zeros(len(part)) for _ in range(4))
+    value, other = np.zeros(len(part)), np.zeros(len(part))
     for i in range(FOLDS):
         train, test = part != i, part == i
-        model = fit_terms(rows.terms[train], rows.ratios[train], rows.latency_s[train], rows.family[train], settings)
-        found = predict_terms(model, rows.terms[test], rows.ratios[test])
-        value[test], lo[test], hi[test] = found.value, found.lo, found.hi
+        value[test] = _predicted(rows, train, test, settings)
         data = xgboost.DMatrix(rows.plain[train], label=np.log(rows.latency_s[train]), nthread=1)
         trees = xgboost.train({**PLAIN_TREES, "seed": seed}, data, num_boost_round=PLAIN_ROUNDS)
         other[test] = np.exp(trees.inplace_predict(rows.plain[test]))
+    errors = np.abs(np.log(value / rows.latency_s))
+    half = np.array([conformal_half(errors[part != i]) for i in range(FOLDS)])[part]
     return score(
-        ("timm", f"{rows.device} {rows.software}", f"family out, {rows.families} families", "graph terms", seed),
-        rows.latency_s, value, ends=(lo, hi), baseline=("XGBoost on 3 figures", other), answered=rows.answered,
+        ("timm", f"{rows.device} {rows.software}", f"family out, {rows.families} families", "graph costs", seed),
+        rows.latency_s, value, ends=(value * np.exp(-half), value * np.exp(half)),
+        baseline=("XGBoost on 3 figures", other), answered=rows.answered,
     )  # fmt: skip
+
+
+def _predicted(rows: Rows, train: Array, test: Array, settings: Settings) -> Array:
+    """Return seconds of the test rows, of models that saw the train rows."""
+    work, seconds = rows.amounts, rows.latency_s[train]
+    sums = fit_network_costs(work.matrix[train], work.rates, work.parts, work.shapes[train], seconds)
+    terms = fit_terms(rows.terms[train], rows.ratios[train], seconds, rows.family[train], settings, calibrate=False)
+    first = np.log(predict_network_costs(sums, work.matrix[test], work.shapes[test]))
+    second = np.log(predict_terms(terms, rows.terms[test], rows.ratios[test]).value)
+    return np.asarray(np.exp(COSTS_SHARE * first + (1 - COSTS_SHARE) * second))

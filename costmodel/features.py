@@ -218,7 +218,9 @@ def _waves(m: Value, n: Value, products: Value, tile: tuple[float, float], units
 
 
 def _gemm(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:
-    waves = [_waves(work.m, work.n, work.gemms, tile, rates.units) for tile in _TILES["gemm"]]
+    down, across = ({tile[i] for tile in _TILES["gemm"]} for i in (0, 1))
+    rows, columns = {edge: pieces(work.m, edge) for edge in down}, {edge: pieces(work.n, edge) for edge in across}
+    waves = [rows[m] * columns[n] * work.gemms * (1.0 / rates.units) for m, n in _TILES["gemm"]]
     return waves, waves, [alignment(work.m), alignment(work.n), alignment(work.k)]
 
 

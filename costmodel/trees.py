@@ -50,9 +50,10 @@ class FlatTrees:
             node = np.arange(self.trees)
             row = np.ascontiguousarray(rows[0])
             for feature, threshold in zip(self.features, self.thresholds, strict=True):
-                right = row.take(feature.take(node)) >= threshold.take(node)
-                node = node + node + right
-            return self._sum(self.leaves.take(node)[None])
+                right = row[feature[node]] >= threshold[node]
+                node += node
+                node += right
+            return self._sum(self.leaves[node][None])
         flat = np.ascontiguousarray(rows).ravel()
         start = (np.arange(count) * rows.shape[1])[:, None]
         node = np.broadcast_to(np.arange(self.trees), (count, self.trees))

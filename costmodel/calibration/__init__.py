@@ -91,7 +91,8 @@ def calibrate(
         left_out=left_out | unmeasured, below_floor=below, data_sha256=gathered.digest,
         rates_digests=model.rates_digests,
         settings={**SETTINGS, **OWN_SETTINGS, "rounds": rounds, "seed": seed, "rows_rule": STRATUM_RULE,
-                  "model_rows": MODEL_ROWS, "shape_keys": {k: SHAPE_KEYS[k] for k in sorted(used)}, "held_out": _held_out(rows, parts)},
+                  "model_rows": MODEL_ROWS, "shape_keys": {k: SHAPE_KEYS[k] for k in sorted(used)},
+                  "held_out": _held_out(rows, parts)},
         versions=_versions(), power_scores=power_scores,
     )  # fmt: skip
     power = None if model.power is None else model.power.to_json().encode()

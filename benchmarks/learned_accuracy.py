@@ -38,11 +38,12 @@ Mask = Callable[[MeasurementTable], Array]
 
 @dataclass
 class Scored:
-    """Scored rows: predicted over measured, whether covered, interval width (hi / lo), and what they belong to."""
+    """Scored rows: predicted over measured, whether covered, width of the interval (hi / lo), difficulty, and labels."""
 
     ratio: list[Array] = field(default_factory=list)
     covered: list[Array] = field(default_factory=list)
     width: list[Array] = field(default_factory=list)
+    hard: list[Array] = field(default_factory=list)
     learned: list[Array] = field(default_factory=list)
     physics: list[Array] = field(default_factory=list)
     roofline: list[Array] = field(default_factory=list)
@@ -115,6 +116,7 @@ def score(model: LearnedModel, tables: Sequence[MeasurementTable]) -> Scored:
             found.ratio.append(costs.latency_s / truth)
             found.covered.append((truth >= costs.latency_lo_s) & (truth <= costs.latency_hi_s))
             found.width.append(costs.latency_hi_s / costs.latency_lo_s)
+            found.hard.append(model.difficulty(ops, rates, fabric, software=stack))
             found.learned.append(costs.source == LEARNED)
             found.physics.append(priced.costs.latency_s / truth)
             found.roofline.append(np.broadcast_to(roofline, (some.rows,)) / truth)
@@ -142,14 +144,14 @@ def line(name: str, runs: Sequence[Scored], took_s: float, published: str) -> st
         f"| {min(c[0] for c in cells):.0%} to {max(c[1] for c in cells):.0%} "
         f"| {np.mean([np.median(run.column('width')) for run in runs]):.2f} "
         f"| {np.mean([run.column('learned').mean() for run in runs]):.1%} "
-        f"| {np.mean([auroc(run.column('width'), e > 0.1) for e, run in zip(errors, runs, strict=True)]):.2f} "
+        f"| {np.mean([auroc(run.column('hard'), e > 0.1) for e, run in zip(errors, runs, strict=True)]):.2f} "
         f"| {np.mean(rough[:half]):.1%} / {np.mean(rough[half:]):.1%} | {published} | {took_s:.0f} |"
     )
 
 
 HEAD = (
     "| data, split | n | MAPE (worst seed) | mean over shapes | median | p90 | covered | by device and third | width "
-    "| learned | AUROC of the width against error > 10 % | roofline / closed form | published | s |\n"
+    "| learned | AUROC of the difficulty against error > 10 % | roofline / closed form | published | s |\n"
     + "|---" * 14
     + "|"
 )

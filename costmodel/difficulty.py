@@ -14,7 +14,7 @@ from workloads.elementwise import Value, lesser
 from workloads.table import Array
 
 PREFIX, KIN_PREFIX = "difficulty/", "difficulty/kin/"
-LEAST, MOST = 0.02, 1.0
+LEAST, MOST = 0.01, 1.0
 """Errors are counted as at least and at most this: below lies the noise of measurements, above a fault of the row."""
 GROWTH = 3.0
 """Growth of the expected error with the distance outside the trained ranges, as a part of the range (estimated, 1 to 5:

@@ -12,12 +12,12 @@ from dataclasses import replace
 import numpy as np
 
 from costmodel.costs import SOURCES, OpCosts
-from costmodel.features import BOOST
 from costmodel.rates import Rates
 from workloads.table import OpTable
 from workloads.work import count_work
 
-LEARNED = SOURCES.index("learned")
+PHYSICS = SOURCES.index("physics")
+"""The closed form reads stored operands from memory as it is."""
 
 
 def from_memory(costs: OpCosts, table: OpTable, rates: Rates, weights_bytes: float) -> OpCosts:
@@ -26,17 +26,15 @@ def from_memory(costs: OpCosts, table: OpTable, rates: Rates, weights_bytes: flo
     Args:
         weights_bytes: of the whole network on one device; where the last cache holds them all, nothing changes.
     """
-    learned = costs.source == LEARNED
-    if weights_bytes <= rates.cache_bytes or not learned.any() or not rates.dram_bytes_per_s < np.inf:
+    physics = costs.source == PHYSICS
+    if weights_bytes <= rates.cache_bytes or physics.all() or not rates.dram_bytes_per_s < np.inf:
         return costs
-    stored = np.where(learned, np.broadcast_to(count_work(table).weight_bytes, (table.rows,)), 0.0)
+    stored = np.where(physics, 0.0, np.broadcast_to(count_work(table).weight_bytes, (table.rows,)))
     fastest = stored * rates.inverses.dram_byte_s
     usual = fastest * rates.inverses.memory[0][table.full("op")]
     value = np.maximum(costs.latency_s, usual)
     added = value - costs.latency_s
-    if not (added > 0).any():
-        return costs
-    lo = np.minimum(np.maximum(costs.latency_lo_s, fastest / BOOST), value)
+    lo = np.minimum(np.maximum(costs.latency_lo_s, fastest), value)
     hi = np.maximum(costs.latency_hi_s, value * (costs.latency_hi_s / costs.latency_s))
     idle, idle_lo, idle_hi = rates.idle_w
     return replace(

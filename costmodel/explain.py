@@ -100,7 +100,10 @@ def waterfall(detail: Detail) -> tuple[Step, ...]:
     levels.append(np.maximum(levels[-1], dram_s))
     levels.append(np.maximum(levels[-1], link))
     launch = np.minimum(detail.costs.latency_s, rates.kernels.launches[ops, 0] * rates.launch_s[0])
-    levels.append(detail.costs.latency_s - launch)
+    running = detail.costs.latency_s - launch
+    # a calibrated model may answer less than the closed form's step: then that step took what there is
+    levels = [np.minimum(level, running) for level in levels]
+    levels.append(running)
     levels.append(detail.costs.latency_s)
     times = [float((np.broadcast_to(level, count.shape) * count).sum()) for level in levels]
     flop = float((work.flop * count).sum())

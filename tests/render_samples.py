@@ -27,7 +27,7 @@ def norm(name: str, rows: int = 512, hidden: int = 2048) -> Operator:
 def estimate_of(operators: Sequence[Operator], *, name: str = "small", on: str = "h100-sxm") -> Estimate:
     """Return the estimate of a graph that runs `operators` one after the other."""
     graph = WorkloadGraph(name, (Block("block", tuple(operators)),))
-    return archcast.predict(GraphModel(name, graph), on=on)
+    return archcast.predict(GraphModel(name, graph), on=on, model="physics")
 
 
 def small() -> Estimate:
@@ -36,8 +36,8 @@ def small() -> Estimate:
 
 
 def language_model() -> Estimate:
-    return archcast.predict("llama-3.1-8b", on="h100-sxm", batch=8, prompt=1024, generate=256)
+    return archcast.predict("llama-3.1-8b", on="h100-sxm", batch=8, prompt=1024, generate=256, model="physics")
 
 
 def infeasible() -> Estimate:
-    return archcast.predict("llama-3.1-70b", on="h100-sxm", batch=4, prompt=256, generate=16)
+    return archcast.predict("llama-3.1-70b", on="h100-sxm", batch=4, prompt=256, generate=16, model="physics")

@@ -179,7 +179,7 @@ def test_operators_are_priced_in_their_order(tmp_path: Path) -> None:
     rows = [("rtx-4090", 256), ("h100-sxm", 1), ("rtx-4090", 1), ("h100-sxm", 256)]
     lines = ["device,op,dtype,m,n,k,latency_s,source", *(f"{d},gemm,bf16,{m},4096,4096,1e-3,bench" for d, m in rows)]
     source.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    ended = archcast("predict-ops", source, "--out", out)
+    ended = archcast("predict-ops", source, "--out", out, "--model", "physics")
     assert (ended.code, ended.stdout, ended.stderr) == (0, "", "")
     with out.open(newline="", encoding="utf-8") as file:
         priced = list(csv.DictReader(file))

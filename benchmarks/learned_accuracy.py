@@ -38,7 +38,7 @@ Mask = Callable[[MeasurementTable], Array]
 
 @dataclass
 class Scored:
-    """Scored rows: predicted over measured, whether covered, width of the interval (hi / lo), difficulty, and labels."""
+    """Scored rows: predicted over measured, whether covered, interval width (hi / lo), difficulty, and labels."""
 
     ratio: list[Array] = field(default_factory=list)
     covered: list[Array] = field(default_factory=list)

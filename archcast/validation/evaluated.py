@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,14 @@ def _helm(root: Path, _seed: int, _full: bool) -> list[Score]:
     return evaluate_helm(*curves_of(_pieces("helm", root)))
 
 
+def _timm(root: Path, seed: int, _full: bool) -> list[Score]:
+    from costmodel.evaluation.timm import evaluate_timm, read_rows
+
+    # one configuration a device, so its name need not say the software
+    found = evaluate_timm(read_rows(root, _pieces("timm", root)), seeds=(seed,))
+    return [replace(score, device=score.device.split()[0], split="family out") for score in found]
+
+
 def _archgym(root: Path, seed: int, _full: bool) -> list[Score]:
     from costmodel.evaluation.archgym import designs_of, evaluate_archgym
 
@@ -124,5 +133,5 @@ def _power(root: Path, seed: int, full: bool) -> list[Score]:
 
 METHODS: dict[str, Callable[[Path, int, bool], list[Score]]] = {
     "shots-nasbench201": _help("nasbench201"), "shots-fbnet": _help("fbnet"), "shots-ai-hub": _ai_hub,
-    "terms-helm": _helm, "terms-archgym": _archgym, "power-shots": _power,
+    "terms-helm": _helm, "terms-archgym": _archgym, "terms-timm": _timm, "power-shots": _power,
 }  # fmt: skip

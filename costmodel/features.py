@@ -20,6 +20,8 @@ from costmodel.physics import GRANULE, SPLIT, Priced, Stages
 from costmodel.rates import Rates
 from foundation.formats import FORMATS
 from workloads.elementwise import ONE, ZERO, Value, choose, larger, lesser, pieces, unwrapped
+from workloads.routing import TILES as EXPERT_TILES
+from workloads.routing import busiest
 from workloads.table import OPS, Array, OpTable
 from workloads.work import OpWork
 
@@ -38,7 +40,16 @@ _LOGARITHMS: tuple[str, ...] = (
     "ridge_flop_per_byte", "cache_over_dram", "matrix_over_vector", "launch_bytes_over_cache", "units",
 )  # fmt: skip
 _SHARES: tuple[str, ...] = ("last_wave_use", "m_granule_use", "n_tile_use", "k_tile_use")
-_CODES: tuple[str, ...] = ("dtype", "weight_bits", "framework", "version")
+CODES: tuple[str, ...] = ("dtype", "weight_bits", "framework", "version")
+"""The last features of every group."""
+STAGES: dict[str, tuple[str, ...]] = {
+    "moe": (
+        "stage_microsecond", "stage_weights", "stage_flop", "stage_rows", "stage_choices", "stage_tokens",
+        "stage_routing", "stage_experts", "stage_held", "stage_largest", "stage_waves", "stage_bound",
+        "stage_tiled_bound", *(f"stage_tiles_{tile}" for tile in EXPERT_TILES[1:]),
+    ),
+}  # fmt: skip
+"""Features that are times over the closed form's: what an anchor (`costmodel.anchors`) weighs."""
 _TILES: dict[str, tuple[tuple[float, float], ...]] = {
     "gemm": ((64, 128), (128, 256), (64, 64), (256, 128), (128, 64), (16, 64)),
     "moe": ((16, 128), (64, 128), (128, 256)),
@@ -57,8 +68,8 @@ _OWN_LOGARITHMS: dict[str, tuple[str, ...]] = {
         "batch", "heads", "kv_heads", "streams_over_units", "keys_over_units", "waves_64", "waves_128", "waves_shared",
     ),
     "moe": (
-        *_tile_names("moe"), "rows_an_expert", "experts_hit", "tokens", "hidden", "inter", "experts_held", "topk",
-        "mean_rows_an_expert", "hit_share", "waves_down",
+        *STAGES["moe"], *_tile_names("moe"), "tokens", "mean_rows_an_expert", "waves_down", "rows_an_expert",
+        "experts_hit", "hit_share", "largest_over_mean", *(f"padding_{tile}" for tile in EXPERT_TILES),
     ),
     "collective": ("bytes_over_latency", "bytes_a_rank_over_latency", "link_over_dram", "wire_over_time", "ranks"),
     "other": ("kernel_area", "stride", "channel_groups", "hidden", "rows", "channels", "state", "queries"),
@@ -96,7 +107,7 @@ class Layout:
 def _layout(group: str) -> Layout:
     logs = (*_LOGARITHMS, *_OWN_LOGARITHMS[group])
     shares = (*_SHARES, *_OWN_SHARES[group])
-    return Layout((*logs, *shares, *_OWN_PLAIN[group], *_CODES), len(logs), len(shares))
+    return Layout((*logs, *shares, *_OWN_PLAIN[group], *CODES), len(logs), len(shares))
 
 
 LAYOUTS: dict[str, Layout] = {group: _layout(group) for group in GROUPS}
@@ -106,12 +117,20 @@ DEVICE_RATIOS: tuple[str, ...] = (
 )  # fmt: skip
 """Features that are one value for a device (and format): an unseen device always lies outside their trained points."""
 
-UNBOUNDED: dict[str, tuple[str, ...]] = {
-    "moe": ("hidden", "inter", "experts_held", "topk", "n_tiles", "k_tiles", "m_over_n", "k_over_n"),
+_BOUNDED: dict[str, tuple[str, ...]] = {
+    "moe": ("tokens", *DEVICE_RATIOS),
+    "mla": ("batch", "queries", "keys", "seen_keys", "queries_over_keys", "window_over_keys", *DEVICE_RATIOS),
 }
-"""Ratios whose trained range bounds nothing: an expert layer's widths, of which tables have some twenty. Intervals know
-how far that reaches, since they come from layers left out."""
+UNBOUNDED: dict[str, tuple[str, ...]] = {
+    op: tuple(name for name in LAYOUTS[GROUP_OF[OPS.index(op)]].names if name not in bounded)
+    for op, bounded in _BOUNDED.items()
+}
+"""Ratios whose trained range bounds nothing, by operator: sizes of which tables have some twenty (expert layers) or
+eight (heads of latent attention). Their sums of stages (`costmodel.anchors`) extend to other sizes, and intervals know
+how far that reaches, since they come from shapes left out."""
 
+LEAST_ROWS = 0.01
+"""Rows of a device that gets none on most draws."""
 TINY, HUGE = np.float32(1e-30), np.float32(1e30)
 BOOST = 1.05
 """Margin on peak rates: boards run above the stated boost clock (estimated, 1.0 to 1.1)."""
@@ -251,16 +270,57 @@ def _attention(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabri
 
 
 def _moe(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:
-    inter, held = table["inter"] / table["tp"], table["experts"] / table["ep"]
-    both, hidden = 2.0 * inter, table["hidden"]
-    waves = [_waves(work.m, both, work.gemms, tile, rates.units) for tile in _TILES["moe"]]
+    inter, held = table["inter"] / table["tp"], larger(np.floor(table["experts"] / table["ep"]), ONE)
+    tokens, hidden, choices = table["tokens"], table["hidden"], table["tokens"] * table["topk"]
+    routed = busiest(*(np.atleast_1d(table.full(n)) for n in ("tokens", "experts", "topk", "ep", "skew")))
+    if table.rows == 1:
+        rows, hit, largest, tiles = routed.rows[0], routed.hit[0], routed.largest[0], routed.tiles[0]
+    else:
+        rows, hit, largest, tiles = routed.rows, routed.hit, routed.largest, routed.tiles.T
+    rows, hit = larger(rows, LEAST_ROWS), larger(hit, LEAST_ROWS)
+    waves = [_waves(work.m, 2.0 * inter, work.gemms, tile, rates.units) for tile in _TILES["moe"]]
     down = _waves(work.m, hidden, work.gemms, (128.0, 128.0), rates.units)
+    filled = [count * tile / rows for count, tile in zip(tiles, EXPERT_TILES, strict=True)]
     logs = [
-        *waves, work.m, work.gemms, table["tokens"], hidden, inter, held, table["topk"],
-        table["tokens"] * table["topk"] / table["experts"], work.gemms / held, down,
+        *_expert_stages(table, priced, rates, rows, hit, largest, tiles), *waves, tokens, choices / table["experts"],
+        down, rows / hit, hit, hit / held, largest * hit / rows, *filled,
     ]  # fmt: skip
     plain = [table["skew"], alignment(np.ceil(inter)), table["ep"], table["tp"], table["gated"]]
     return logs, [*waves, down], plain
+
+
+def _expert_stages(
+    table: OpTable, priced: Priced, rates: Rates, rows: Value, hit: Value, largest: Value, tiles: Array
+) -> list[Value]:  # fmt: skip
+    """Return `STAGES` of expert layers over the closed form's time.
+
+    Kernels read the weights of experts that have rows, work whole tiles of each, move every row between products, and
+    on each device sort and add up the choices of all tokens, also of those whose experts stand elsewhere. Products wait
+    for the largest expert and for whole waves of tiles. Of sorting only the number of choices and experts is known:
+    their unit is 1 ns.
+    """
+    fmt, inverse, latency_s = table["dtype"], rates.inverses, priced.costs.latency_s
+    per_s = 1.0 / (latency_s if len(latency_s) > 1 else latency_s[0])
+    hidden, inter = table["hidden"], table["inter"] / table["tp"]
+    matrices = choose(table["gated"] > 0, 3.0, 2.0)
+    width = hidden * inter * matrices
+    row_s = 2.0 * width * inverse.flop_s[fmt]
+    byte_s = inverse.dram_byte_s
+    weights_s = hit * width * _WEIGHT_BITS[fmt] * (0.125 * byte_s)
+    moved_s = rows * (2.0 * hidden + matrices * inter) * (2.0 * byte_s)
+    choices = table["tokens"] * table["topk"]
+    blocks = tiles[EXPERT_TILES.index(64)]
+    waves = np.ceil(blocks * pieces(2.0 * inter, 128.0) * (1.0 / rates.units)) * hidden
+    waves = waves + np.ceil(blocks * pieces(hidden, 128.0) * (1.0 / rates.units)) * inter
+    tiled = [count * (tile * row_s) for count, tile in zip(tiles, EXPERT_TILES, strict=True)]
+    times = [
+        1e-6, weights_s, rows * row_s, moved_s, choices * hidden * (2.0 * byte_s),
+        table["tokens"] * hidden * (2.0 * byte_s), choices * 1e-9, table["experts"] * 1e-9,
+        table["experts"] / table["ep"] * 1e-9, largest * row_s * rates.units / pieces(inter, 32.0),
+        waves * (2.0 * 64.0 * 128.0 * rates.units) * inverse.flop_s[fmt], larger(weights_s, rows * row_s),
+        larger(weights_s + moved_s, tiled[EXPERT_TILES.index(64)]), *tiled[1:],
+    ]  # fmt: skip
+    return [time * per_s for time in times]
 
 
 def _collective(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:

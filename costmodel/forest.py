@@ -11,7 +11,7 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -50,7 +50,9 @@ class Forest:
         if found is None:
             packed, width, trees, depth, base = self.sections[name]
             try:
-                found = self._unpacked[name] = _unpack(_inflate(packed), width, trees, depth, np.float32(base))
+                raw, rest = _inflate(packed)
+                found = replace(_unpack(raw, width, trees, depth, np.float32(base)), anchor=_anchor(rest))
+                self._unpacked[name] = found
             except (zlib.error, ValueError, IndexError) as error:
                 raise BadValueError(f"The trees '{name}' are damaged ({error}).") from None
         return found
@@ -89,10 +91,10 @@ class Forest:
                 sections[str(name)] = (data[at : at + size], int(width), int(trees), int(depth), float(base))
                 at += size
             for name, (size, rows, columns) in header["tables"].items():
-                raw = _inflate(data[at : at + size])
+                raw, _ = _inflate(data[at : at + size])
                 tables[str(name)] = np.frombuffer(raw, dtype="<f2").astype(np.float32).reshape(rows, columns)
                 at += size
-            if at != len(data) or not sections:
+            if at != len(data) or not (sections or tables):
                 raise ValueError("its length")
         except (ValueError, TypeError, KeyError, AttributeError, struct.error, zlib.error, RecursionError) as error:
             raise BadValueError(f"These are not the trees of an artefact ({error}).") from None
@@ -134,15 +136,34 @@ def _section(model: FlatTrees) -> tuple[bytes, int, int, int, float]:
     parts = [np.array([len(s) for s in shapes], dtype="<u4"), *shapes, np.array([len(c) for c in cuts], dtype="<u2"),
              np.concatenate(cuts).astype("<f4"), number, np.concatenate(leaves).astype("<f2")]  # fmt: skip
     raw = b"".join(part.tobytes() for part in parts)
-    return zlib.compress(raw, 9), model.width, model.trees, model.depth, float(model.base)
+    tail = b""
+    if model.anchor is not None:
+        tail = struct.pack("<II", *model.anchor.shape) + model.anchor.astype("<f4").tobytes()
+    return zlib.compress(raw, 9) + tail, model.width, model.trees, model.depth, float(model.base)
 
 
-def _inflate(data: bytes) -> bytes:
+def _anchor(data: bytes) -> Array | None:
+    """Return the weights that stand behind a packed model, if there are any."""
+    if not data:
+        return None
+    if len(data) < 8:
+        raise ValueError("an anchor")
+    rows, columns = struct.unpack("<II", data[:8])
+    if rows < 1 or len(data) != 8 + 4 * rows * columns:
+        raise ValueError("an anchor")
+    found = np.frombuffer(data, dtype="<f4", offset=8).astype(np.float32).reshape(rows, columns)
+    if not np.isfinite(found).all():
+        raise ValueError("an anchor")
+    return found
+
+
+def _inflate(data: bytes) -> tuple[bytes, bytes]:
+    """Return what was compressed, and what stands behind it."""
     worker = zlib.decompressobj()
     raw = worker.decompress(data, MAX_MODEL_BYTES)
     if worker.unconsumed_tail or not worker.eof:
         raise ValueError("its size")
-    return raw
+    return raw, worker.unused_data
 
 
 def _unpack(raw: bytes, width: int, trees: int, depth: int, base: np.float32) -> FlatTrees:

@@ -26,7 +26,7 @@ SIBLINGS = 0.7
 """Log distance within which devices share their trees (estimated, 0.6 to 1.4): up to four times the rows for kernels
 that are nearly the same. H100 and H200 are 0.51 apart, the L40S and the RTX PRO 6000 0.60; sharing lowers the error of
 products by 3 to 9 % of itself and that of attention by 9 to 17 %. A100 and H100 are 1.44 apart; it raises theirs."""
-POOLED = ("gemm", "attention", "mla")
+POOLED = ("gemm", "attention", "mla", "moe")
 """Operators whose trees siblings share."""
 LIBRARIES = ("nccl", "oneccl")
 """Software that every framework calls for its collectives."""

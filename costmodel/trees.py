@@ -26,7 +26,8 @@ class FlatTrees:
     """Trees as one array a level.
 
     `features[l]` and `thresholds[l]` have trees x 2^l entries, `leaves` trees x 2^depth; a row goes left where its
-    feature is below the threshold (float32, as in XGBoost).
+    feature is below the threshold (float32, as in XGBoost). `anchor` are the weights of what the trees correct
+    (`costmodel.anchors`), which `predict` does not add.
     """
 
     features: tuple[Array, ...]
@@ -34,6 +35,7 @@ class FlatTrees:
     leaves: Array
     base: np.float32
     width: int
+    anchor: Array | None = None
 
     @property
     def depth(self) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from costmodel.anchors import ANCHORED, anchored, fitted_anchor
 from costmodel.calibration.rows import Rows
 from costmodel.features import LAYOUTS, UNBOUNDED
 from costmodel.plans import FREE
@@ -48,14 +49,19 @@ def train(rows: Rows, seed: int, rounds: int, depth: int | None = None) -> FlatT
 
     if len(rows) > MODEL_ROWS:
         rows = rows.take(np.sort(np.random.default_rng(seed).permutation(len(rows))[:MODEL_ROWS]))
-    target = np.clip(rows.log_error, -FARTHEST, FARTHEST).astype(np.float32)
+    error, anchor = rows.log_error, None
+    op = OPS[int(rows.op[0])]
+    if op in ANCHORED:
+        anchor = fitted_anchor(rows.matrix, op, rows.latency_s / rows.physics_s, rows.group)
+        error = error - anchored(anchor, rows.matrix, op)
+    target = np.clip(error, -FARTHEST, FARTHEST).astype(np.float32)
     deepest = depth or (DEEP if len(rows) >= DEEP_ROWS else SHALLOW)
     data = xgboost.QuantileDMatrix(np.ascontiguousarray(rows.matrix), label=target, nthread=1, max_bin=256)
     settings = {**SETTINGS, "max_depth": deepest, "seed": seed}
     if depth is None and deepest == DEEP:
         settings |= OWN_SETTINGS.get(OPS[int(rows.op[0])], {})
     booster = xgboost.train(settings, data, num_boost_round=rounds)
-    return trees_from_json(bytes(booster.save_raw("json")))
+    return replace(trees_from_json(bytes(booster.save_raw("json"))), anchor=anchor)
 
 
 BETWEEN: tuple[float, ...] = (0.25, 0.5, 0.75)
@@ -114,9 +120,10 @@ def train_all(
 def ranges(rows: Rows, chosen: Array, group: str) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
     """Return the least and largest of each ratio that each model was trained on."""
     found, ranged = {}, LAYOUTS[group].ranged
-    free = np.isin(LAYOUTS[group].names[:ranged], UNBOUNDED.get(group, ()))
     model = rows.model[chosen]
     for code in np.unique(model):
+        op = rows.words.models[int(code)].split("/", 1)[0]
+        free = np.isin(LAYOUTS[group].names[:ranged], UNBOUNDED.get(op, ()))
         part = rows.matrix[chosen[model == code], :ranged]
         lo, hi = np.where(free, -FREE, part.min(axis=0)), np.where(free, FREE, part.max(axis=0))
         found[rows.words.models[int(code)]] = (tuple(float(x) for x in lo), tuple(float(x) for x in hi))

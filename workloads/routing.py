@@ -1,0 +1,141 @@
+"""How many rows each expert of the busiest device gets: the laws of loads that expert layers are measured under.
+
+`skew` 0: tokens are dealt round, so that loads differ by one row at most. Above 0 it is the exponent a of a bounded
+power law: an expert's load is drawn with density x^-a on [1, 0.8 tokens] (on [0.01, 2] where choices are fewer than
+experts), scaled to tokens x topk choices in whole rows, at most one a token and expert; what rounding leaves goes to
+(or comes from) the devices in turn, to their least (from their most) loaded experts. Experts stand on devices in
+blocks, and the device with the most rows counts. That is the law of aiconfigurator's collectors (ai-dynamo,
+collector/helper.py, Apache-2.0), whose means over draws are taken over `DRAWS` fixed ones. Loads of whole rows do not
+rise with every token, so that the closed form (`workloads.work.expert_load`) keeps a smoother law; learned features
+have this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from workloads.table import Array
+
+TILES: tuple[int, ...] = (8, 16, 32, 64, 128)
+"""Rows that kernels take at a time."""
+DRAWS = 8
+_CELLS = 400_000
+"""Expert loads evaluated at a time."""
+_SPREAD, _TAIL = (1.0, 0.8), (0.01, 2.0)
+FIELDS = 3 + len(TILES)
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Mean over draws, on the busiest device: rows of all its experts, experts that have any, rows of the largest, and
+    pieces of `TILES` rows, each expert's last one counted whole (shape (rows, tiles))."""
+
+    rows: Array
+    hit: Array
+    largest: Array
+    tiles: Array
+
+
+def busiest(tokens: Array, experts: Array, topk: Array, ep: Array, skew: Array) -> Routed:
+    """Return the loads of the busiest of `ep` devices for each row (columns of equal length)."""
+    keys = np.stack([np.asarray(c, dtype=np.float64) for c in (tokens, experts, topk, ep, skew)], axis=1)
+    if len(keys) == 1:
+        found = np.array(_one(*(float(x) for x in keys[0])))[None]
+    else:
+        kinds, inverse = np.unique(keys, axis=0, return_inverse=True)
+        found = _loads(kinds)[inverse.ravel()]
+    return Routed(found[:, 0], found[:, 1], found[:, 2], found[:, 3:])
+
+
+@lru_cache(maxsize=4096)
+def _one(*key: float) -> tuple[float, ...]:
+    return tuple(float(x) for x in _loads(np.array([key]))[0])
+
+
+def _loads(keys: Array) -> Array:
+    """Return the columns of `Routed` for different (tokens, experts, topk, ep, skew)."""
+    found = np.empty((len(keys), FIELDS))
+    places, place_of = np.unique(keys[:, [1, 3]], axis=0, return_inverse=True)
+    for place, (experts, ep) in enumerate(places):
+        count = max(1, int(experts))
+        held = max(1, int(count // max(ep, 1)))
+        mine = place_of.ravel() == place
+        even, drawn = np.flatnonzero(mine & (keys[:, 4] <= 0)), np.flatnonzero(mine & (keys[:, 4] > 0))
+        step = max(1, _CELLS // held)
+        for part in (even[i : i + step] for i in range(0, len(even), step)):
+            found[part] = _counted(_dealt(keys[part, 0], count, keys[part, 2], held)[:, None])
+        step = max(1, _CELLS // (DRAWS * count))
+        for part in (drawn[i : i + step] for i in range(0, len(drawn), step)):
+            found[part] = _counted(_drawn(keys[part], count, held))
+    return found
+
+
+def _counted(loads: Array) -> Array:
+    """Return rows, experts hit, the largest and pieces of loads, shape (cases, draws, experts), as means over draws."""
+    columns = [loads.sum(axis=2), (loads > 0).sum(axis=2), loads.max(axis=2)]
+    columns += [np.ceil(loads * (1.0 / tile)).sum(axis=2) for tile in TILES]
+    return np.stack([column.mean(axis=1) for column in columns], axis=1)
+
+
+def _dealt(tokens: Array, experts: int, topk: Array, held: int) -> Array:
+    """Return loads of the first `held` experts where token t takes experts t, t + stride, t + 2 stride ..."""
+    stride = np.ceil(experts / np.maximum(topk, 1.0))[:, None]
+    tokens, place = tokens[:, None], np.arange(held)[None] % stride
+    rounds = np.floor(tokens / stride) + (place < tokens % stride)
+    first = np.ceil(place * tokens / stride)  # fewer tokens than places: they are spread over them
+    spread = (first * stride < (place + 1) * tokens) & (first < tokens)
+    return np.where(tokens >= stride, rounds, 1.0 * spread)
+
+
+@lru_cache(maxsize=64)
+def _uniform(count: int) -> Array:
+    """Return fixed numbers in (0, 1), shape (draws, count): SplitMix64 of their places (Steele et al. 2014)."""
+    draw = np.arange(1, DRAWS + 1, dtype=np.uint64)[:, None]
+    place: Array = draw * np.uint64(1 << 32) + np.arange(count, dtype=np.uint64)
+    x: Array = place * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return np.asarray(((x >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53)
+
+
+def _drawn(keys: Array, experts: int, held: int) -> Array:
+    """Return loads of the busiest device's experts under the power law, shape (cases, draws, held)."""
+    tokens, topk, skew = (keys[:, i, None, None] for i in (0, 2, 4))
+    target = tokens * topk
+    many = target > experts
+    low = np.where(many, _SPREAD[0], _TAIL[0])
+    high = np.maximum(np.where(many, _SPREAD[1] * tokens, _TAIL[1]), low)
+    power = np.where(np.abs(1 - skew) < 1e-6, 1e-6, 1 - skew)  # at 1 the limit: loads even in their logarithm
+    start = low**power
+    weight = ((high**power - start) * _uniform(experts)[None] + start) ** (1 / power)
+    loads = np.minimum(np.rint(weight * (target / weight.sum(axis=2, keepdims=True))), tokens)
+    left = np.rint(target[:, :, 0] - loads.sum(axis=2))
+    devices = experts // held
+    blocks = loads[:, :, : devices * held].reshape(*loads.shape[:2], devices, held)
+    share = np.floor(np.abs(left) / devices)[:, :, None] + (np.arange(devices) < (np.abs(left) % devices)[:, :, None])
+    share *= np.sign(left)[:, :, None]
+    most = (blocks.sum(axis=3) + share).argmax(axis=2)[:, :, None]
+    mine = np.sort(np.take_along_axis(blocks, most[..., None], axis=2)[:, :, 0], axis=2)
+    rest = np.take_along_axis(share, most, axis=2)
+    return np.where(rest >= 0, np.minimum(_filled(mine, rest), tokens), _cut(mine, -rest))
+
+
+def _filled(loads: Array, more: Array) -> Array:
+    """Return loads (in rising order) with `more` rows given one at a time to the least loaded expert."""
+    held = loads.shape[2]
+    level = (np.cumsum(loads, axis=2) + more) / np.arange(1, held + 1)
+    after = np.concatenate([loads[:, :, 1:], np.full((*loads.shape[:2], 1), np.inf)], axis=2)
+    floor = np.floor(np.take_along_axis(level, (level <= after).argmax(axis=2)[:, :, None], axis=2))
+    raised = np.maximum(loads, floor)
+    return np.asarray(raised + (np.arange(held) < more - (raised - loads).sum(axis=2, keepdims=True)))
+
+
+def _cut(loads: Array, fewer: Array) -> Array:
+    """Return loads (in rising order) with `fewer` rows taken from the most loaded experts in turn."""
+    held = loads.shape[2]
+    turns, last = np.floor(fewer / held), fewer % held
+    return np.asarray(np.maximum(loads - turns - (np.arange(held)[::-1] < last), 0.0))

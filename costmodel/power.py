@@ -26,10 +26,10 @@ from costmodel.power_physics import (
     SIGNALS,
     WIDTHS,
     Activity,
+    KindPhysics,
     activity,
     family_of,
     fit_coefficients,
-    share_of_kind,
     share_of_limit,
     signals_of,
     widths,
@@ -43,7 +43,6 @@ from workloads.work import OpWork
 
 SCHEMA = 3
 COVERAGE = 0.9
-INPUTS: tuple[str, ...] = (*SIGNALS, "share_by_physics")
 LARGEST_RESIDUAL = 0.9
 """Log of the factor that the network may put on the physics."""
 ABROAD = 0.7
@@ -114,7 +113,7 @@ def frameworks_of(software: Names, rows: int) -> Array:
 class Kind:
     """What answers rows of one family, width and framework on a device."""
 
-    coefficients: Array
+    physics: KindPhysics
     category: Array
     trust: float
 
@@ -143,6 +142,10 @@ class PowerModel:
     @cached_property
     def _found(self) -> dict[tuple[str, int, int, str], Kind]:
         return {}
+
+    @cached_property
+    def _quantiles(self) -> dict[str, list[list[float]]]:
+        return {kind: quantiles.tolist() for kind, quantiles in self.spreads.items()}
 
     @cached_property
     def _widths(self) -> dict[str, Array]:
@@ -191,11 +194,39 @@ class PowerModel:
         codes = self._widths.get(rates.device)
         if codes is None:
             codes = self._widths[rates.device] = widths(rates)
-        width, family = codes[_first(table["dtype"])], family_of(op, _first(table["phase"]))
-        share: Value = self._share(signals, rates.device, int(family), int(width), framework_of(software))
-        if not isinstance(value, np.ndarray):
-            share = share[0]
-        return _energy(self._bounds(share, rates, value), *times, rates)
+        width, family = int(codes[_first(table["dtype"])]), int(family_of(op, _first(table["phase"])))
+        framework = framework_of(software)
+        if isinstance(value, np.ndarray):
+            share = self._share(signals, rates.device, family, width, framework)
+            return _energy(self._bounds(share, rates, value), *times, rates)
+        if rates.device in self.shots:
+            one = float(self._share(signals, rates.device, family, width, framework)[0])
+        else:
+            one = self._share_of_one(signals, self._kind(rates.device, family, width, framework))
+        return self._energy_of_one(one, rates, *(float(time) for time in times))
+
+    def _share_of_one(self, signals: Array, kind: Kind) -> float:
+        """Return what `_share` returns of one row: the same arithmetic with fewer arrays."""
+        log_share = signals[-1, 0] = math.log(kind.physics.share_of_one(signals[:, 0]))
+        if kind.trust:
+            learned = float(self.net.answer(signals, kind.category)[0])
+            log_share += kind.trust * min(max(learned, -LARGEST_RESIDUAL), LARGEST_RESIDUAL)
+        return math.exp(min(log_share, 0.0))
+
+    def _energy_of_one(
+        self, share: float, rates: Rates, value_s: float, lo_s: float, hi_s: float
+    ) -> tuple[Value, Value, Value]:
+        """Return what `_energy` returns of one row."""
+        idle, limit = min(rates.idle_w[1], rates.limit_w), rates.limit_w
+        down, up = self._quantiles[self.kind_of(rates)][bins_of(value_s, share)]
+        watts = min(max(share * limit, idle), limit)
+        low, high = max(watts * math.exp(down), idle), min(watts * math.exp(up), limit)
+        least, most = min(lo_s, value_s), max(hi_s, value_s)
+        energy = watts * value_s
+        lo = energy * math.exp(-math.hypot(math.log(watts / low), math.log(value_s / least)))
+        hi = energy * math.exp(math.hypot(math.log(high / watts), math.log(most / value_s)))
+        lo, hi = min(max(lo, idle * least), energy), max(min(hi, limit * most), energy)
+        return np.float64(energy), np.float64(lo), np.float64(hi)
 
     def share(self, active: Activity, rates: Rates, frameworks: Array) -> Array:
         """Return power as a share of the limit, shape (rows,)."""
@@ -210,22 +241,22 @@ class PowerModel:
 
     def _share(self, signals: Array, device: str, family: int, width: int, framework: str) -> Array:
         """Return the share of the limit of rows of one kind."""
-        log_share, standard = self.unshot(signals, device, family, width, framework)
+        log_share = self.unshot(signals, device, family, width, framework)
         shots = self.shots.get(device)
         if shots is not None:
-            log_share = log_share + shots.error(family, framework, place_of(standard, log_share))
+            place = place_of(self.net.standard(signals), log_share)
+            log_share = log_share + shots.error(family, framework, place)
         return np.asarray(np.minimum(np.exp(log_share), 1.0))
 
-    def unshot(self, signals: Array, device: str, family: int, width: int, framework: str) -> tuple[Array, Array]:
-        """Return (log share without what few rows of the device say, standard inputs) of rows of one kind."""
+    def unshot(self, signals: Array, device: str, family: int, width: int, framework: str) -> Array:
+        """Return the log share of rows of one kind without what few rows of the device say; fills the last signal."""
         kind = self._kind(device, family, width, framework)
-        log_physics = np.log(share_of_kind(kind.coefficients, signals, family, width))
-        standard = self.net.standard(np.concatenate([signals, log_physics[None]]).astype(np.float32))
+        log_physics = signals[-1] = np.log(kind.physics.share(signals))
         if not kind.trust:
-            return log_physics, standard
-        learned = self.net.answer(standard, kind.category)
+            return log_physics
+        learned = self.net.answer(signals, kind.category).astype(np.float64)
         learned = np.minimum(np.maximum(learned, -LARGEST_RESIDUAL), LARGEST_RESIDUAL)
-        return np.minimum(log_physics + kind.trust * learned, 0.0), standard
+        return np.asarray(np.minimum(log_physics + kind.trust * learned, 0.0))
 
     def _kind(self, device: str, family: int, width: int, framework: str) -> Kind:
         key = (device, family, width, framework)
@@ -238,7 +269,9 @@ class PowerModel:
             category = self.net.bias[:, 0] + vectors[:, family] + vectors[:, len(FAMILIES) + width]
             category = (category + vectors[:, at].mean(axis=1))[:, None].astype(np.float32)
             trust = 0.0 if (family, width) not in self.seen else 1.0 if own else ABROAD
-            found = self._found[key] = Kind(self.coefficients.get(device, self.base), category, trust)
+            found = self._found[key] = Kind(
+                KindPhysics.of(self.coefficients.get(device, self.base), family, width), category, trust
+            )
         return found
 
     def _bounds(self, share: Value, rates: Rates, latency_s: Value) -> tuple[Value, Value, Value]:
@@ -283,16 +316,15 @@ class PowerModel:
     def places(self, sample: PowerSample) -> tuple[Array, Array]:
         """Return (place, log share without what few rows say) of measured rows."""
         active, frameworks = _active(sample), sample.frameworks
-        log_share, standard = np.empty(len(frameworks)), np.empty((len(INPUTS), len(frameworks)))
+        signals, log_share = active.signals, np.empty(len(frameworks))
         keys = np.char.add((active.family * len(WIDTHS) + active.width).astype(str), np.char.add(" ", frameworks))
         for key in np.unique(keys):
             at = np.flatnonzero(keys == key)
-            code, framework = int(key.split(" ")[0]), str(frameworks[at[0]])
-            family, width = divmod(code, len(WIDTHS))
-            log_share[at], standard[:, at] = self.unshot(
-                active.signals[:, at], sample.rates.device, family, width, framework
-            )
-        return place_of(standard, log_share), log_share
+            family, width = divmod(int(key.split(" ")[0]), len(WIDTHS))
+            part = signals[:, at]
+            log_share[at] = self.unshot(part, sample.rates.device, family, width, str(frameworks[at[0]]))
+            signals[-1, at] = part[-1]
+        return place_of(self.net.standard(signals), log_share), log_share
 
     def _from_shots(self, sample: PowerSample) -> Array:
         """Return quantiles for a few-shot device where only one device was there to learn from.
@@ -318,7 +350,7 @@ class PowerModel:
     def to_json(self) -> str:
         """Return the model as JSON text below `MAX_TEXT` characters."""
         plain = {
-            "schema": SCHEMA, "coefficient_names": list(COEFFICIENTS), "inputs": list(INPUTS),
+            "schema": SCHEMA, "coefficient_names": list(COEFFICIENTS), "inputs": list(SIGNALS),
             "coefficients": {name: list(map(float, c)) for name, c in sorted(self.coefficients.items())},
             "kinds": dict(sorted(self.kinds.items())), "digests": dict(sorted(self.digests.items())),
             "ops": [OPS[code] for code in sorted(self.ops)], "base": list(map(float, self.base)),
@@ -398,7 +430,7 @@ def _refused(word: str) -> Any:
 
 def _read(plain: Mapping[str, Any]) -> PowerModel:
     """Return the model of plain data. Raises ValueError, KeyError, TypeError where it is not one."""
-    if plain["schema"] != SCHEMA or tuple(plain["inputs"]) != INPUTS:
+    if plain["schema"] != SCHEMA or tuple(plain["inputs"]) != SIGNALS:
         raise ValueError("version")
     if tuple(plain["coefficient_names"]) != COEFFICIENTS or len(plain["coefficients"]) > MAX_DEVICES:
         raise ValueError("coefficients")
@@ -416,7 +448,7 @@ def _read(plain: Mapping[str, Any]) -> PowerModel:
     stacks = tuple(str(name) for name in plain["stacks"])
     if not stacks or len(stacks) > MAX_DEVICES or any(name.count("/") != 1 for name in stacks):
         raise ValueError("stacks")
-    net = PowerNet.from_plain(plain["net"], len(INPUTS), len(FAMILIES) + len(WIDTHS) + len(stacks))
+    net = PowerNet.from_plain(plain["net"], len(SIGNALS), len(FAMILIES) + len(WIDTHS) + len(stacks))
     seen = frozenset((int(family), int(width)) for family, width in plain["seen"])
     ops = frozenset(OP_CODES[name] for name in plain["ops"])
     return PowerModel(

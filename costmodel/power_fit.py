@@ -116,7 +116,8 @@ def _fitted(samples: Sequence[PowerSample], seed: int, epochs: int) -> PowerMode
         )
         physics = share_of_limit(own, active.use, active.family)
         coefficients[sample.rates.device] = own
-        inputs.append(np.concatenate([active.signals, np.log(physics)[None]]))
+        active.signals[-1] = np.log(physics)
+        inputs.append(active.signals)
         targets.append(np.log(share / physics))
         trusts.append(trust)
         families.append(active.family)

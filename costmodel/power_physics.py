@@ -13,6 +13,7 @@ of the kernel at all (docs/power.md).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from costmodel.physics import Stages, stages
 from costmodel.rates import Rates
 from foundation.errors import BadValueError
 from foundation.formats import FORMATS
-from workloads.elementwise import Value, larger, lesser, unwrapped
+from workloads.elementwise import Value, larger, unwrapped
 from workloads.table import OP_CODES, PHASES, Array, OpTable
 from workloads.work import OpWork, count_work
 
@@ -30,12 +31,11 @@ WIDTHS: tuple[str, ...] = ("wide", "eight", "four")
 """Arithmetic by the bits of an operand: 16 and more, 8, 4."""
 USES: tuple[str, ...] = (*WIDTHS, "vector", "dram", "cache")
 COEFFICIENTS: tuple[str, ...] = ("floor", *USES, "busy", *(f"{family}_factor" for family in FAMILIES))
-PLAIN: tuple[str, ...] = ("compute", "dram", "cache", "skew", "cast", "causal", "window", "weight_bits")
-LOGS: tuple[str, ...] = (
-    "vector", "time", "waste", "m", "n", "k", "products", "over_cache", "stored", "activations",
-)  # fmt: skip
-SIGNALS: tuple[str, ...] = (*PLAIN, *LOGS)
-"""What the learned part sees beside the physics' own answer: uses, sizes and time, the last ten as logarithms."""
+PARTS: tuple[str, ...] = ("compute", "vector", "dram", "cache")
+PLAIN: tuple[str, ...] = (*PARTS, "skew", "cast", "causal", "window", "weight_bits")
+LOGS: tuple[str, ...] = ("time", "waste", "m", "n", "k", "products", "over_cache", "stored", "activations")
+SIGNALS: tuple[str, ...] = (*PLAIN, *LOGS, "share_by_physics")
+"""What the learned part sees: uses, sizes, time and the physics' own answer, from `time` on as logarithms."""
 
 MOST_USE = 1.2
 """Uses beyond this are faults of a row or of the description (boost clocks reach 1.05 of a peak)."""
@@ -87,26 +87,24 @@ def activity(table: OpTable, rates: Rates, latency_s: Array) -> Activity:
     work = count_work(plain)
     signals = signals_of(plain, work, stages(plain, work, rates), rates, latency)
     family, width = family_of(table.full("op"), table.full("phase")), widths(rates)[table.full("dtype")]
-    compute, dram, cache, vector = signals[0], signals[1], signals[2], np.expm1(signals[len(PLAIN)])
+    compute, vector, dram, cache = signals[: len(PARTS)]
     use = np.stack([*(compute * (width == i) for i in range(len(WIDTHS))), vector, dram, cache], axis=1)
     return Activity(use, family, width, signals)
 
 
 def signals_of(table: OpTable, work: OpWork, parts: Stages, rates: Rates, latency_s: Value) -> Array:
-    """Return the signals of rows, shape (signals, rows); the table is `unwrapped`, one row may come as scalars."""
-    rate = 1.0 / latency_s
-    dtype = table["dtype"]
-    compute, vector, dram, cache = (
-        lesser(time * rate, np.float64(MOST_USE))
-        for time in (parts.ideal_s, parts.vector_s, parts.dram_s, parts.cache_s)
-    )
-    ideal = larger(parts.ideal_s, np.float64(1e-15))
+    """Return the signals of rows, shape (signals, rows), but the last, which the physics' answer will fill.
+
+    The table is `unwrapped`; one row may come as scalars.
+    """
+    rate, dtype = 1.0 / latency_s, table["dtype"]
+    ideal = larger(parts.ideal_s, _TINY)
     columns = (
-        compute, dram, cache, table["skew"], table["kv_dtype"] != dtype, table["causal"], table["window"] > 0,
-        _WEIGHT_BITS[dtype],
-        1.0 + vector, latency_s / SHORT_S, larger(parts.shaped_s, ideal) / ideal, work.m, work.n, work.k, work.gemms,
-        larger(parts.dram_bytes, np.float64(1.0)) / max(rates.cache_bytes, 1.0), work.weight_bytes,
-        work.input_bytes + work.output_bytes,
+        parts.ideal_s * rate, parts.vector_s * rate, parts.dram_s * rate, parts.cache_s * rate, table["skew"],
+        table["kv_dtype"] != dtype, table["causal"], table["window"] > 0, _WEIGHT_BITS[dtype],
+        latency_s / SHORT_S, larger(parts.shaped_s, ideal) / ideal, work.m, work.n, work.k, work.gemms,
+        larger(parts.dram_bytes, _ONE) / max(rates.cache_bytes, 1.0), work.weight_bytes,
+        work.input_bytes + work.output_bytes, _ONE,
     )  # fmt: skip
     if table.rows == 1 and not isinstance(latency_s, np.ndarray):
         found = np.array(columns, dtype=np.float64)[:, None]
@@ -114,15 +112,17 @@ def signals_of(table: OpTable, work: OpWork, parts: Stages, rates: Rates, latenc
         found = np.empty((len(columns), table.rows))
         for row, column in zip(found, columns, strict=True):
             row[...] = column
-    logs = found[len(PLAIN) :]
-    sizes = logs[3:]
-    np.maximum(sizes, 1.0, out=sizes, where=_SIZES)
+    uses, logs = found[: len(PARTS)], found[len(PLAIN) :]
+    np.minimum(uses, MOST_USE, out=uses)
+    np.maximum(logs, _LEAST, out=logs)
     np.log(logs, out=logs)
     return found
 
 
-_SIZES: Array = np.array([[name != "over_cache"] for name in LOGS[3:]])
-"""Which logarithms are of numbers that count something: at least 1."""
+_TINY, _ONE = np.float64(1e-15), np.float64(1.0)
+_COUNTS = ("m", "n", "k", "products", "stored", "activations")
+_LEAST: Array = np.array([[1.0 if name in _COUNTS else 1e-12] for name in (*LOGS, "")])
+"""Least of what a logarithm is taken of: 1 of what counts something."""
 
 
 def widths(rates: Rates) -> Array:
@@ -143,18 +143,36 @@ def share_of_limit(coefficients: Array, use: Array, family: Array) -> Array:
     return np.asarray(floor + (1.0 - floor) * drawn / (1.0 + drawn**SHARPNESS) ** (1.0 / SHARPNESS))
 
 
-def share_of_kind(coefficients: Array, signals: Array, family: int, width: int) -> Array:
-    """Return the same for rows of one family and width, from their signals."""
-    first = 1 + len(WIDTHS)
-    vector, dram, cache, busy = coefficients[first : first + 4].tolist()
-    factor, floor = float(coefficients[first + 4 + family]), float(coefficients[0])
-    drawn = signals[0] * (float(coefficients[1 + width]) * factor)
-    drawn += signals[1] * (dram * factor)
-    drawn += signals[2] * (cache * factor)
-    drawn += (np.exp(signals[len(PLAIN)]) - 1.0) * (vector * factor)
-    drawn += busy * factor
-    square = drawn * drawn
-    return np.asarray(floor + (1.0 - floor) * drawn / np.sqrt(np.sqrt(1.0 + square * square)))
+@dataclass(frozen=True)
+class KindPhysics:
+    """Coefficients of one family and width: of each of `PARTS`, the part that is always drawn, and the floor."""
+
+    parts: Array
+    busy: float
+    floor: float
+
+    @staticmethod
+    def of(coefficients: Array, family: int, width: int) -> KindPhysics:
+        first = 1 + len(WIDTHS)
+        factor = float(coefficients[first + 4 + family])
+        parts = np.array([coefficients[1 + width], *coefficients[first : first + 3]]) * factor
+        return KindPhysics(parts, float(coefficients[first + 3]) * factor, float(coefficients[0]))
+
+    def share(self, signals: Array) -> Array:
+        """Return what `share_of_limit` returns, for rows of this kind, from their signals."""
+        # summed by hand: BLAS starts threads for a product of many rows
+        one, two, three, four = signals[: len(PARTS)] * self.parts[:, None]
+        drawn = one + two
+        drawn += three
+        drawn += four
+        drawn += self.busy
+        square = drawn * drawn
+        return np.asarray(self.floor + (1.0 - self.floor) * drawn / np.sqrt(np.sqrt(1.0 + square * square)))
+
+    def share_of_one(self, signals: Array) -> float:
+        """Return the same of one row, signals of shape (signals,)."""
+        drawn = float(self.parts @ signals[: len(PARTS)]) + self.busy
+        return self.floor + (1.0 - self.floor) * drawn / math.sqrt(math.sqrt(1.0 + drawn**4))
 
 
 def _drawn(coefficients: Array, use: Array, family: Array) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from costmodel.physics import stages
 from costmodel.power import LARGEST_RESIDUAL, MAX_TEXT, PowerModel, PowerSample, bins_of
 from costmodel.power_fit import choose_shots, fit_power, reading_trust
 from costmodel.power_physics import (
@@ -17,15 +18,17 @@ from costmodel.power_physics import (
     FAMILIES,
     TYPICAL,
     USES,
+    KindPhysics,
     activity,
     fit_coefficients,
-    share_of_kind,
     share_of_limit,
 )
 from costmodel.rates import Rates, compile_rates
 from foundation.errors import BadFileError, BadValueError
 from hardware_specs import load_device
+from workloads.elementwise import unwrapped
 from workloads.table import OP_CODES, PHASES, Array, OpTable
+from workloads.work import count_work
 
 H200, B200 = compile_rates(load_device("h200-sxm")), compile_rates(load_device("b200"))
 TRUE_H200 = np.array([0.18, 0.9, 1.3, 2.0, 0.5, 0.5, 0.2, 0.04, 1.0, 1.1, 0.9, 1.0, 1.0])
@@ -141,7 +144,7 @@ def test_rows_of_one_kind_have_the_physics_of_rows_of_many() -> None:
     for family in np.unique(active.family):
         for width in np.unique(active.width):
             at = np.flatnonzero((active.family == family) & (active.width == width))
-            part = share_of_kind(TRUE_H200, active.signals[:, at], int(family), int(width))
+            part = KindPhysics.of(TRUE_H200, int(family), int(width)).share(active.signals[:, at])
             np.testing.assert_allclose(part, whole[at], rtol=1e-9)
 
 
@@ -227,6 +230,23 @@ def test_energy_is_power_times_latency_and_its_interval_holds_both(known: PowerM
     assert (loose[1] <= exact[1]).all()
     assert (loose[2] >= exact[2]).all()
     assert (loose[2] <= H200.limit_w * latency * 1.5 + 1e-12).all()
+
+
+def test_one_row_has_the_energy_that_it_has_among_others(known: PowerModel) -> None:
+    table, _ = operators(60, 4)
+    adapted = known.adapt(synthetic(B200, TRUE_B200, 20, 8))
+    rng = np.random.default_rng(2)
+    times = 10.0 ** rng.uniform(-5, -1, 60)
+    lo, hi = times / rng.uniform(1, 2, 60), times * rng.uniform(1, 2, 60)
+    for model, rates in ((known, H200), (adapted, B200), (known, B200)):
+        whole = model.energy(table, rates, (times, lo, hi), "vllm 1")
+        for i in range(60):
+            row = unwrapped(table.take(np.array([i])))
+            work = count_work(row)
+            parts = stages(row, work, rates)
+            op, ends = int(row["op"]), (times[i], lo[i], hi[i])
+            one = model.energy_of_kind(row, work, parts, rates, ends, op, "vllm 1")
+            np.testing.assert_allclose([float(x) for x in one], [column[i] for column in whole], rtol=1e-5)
 
 
 def test_a_model_read_back_answers_the_same_to_the_last_bit(known: PowerModel) -> None:

@@ -34,9 +34,9 @@ def _unseen(row: str, baseline: str, bound: float, device: str) -> Target:
 def _six(op: str, case: str, baseline: str, bound: float) -> tuple[Target, ...]:
     line = (case, ALL, NEVER)
     return (
-        Target(f"{op}, six devices never seen: median", baseline, bound, over(case, NEVER, np.median), line),
-        Target(f"{op}, six devices never seen: worst", "", 0.40, over(case, NEVER, max), line),
-        Target(f"{op}, with 20 rows: error over that of none", "one factor: no help", 0.5, of_none(case, FEW),
+        Target(f"{op}, six devices unseen: median", baseline, bound, over(case, NEVER, np.median), line),
+        Target(f"{op}, six devices unseen: worst", "", 0.40, over(case, NEVER, max), line),
+        Target(f"{op}, 20 rows: error over none", "one factor: no help", 0.5, of_none(case, FEW),
                (case, ALL, FEW), plain=True),
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ TARGETS: tuple[Target, ...] = (
     _shapes("attention, ten devices, all", "untuned trees 8.0%", 0.06, "wheel-attention"),
     _shapes("MoE, mean over configurations", "untuned trees 14.3%", 0.11, "wheel-moe", "group_mape_share"),
     _shapes("collectives, unseen sizes", "-", 0.05, "wheel-collectives-sizes"),
-    _shapes("collectives, unseen (device, kind, ranks)", "untuned trees 15.1%", 0.11, "wheel-collectives-links"),
+    _shapes("collectives, unseen device, kind, ranks", "untuned trees 15.1%", 0.11, "wheel-collectives-links"),
     Target("collectives, one device left out", "-", 0.20, at("wheel-collectives-device", ALL, NEVER),
            ("wheel-collectives-device", ALL, NEVER)),
     _unseen("GEMM bf16, H200 never seen", "boosted trees 11.7%", 0.10, "h200-sxm"),
@@ -74,13 +74,13 @@ TARGETS: tuple[Target, ...] = (
     *_six("GEMM", "unseen-gemm", "untuned trees 34.5%", 0.15),
     *_six("attention", "unseen-attention", "untuned trees 38.5%", 0.15),
     *_six("MoE", "unseen-moe", "untuned trees 33.5%", 0.18),
-    Target("op power, 20 rows of the GPU: the worse", "constant power", 0.10, over("power-shots", POWER_LABEL, max),
+    Target("op power, 20 rows of the GPU: worse one", "constant power", 0.10, over("power-shots", POWER_LABEL, max),
            ("power-shots", MEAN, POWER_LABEL)),
-    Target("op energy, 20 rows of the GPU: the worse", "constant power", 0.15, over("power-shots", ENERGY_LABEL, max),
+    Target("op energy, 20 rows of the GPU: worse one", "constant power", 0.15, over("power-shots", ENERGY_LABEL, max),
            ("power-shots", MEAN, ENERGY_LABEL)),
     Target("NeuSight ops, H100 and L4 never seen", "NeuSight 8-15%", 0.15, at("neusight-new", ALL, NEVER),
            ("neusight-new", ALL, NEVER)),
-    Target("NeuSight whole models, a device left out", "NeuSight 8-15%", 0.15, at("neusight-e2e"),
+    Target("NeuSight whole models, one device out", "NeuSight 8-15%", 0.15, at("neusight-e2e"),
            ("neusight-e2e", ALL, "")),
     *_shots(10, (0.116, 0.932), (0.09, 0.95)),
     *_shots(20, (0.100, 0.947), (0.075, 0.965)),
@@ -90,7 +90,7 @@ TARGETS: tuple[Target, ...] = (
            ("terms-timm", "core-i7-12700h", "")),
     Target("timm, by family: the worst elsewhere", "3 features 13-23%", 0.16,
            over("terms-timm", "", max, but=("core-i7-12700h",)), ("terms-timm", MEAN, "")),
-    Target("ArchGym, by topology: error over XGBoost's", "XGBoost on raw knobs", 0.7,
+    Target("ArchGym, by topology: error over trees", "XGBoost on raw knobs", 0.7,
            to_baseline("terms-archgym", MEAN, "topology left out"), ("terms-archgym", MEAN, "topology left out"),
            plain=True),
     Target("ArchGym, its own split", "37.6%; XGBoost 23%", 0.12, at("terms-archgym", "all", "80/20 at random"),

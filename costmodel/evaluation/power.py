@@ -34,15 +34,14 @@ SCORED_SHARE = 0.4
 
 @dataclass(frozen=True)
 class Powered:
-    """Rows of one device with the stack of each, and which groups may be scored."""
+    """Rows of one device, and which groups may be scored."""
 
     sample: PowerSample
-    software: Array
     scorable: Array
 
     def take(self, mask: Array) -> Powered:
         where = np.flatnonzero(mask)
-        return Powered(self.sample.take(where), self.software[where], self.scorable[where])
+        return Powered(self.sample.take(where), self.scorable[where])
 
 
 def powered(tables: Sequence[MeasurementTable], most: int = 0) -> list[MeasurementTable]:
@@ -67,9 +66,9 @@ def rows_of(device: str, tables: Sequence[MeasurementTable]) -> Powered:
     group = np.concatenate([group_hash(t.table) for t in mine])
     latency, power = (np.concatenate([t.value(name) for t in mine]) for name in ("latency_s", "power_w"))
     odd = {int(g): zlib.crc32(int(g).to_bytes(8, "little")) % 2 == 1 for g in np.unique(group)}
-    sample = PowerSample(table, compile_rates(load_device(device)), latency, power, group)
     software = np.concatenate([t.software.astype(str) for t in mine])
-    return Powered(sample, software, np.array([odd[int(g)] for g in group]))
+    sample = PowerSample(table, compile_rates(load_device(device)), latency, power, group, software)
+    return Powered(sample, np.array([odd[int(g)] for g in group]))
 
 
 def _column(table: OpTable, name: str) -> Array:
@@ -103,9 +102,9 @@ def _scored(
     model: PowerModel, rows: Powered, timed: LearnedModel, constant_w: float, split: str, seed: int
 ) -> list[Score]:
     s, device = rows.sample, rows.sample.rates.device
-    value, lo, hi = model.predict(s.table, s.rates, s.latency_s)
-    times = predicted_latency(timed, rows)
-    energy, low, high = model.energy(s.table, s.rates, times)
+    value, lo, hi = model.predict(s.table, s.rates, s.latency_s, s.software)
+    times = predicted_latency(timed, s)
+    energy, low, high = model.energy(s.table, s.rates, times, s.software)
     even = np.full(len(s.power_w), constant_w)
     return [
         score(("power", device, f"{split}, {GIVEN_ROWS} rows, power with measured latency", "power", seed), s.power_w,
@@ -115,11 +114,12 @@ def _scored(
     ]  # fmt: skip
 
 
-def predicted_latency(model: LearnedModel, rows: Powered) -> Ends:
+def predicted_latency(model: LearnedModel, sample: PowerSample) -> Ends:
     """Return (value, lo, hi) of the learned latency in seconds."""
-    value, lo, hi = np.empty((3, len(rows.software)))
-    for stack in np.unique(rows.software):
-        where = np.flatnonzero(rows.software == stack)
-        costs = model.predict(rows.sample.table.take(where), rows.sample.rates, software=str(stack))
+    software = np.broadcast_to(np.asarray(sample.software, dtype=str), (sample.table.rows,))
+    value, lo, hi = np.empty((3, sample.table.rows))
+    for stack in np.unique(software):
+        where = np.flatnonzero(software == stack)
+        costs = model.predict(sample.table.take(where), sample.rates, software=str(stack))
         value[where], lo[where], hi[where] = costs.latency_s, costs.latency_lo_s, costs.latency_hi_s
     return value, lo, hi

@@ -24,7 +24,7 @@ def test_devices_of_one_generation_share_their_trees() -> None:
 
 
 def test_the_order_of_devices_changes_no_pool_and_another_kind_joins_none() -> None:
-    ratios = {"a": (0.0,), "b": (0.1,), "c": (0.2,), "far": (5.0,)}
+    ratios: dict[str, tuple[float, ...]] = {"a": (0.0,), "b": (0.1,), "c": (0.2,), "far": (5.0,)}
     kinds = dict.fromkeys(ratios, "gpu") | {"c": "npu"}
     found = siblings(ratios, kinds)
     assert found == {"a": "a+b", "b": "a+b", "c": "c", "far": "far"}

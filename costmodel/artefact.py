@@ -266,7 +266,8 @@ def _three(given: Any) -> tuple[float, float, float]:
 def _transfer(given: Any) -> Transfer:
     adapted = {
         name: Adapted(
-            {str(d): float(w) for d, w in one["weights"].items()}, _three(one["offsets"]),
+            {str(d): float(w) for d, w in one["weights"].items()}, float(one["offset"]),
+            tuple(map(float, one["regimes"])), {int(k): float(x) for k, x in one["kernels"].items()},
             (float(one["cuts"][0]), float(one["cuts"][1])),
             _three(one["half"]), int(one["shots"]),
         )
@@ -275,7 +276,8 @@ def _transfer(given: Any) -> Transfer:
     return Transfer(
         {d: tuple(map(float, ratios)) for d, ratios in given["kinship"].items()},
         {str(d): str(kind) for d, kind in given["kinds"].items()},
-        {str(op): float(reach) for op, reach in given["reach"].items()}, adapted,
+        {str(op): float(reach) for op, reach in given["reach"].items()},
+        {str(op): float(share) for op, share in given["share"].items()}, adapted,
     )  # fmt: skip
 
 

@@ -22,6 +22,14 @@ FREE = 1e30
 """End of a range that bounds nothing (infinity would give 0 x infinity)."""
 FARTHEST_KIN = 2.5
 """Log distance to the nearest measured device beyond which none of them says anything (estimated, 1.5 to 4)."""
+NEAR_KIN = 0.75
+"""Log distance within which devices are one design with other figures, and one's trees serve another as they are: H100
+and H200 are 0.51 apart, the B200 and its variants 0.12 to 0.46; L40S and RTX PRO 6000 (0.91) are two designs."""
+REGIMES = 4
+"""Launch, device memory, memory that a cache may serve, and arithmetic: what a row's time goes into."""
+RESIDENT = 0.25
+"""Part of the last cache that holds half of what operators move when they are repeated with several copies of their
+weights, as benchmarks do (estimated, 0.1 to 1)."""
 SIBLINGS = 0.7
 """Log distance within which devices share their trees (estimated, 0.6 to 1.4): up to four times the rows for kernels
 that are nearly the same. H100 and H200 are 0.51 apart, the L40S and the RTX PRO 6000 0.60; sharing lowers the error of
@@ -59,6 +67,11 @@ def siblings(kinship: dict[str, tuple[float, ...]], kinds: dict[str, str]) -> di
         else:
             pools.append([name])
     return {name: "+".join(pool) for pool in pools for name in pool}
+
+
+def format_of(code: int) -> str:
+    """Return the format that a code of `part_codes` stands for."""
+    return FORMAT_NAMES[code // 4 % PARTS]
 
 
 def part_of(op: str, dtype: str, phase: str) -> str:
@@ -151,14 +164,43 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Adapted:
-    """What a few rows of a device say about one of its families: weights of the source devices, and an offset for each
-    third of the size range that `cuts` part."""
+    """What a few rows of a device say about one of its families: weights of the source devices, an offset for all rows,
+    one for the share of a row's time in each regime, and one a kernel (`kernel_codes`)."""
 
     weights: dict[str, float]
-    offsets: tuple[float, float, float]
+    offset: float
+    regimes: tuple[float, ...]
+    kernels: dict[int, float]
     cuts: tuple[float, float]
     half: tuple[float, float, float]
     shots: int
+
+    def shift(self, features: Array, group: str) -> Array:
+        """Return what is added to the log factor of rows (features of a group of operators), shape (rows,)."""
+        found = self.offset + regimes(features, group) @ np.array(self.regimes)
+        codes = kernel_codes(features, group)
+        for code in np.unique(codes):
+            found = found + self.kernels.get(int(code), 0.0) * (codes == code)
+        return np.asarray(found)
+
+
+def regimes(features: Array, group: str) -> Array:
+    """Return the time that launches, memory (as far as no cache, and as far as one may serve) and whole tiles of
+    arithmetic take by the data sheet, as shares of the closed form's time (each at most 1), shape (rows, 4)."""
+    names = LAYOUTS[group].names
+    launch, memory, intensity, waste, held = (
+        features[:, names.index(n)].astype(np.float64)
+        for n in ("time_over_launch", "memory_over_time", "compute_over_memory", "shape_waste", "bytes_over_cache")
+    )
+    cold = -np.logaddexp(0.0, 2.0 * (np.log(RESIDENT) - held))
+    warm = cold + 2.0 * (np.log(RESIDENT) - held)
+    return np.exp(np.clip(np.stack([-launch, memory + cold, memory + warm, memory + intensity + waste], 1), -30.0, 0.0))
+
+
+def kernel_codes(features: Array, group: str) -> Array:
+    """Return a code of number format and framework of each row, shape (rows,): kernels have their own habits."""
+    names = LAYOUTS[group].names
+    return np.asarray(16.0 * features[:, names.index("dtype")] + features[:, names.index("framework")])
 
 
 @dataclass(frozen=True)
@@ -166,12 +208,14 @@ class Transfer:
     """How devices that were never measured are answered.
 
     `kinship` holds the log ratios of each measured device, `kinds` what it is (gpu, npu ...), `reach` the distance by
-    'op' over which resemblance fades, `adapted` what few rows gave, by 'device/op'.
+    'op' over which resemblance fades, `share` by 'op' what part of their kin's log factor serves devices farther than
+    `NEAR_KIN` (0: they keep the closed form), `adapted` what few rows gave, by 'device/op'.
     """
 
     kinship: dict[str, tuple[float, ...]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     reach: dict[str, float] = field(default_factory=dict)
+    share: dict[str, float] = field(default_factory=dict)
     adapted: dict[str, Adapted] = field(default_factory=dict)
 
 
@@ -188,6 +232,13 @@ def kin_ratios(rates: Rates) -> tuple[float, ...]:
     return tuple(float(np.log(max(x, 1e-12))) if np.isfinite(x) else 0.0 for x in found)
 
 
+def kin_place(rates: Rates) -> tuple[float, ...]:
+    """Return `kin_ratios` and the gain of four-bit products, which tells generations of like figures apart."""
+    peak, small = (float(rates.peak_flop_per_s[FORMAT_CODES[name]]) for name in ("bf16", "nvfp4"))
+    gain = small / peak if np.isfinite(small) and np.isfinite(peak) else 1.0
+    return (*kin_ratios(rates), float(np.log(max(gain, 1e-12))))
+
+
 def kin_weights(sources: dict[str, tuple[float, ...]], target: tuple[float, ...], reach: float) -> dict[str, float]:
     """Return the share that each source has in the answer for a target: normal in the distance, 1 in sum."""
     away = {name: float(np.linalg.norm(np.subtract(ratios, target))) for name, ratios in sources.items()}
@@ -200,11 +251,11 @@ def kin_weights(sources: dict[str, tuple[float, ...]], target: tuple[float, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """How one kind of operator is answered: models and weights, offsets, trained range, interval and its kind."""
+    """How one kind of operator is answered: models, weights, what few rows say, trained range, and interval."""
 
     models: tuple[str, ...]
     weights: tuple[float, ...]
-    offsets: Array | None
+    adapted: Adapted | None
     lo: Array
     hi: Array
     cuts: tuple[float, float]
@@ -291,55 +342,68 @@ def _own(scope: Scope, intervals: Intervals, device: str, software: str, named: 
             stack = scope.usual_stack(op, measured, software)
         for code, part in _codes_of(op, dtype):
             name = scope.model_of(op, device, part)
-            if name is not None:
+            if name is not None or op == "collective":  # collectives have curves in place of trees
                 answers[code] = _own_answer(scope, intervals, device, op, name, stack)
     return answers
 
 
-def _own_answer(scope: Scope, intervals: Intervals, device: str, op: str, name: str, stack: str) -> Answer:
-    lo, hi = (np.array(ends, dtype=np.float32) for ends in scope.ranges[name])
+def _own_answer(scope: Scope, intervals: Intervals, device: str, op: str, name: str | None, stack: str) -> Answer:
+    lo, hi = (np.array(ends, dtype=np.float32) for ends in (scope.ranges[name] if name else ((), ())))
     family = f"{device}/{op}"
     half, cuts = np.array(intervals.half.get(family, (np.nan,) * 3)), intervals.cuts.get(family, (0.0, 0.0))
     fabric = scope.fabrics.get(device, "") if op == "collective" else ""
-    return Answer((name,), (1.0,), None, lo, hi, cuts, half, "conformal", fabric, stack)
+    models, weights = ((name,), (1.0,)) if name else ((), ())
+    return Answer(models, weights, None, lo, hi, cuts, half, "conformal", fabric, stack)
 
 
 def _of_kin(scope: Scope, intervals: Intervals, transfer: Transfer, rates: Rates) -> dict[int, Answer]:
     """Return answers from devices of the same kind that resemble this one."""
-    own = kin_ratios(rates)
+    own = kin_place(rates)
     kin = {name: ratios for name, ratios in transfer.kinship.items() if transfer.kinds.get(name) == rates.kind}
-    near = [float(np.linalg.norm(np.subtract(ratios, own))) for ratios in kin.values()]
-    if rates.array is not None or not near or min(near) > FARTHEST_KIN:
+    if rates.array is not None or not kin or _away(kin, own) > FARTHEST_KIN:
         return {}
     answers: dict[int, Answer] = {}
     for op, dtype in sorted({(kernel[0], kernel[1]) for kernel in scope.kernels}):
+        adapted = transfer.adapted.get(f"{rates.device}/{op}")
         for code, part in _codes_of(op, dtype):
             sources = {k[2]: kin[k[2]] for k in scope.kernels if k[:2] == (op, dtype) and k[2] in kin}
             sources = {d: r for d, r in sources.items() if scope.model_of(op, d, part) is not None}
-            if sources and op in transfer.reach:
-                answers[code] = _blend(scope, intervals, transfer, rates.device, op, part, sources, own)
+            if not sources or op not in transfer.reach:
+                continue
+            share = 1.0 if _away(sources, own) <= NEAR_KIN else transfer.share.get(op, 0.0)
+            weights = {d: w * share for d, w in kin_weights(sources, own, transfer.reach[op]).items()}
+            if adapted is not None:
+                weights = _among(adapted.weights, sources, weights)
+            elif share == 0.0:
+                continue
+            answers[code] = _blend(scope, intervals, op, part, weights, _away(sources, own), adapted)
     return answers
 
 
+def _away(kin: dict[str, tuple[float, ...]], own: tuple[float, ...]) -> float:
+    """Return the log distance to the nearest device."""
+    return min(float(np.linalg.norm(np.subtract(ratios, own))) for ratios in kin.values())
+
+
+def _among(told: dict[str, float], sources: dict[str, tuple[float, ...]], prior: dict[str, float]) -> dict[str, float]:
+    """Return the weights that few rows gave to those sources that know a kernel; the prior's where they know little."""
+    mine = {d: w for d, w in told.items() if d in sources}
+    total, whole = sum(mine.values()), sum(told.values())
+    return {d: w * whole / total for d, w in mine.items()} if total > 0.1 else prior
+
+
 def _blend(
-    scope: Scope, intervals: Intervals, transfer: Transfer, device: str, op: str, part: str,
-    sources: dict[str, tuple[float, ...]], own: tuple[float, ...],
+    scope: Scope, intervals: Intervals, op: str, part: str, weights: dict[str, float], away: float,
+    adapted: Adapted | None,
 ) -> Answer:  # fmt: skip
-    adapted = transfer.adapted.get(f"{device}/{op}")
-    weights, offsets = kin_weights(sources, own, transfer.reach[op]), None
-    cuts = intervals.cuts.get(f"/{op}", (0.0, 0.0))
-    half = intervals.half.get(f"/{op}", (np.nan,) * 3)
-    if adapted is not None:
-        mine = {d: w for d, w in adapted.weights.items() if d in sources}
-        total = sum(mine.values())
-        weights = {d: w / total for d, w in mine.items()} if total > 0.1 else weights
-        offsets, cuts, half = np.array(adapted.offsets), adapted.cuts, adapted.half
+    """Return the weighted mean of the sources' models; what weights lack of 1 is the closed form's."""
+    cuts = intervals.cuts.get(f"/{op}", (0.0, 0.0)) if adapted is None else adapted.cuts
+    half = intervals.half.get(f"/{op}", (np.nan,) * 3) if adapted is None else adapted.half
     shares: dict[str, float] = {}  # siblings have one model, which answers once
     for source, weight in weights.items():
         name = scope.model_of(op, source, part)
         assert name is not None, source
         shares[name] = shares.get(name, 0.0) + weight
-    away = min(float(np.linalg.norm(np.subtract(found, own))) for found in sources.values())
     models = tuple(shares)
     ends = np.array([scope.ranges[name] for name in models], dtype=np.float32)
     lo, hi = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
@@ -348,4 +412,4 @@ def _blend(
     free = np.isin(ratios, DEVICE_RATIOS)
     lo, hi = np.where(free, -FREE, lo).astype(np.float32), np.where(free, FREE, hi).astype(np.float32)
     whole = tuple(shares.values())
-    return Answer(models, whole, offsets, lo, hi, cuts, np.array(half), "pseudo_target", away=away)
+    return Answer(models, whole, adapted, lo, hi, cuts, np.array(half), "pseudo_target", away=away)

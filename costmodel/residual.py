@@ -25,7 +25,7 @@ from costmodel.difficulty import FARTHEST, MEAN_OVER_HALF, forest_name, grown, i
 from costmodel.features import GROUP_OF, LAYOUTS, Described, describe
 from costmodel.forest import Forest, xgboost_json
 from costmodel.physics import CHUNK, Priced, predict_physics, price
-from costmodel.plans import Answer, Intervals, Plan, Scope, Transfer, part_codes, planned
+from costmodel.plans import NEAR_KIN, Answer, Intervals, Plan, Scope, Transfer, part_codes, planned
 from costmodel.power import PowerModel
 from costmodel.rates import Rates
 from workloads.elementwise import Value, choose, larger, lesser, some, unwrapped
@@ -95,10 +95,11 @@ class LearnedModel:
         if len(answer.models) == 1 and answer.weights[0] == 1.0:
             return self.log_factor(answer.models[0], features), 0.0
         found, squares = np.zeros(len(features)), np.zeros(len(features))
+        whole = sum(answer.weights)  # what it lacks of 1 is the closed form's
         for name, weight in zip(answer.models, answer.weights, strict=True):
-            said = self.log_factor(name, features)
-            found, squares = found + weight * said, squares + weight * said.astype(np.float64) ** 2
-        return found, np.sqrt(np.maximum(squares - found**2, 0.0))
+            said, part = self.log_factor(name, features), weight / (whole or 1.0)
+            found, squares = found + part * said, squares + part * said.astype(np.float64) ** 2
+        return whole * found, abs(whole) * np.sqrt(np.maximum(squares - found**2, 0.0))
 
     def difficulty(
         self, table: OpTable, rates: Rates, fabric: Fabric | None = None, *, software: str = ""
@@ -225,8 +226,8 @@ class LearnedModel:
         log_factor, apart = self.blended(answer, features)
         hard: Value = self._hard(answer, features, log_factor, apart, GROUP_OF[op])
         log_factor = log_factor.astype(np.float64)
-        if answer.offsets is not None:
-            log_factor = log_factor + answer.offsets[third]
+        if answer.adapted is not None:
+            log_factor = log_factor + answer.adapted.shift(features, GROUP_OF[op])
         factor, distance = np.exp(log_factor), answer.distance(features[:, : LAYOUTS[GROUP_OF[op]].ranged])
         floor_s = seen.floor_s
         if table.rows == 1:
@@ -249,7 +250,8 @@ class LearnedModel:
             hi = choose(missing, physics.latency_hi_s * ratio, hi)
             kind, shared = "propagated", 1.0
         hard = UNKNOWN if hard is None else hard
-        times = _Times(latency, lo, hi, np.int8(LEARNED), hard)
+        far = answer.away > NEAR_KIN and answer.adapted is None
+        times = _Times(latency, lo, hi, np.int8(EXTRAPOLATED if far else LEARNED), hard)
         if not all_inside:
             known = bool(plan.family[op])
             closed = _outside(physics, plan.physics[op], distance, known, floor_s)
@@ -265,7 +267,7 @@ class LearnedModel:
         """Return the |log error| to expect of rows inside the trained ranges; None where no forest tells."""
         kin = answer.kind != "conformal"
         name = forest_name(group, kin)
-        if answer.offsets is not None or name not in self.forest:
+        if answer.adapted is not None or name not in self.forest:
             return None
         columns = (log_factor, apart, answer.away) if kin else (log_factor,)
         return np.asarray(np.exp(self.log_factor(name, inputs(features, *columns))), dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from test_calibration import gemm_columns, measured
 
-from costmodel.adaptation import KinTable, best_reach, filled, fit_shots, left_out, typical
+from costmodel.adaptation import KinTable, Seen, best_kin, filled, fit_shots, left_out, typical, with_physics
 from costmodel.artefact import load_artefact, load_card
 from costmodel.calibration import calibrate
+from costmodel.calibration.intervals import widths_of_next
 from costmodel.physics import predict_physics
 from costmodel.plans import kin_ratios, kin_weights
 from costmodel.rates import compile_rates
@@ -121,27 +123,68 @@ def test_resemblance_falls_with_distance_and_adds_up_to_one() -> None:
 
 def test_few_rows_find_the_right_source_or_offset() -> None:
     rng = np.random.default_rng(0)
-    factor = rng.normal(0, 0.5, (60, 3))
-    third, prior = np.repeat([0, 1, 2], 20), np.full(3, 1 / 3)
-    told = fit_shots(factor, factor[:, 1] + 0.3, third, prior, 0.1, 0.1)
+    factor, regime = rng.normal(0, 0.5, (60, 3)), rng.uniform(size=(60, 4))
+    seen, prior = Seen(factor, regime, np.repeat([48.0, 80.0], 30)), np.full(3, 1 / 3)
+    error = factor[:, 1] + 0.3 + 0.5 * regime[:, 0]
+    told = fit_shots(seen, error, prior, 0.1, 0.1)
     assert told.weights.sum() == pytest.approx(1.0)
     assert told.weights[1] > 0.9
-    np.testing.assert_allclose(told.offsets, 0.3, atol=0.05)
-    stiff = fit_shots(factor, factor[:, 1] + 0.3, third, prior, 1e9, 1e9)
+    np.testing.assert_allclose(told.answer(seen), error, atol=0.05)
+    stiff = fit_shots(seen, error, prior, 1e9, 1e9)
     np.testing.assert_allclose(stiff.weights, prior, atol=1e-6)
+
+
+def test_few_rows_find_the_kernel_that_is_slow() -> None:
+    rng = np.random.default_rng(0)
+    seen = Seen(rng.normal(0, 0.2, (40, 2)), rng.uniform(size=(40, 4)), np.repeat([48.0, 80.0], 20))
+    error = seen.factor.mean(axis=1) + 1.0 * (seen.kernel == 80.0)
+    error[3] = 9.0  # one spoilt row
+    told = fit_shots(seen, error, np.full(2, 0.5), 5.0, 0.3)
+    assert told.kernels[80.0] - told.kernels[48.0] > 0.5
+    rest = np.arange(40) != 3
+    np.testing.assert_allclose(told.answer(seen)[rest], error[rest], atol=0.25)
 
 
 def test_leaving_a_device_out_uses_nothing_of_its_own_model() -> None:
     devices, rng = ("a", "b", "c"), np.random.default_rng(0)
     target = np.repeat([0, 1, 2], 50)
     factor = np.stack([np.where(target == i, 0.0, 0.2) for i in range(3)], axis=1)  # own model: right, others: 0.2 off
-    table = KinTable(devices, target, np.zeros(150), rng.normal(size=150), np.full(150, -9.0), factor)
+    size, regime = rng.normal(size=150), rng.uniform(size=(150, 4))
+    table = KinTable(devices, target, np.zeros(150), size, np.full(150, -9.0), regime, np.zeros(150), factor)
     kinship = {"a": (0.0,), "b": (0.1,), "c": (1.0,)}
-    error, _, _ = left_out(table, kinship, 0.4, 0, 1.0, 1.0)
+    error, _, _ = left_out(table, kinship, (0.4, 1.0), 0, 1.0, 1.0)
     np.testing.assert_allclose(error, -0.2)
-    assert typical(error, np.zeros(150)) == pytest.approx(0.2)
-    assert best_reach(table, kinship) > 0
+    assert typical(error, np.zeros(150)) == pytest.approx(np.expm1(0.2))
     again = KinTable.of(devices, table.matrix())
     np.testing.assert_allclose(again.factor, factor, atol=1e-3)
     gaps = filled(np.array([[np.nan, 1.0, 3.0]]), np.array([0.5, 0.25, 0.25]))
     np.testing.assert_allclose(gaps, [[2.0, 1.0, 3.0]], atol=1e-6)
+
+
+def designs_of(rng: np.random.Generator, misled: float) -> tuple[KinTable, dict[str, tuple[float, ...]]]:
+    """Four devices of two designs, on which the closed form is right; those of the other design say `misled`."""
+    devices, target = ("a", "a2", "b", "b2"), np.repeat(np.arange(4), 50)
+    design = np.array([0, 0, 1, 1])
+    factor = np.where(design[target][:, None] == design, 0.0, misled)
+    rest = [np.zeros(200), rng.normal(size=200), np.full(200, -9.0), rng.uniform(size=(200, 4)), np.zeros(200)]
+    return KinTable(devices, target, *rest, factor), {"a": (0.0,), "a2": (0.1,), "b": (2.0,), "b2": (2.1,)}
+
+
+def test_kin_that_mislead_leave_far_devices_to_the_closed_form() -> None:
+    table, kinship = designs_of(np.random.default_rng(0), 0.8)
+    assert best_kin(table.apart(kinship), kinship)[1] == 0.0
+    right, _ = designs_of(np.random.default_rng(0), -0.5)
+    right = replace(right, error=np.full(200, -0.5))  # what the other design says is true
+    assert best_kin(right.apart(kinship), kinship)[1] == 1.0
+    assert np.isnan(table.apart(kinship).factor[:50, 1]).all()  # nothing from the same design
+    factor, weights = with_physics(np.ones((3, 2)), np.array([0.5, 0.5]), 0.25)
+    np.testing.assert_allclose(factor @ weights, 0.25)
+
+
+def test_the_width_for_a_new_design_grows_as_designs_are_fewer() -> None:
+    rng = np.random.default_rng(0)
+    error, design = rng.normal(0, 0.2, 8_000), np.repeat(np.arange(8), 1_000)
+    _, many = widths_of_next(error, rng.normal(size=8_000), design)
+    _, few = widths_of_next(error[:2_000], rng.normal(size=2_000), design[:2_000])
+    assert 1.645 * 0.2 < min(many) < max(many) < min(few)
+    assert max(many) < 3 * 1.645 * 0.2

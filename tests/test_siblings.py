@@ -49,7 +49,7 @@ def test_every_sibling_finds_the_trees_it_shares() -> None:
 def test_siblings_that_say_nothing_of_a_device_have_no_share_in_its_answer() -> None:
     factor = np.array([[0.1, np.nan, 0.3], [np.nan, 0.2, 0.3], [0.4, 0.4, 0.5]])  # x and y share their trees
     nothing = np.zeros(3)
-    table = KinTable(("x", "y", "z"), np.arange(3), nothing, nothing, nothing, factor)
+    table = KinTable(("x", "y", "z"), np.arange(3), nothing, nothing, nothing, np.zeros((3, 4)), nothing, factor)
     kinship = {"x": (0.0,), "y": (0.01,), "z": (1.0,)}
     assert prior_of(table, kinship, "x", kinship["x"], 1.0).tolist() == [0.0, 0.0, 1.0]
     assert prior_of(table, kinship, "z", kinship["z"], 1.0)[:2].min() > 0.4

@@ -9,20 +9,32 @@ from pathlib import Path
 
 import numpy as np
 
-from costmodel.adaptation import KinTable, Shots, best_shrinkage, filled, fit_shots, left_out, prior_of
+from costmodel.adaptation import (
+    KinTable,
+    Seen,
+    best_shrinkage,
+    designs,
+    filled,
+    fit_shots,
+    left_out,
+    prior_of,
+    seen_of,
+    with_physics,
+)
 from costmodel.artefact import Card, Score, load_artefact, load_card, save_artefact
-from costmodel.calibration.intervals import thirds, widths_by_device
+from costmodel.calibration.intervals import thirds, widths_of_next
 from costmodel.calibration.power import adapted_power
 from costmodel.calibration.rows import Rows, gather
 from costmodel.calibration.transfer import TABLE, factors_of
 from costmodel.calibration.units import check_units
-from costmodel.plans import Adapted, kin_ratios
+from costmodel.features import GROUP_OF
+from costmodel.plans import NEAR_KIN, Adapted, kin_place
 from costmodel.rates import Rates, compile_rates
 from costmodel.residual import LearnedModel
 from foundation.errors import BadValueError
 from hardware_specs import load_device
 from workloads.measurements import MeasurementTable
-from workloads.table import OPS, Array
+from workloads.table import OP_CODES, OPS, Array
 
 FEWEST_SHOTS, MOST_SHOTS = 3, 200
 """Rows of one operator that are needed, and that are used (of more, a random part): with more, calibrate anew."""
@@ -82,38 +94,40 @@ def _family(rows: Rows, model: LearnedModel, rates: Rates) -> tuple[Adapted, Sco
     matrix = model.forest.tables.get(TABLE + op)
     if len(rows) < FEWEST_SHOTS or matrix is None or op not in model.transfer.reach:
         return None
-    kinship, reach = model.transfer.kinship, model.transfer.reach[op]
+    kinship, group = model.transfer.kinship, GROUP_OF[OP_CODES[op]]
+    place, reach = kin_place(rates), model.transfer.reach[op]
     table = KinTable.of(model.scope.devices, matrix)
     factor = factors_of(rows, model, op)
     usable = np.isfinite(factor).any(axis=1)
     if usable.sum() < FEWEST_SHOTS:
         return None
     rows, factor = rows.take(np.flatnonzero(usable)), factor[usable]
-    prior = prior_of(table, kinship, rates.device, kin_ratios(rates), reach)
-    factor = filled(factor, prior)
-    cuts = model.intervals.cuts[f"/{op}"]
-    third, error = thirds(np.log(rows.physics_s), cuts), rows.log_error
-    stiffness, looseness = best_shrinkage(table, kinship, reach, min(len(rows), 50))
-    told = fit_shots(factor, error, third, prior, stiffness, looseness)
-    errors, sizes, targets = left_out(table, kinship, reach, min(len(rows), 50), stiffness, looseness)
-    nan = float("nan")
-    half = widths_by_device(errors, sizes, targets)[1] if len(errors) else (nan, nan, nan)
-    weights = {d: float(w) for d, w in zip(table.devices, told.weights, strict=True) if abs(w) > 1e-3}
-    first, second, last = (float(x) for x in told.offsets)
-    adapted = Adapted(weights, (first, second, last), cuts, half, len(rows))
-    one_out = np.array([
-        _without(i, factor, error, third, prior, stiffness, looseness) for i in range(len(rows))
-    ])  # fmt: skip
-    return adapted, _score(rows, one_out, np.array(half)[third])
+    near = min(float(np.linalg.norm(np.subtract(ratios, place))) for ratios in kinship.values()) <= NEAR_KIN
+    share = 1.0 if near else model.transfer.share[op]
+    apart = table.apart(kinship)
+    known = apart if len(left_out(apart, kinship, (reach, share), 0, 1.0, 1.0)[0]) else table
+    weights = prior_of(table, kinship, rates.device, place, reach)
+    factor, prior = with_physics(filled(factor, weights), weights, share)
+    seen, error, shots = seen_of(rows.matrix, group, factor), rows.log_error, min(len(rows), 50)
+    stiffness, looseness = best_shrinkage(known, kinship, (reach, share), shots)
+    told = fit_shots(seen, error, prior, stiffness, looseness)
+    errors, sizes, targets = left_out(known, kinship, (reach, share), shots, stiffness, looseness)
+    nan, cuts = float("nan"), model.intervals.cuts[f"/{op}"]
+    half = (nan, nan, nan)
+    if len(errors):
+        cuts, half = widths_of_next(errors, sizes, designs(known, kinship)[targets])
+    weights_told = {d: float(w) for d, w in zip(table.devices, told.weights[:-1], strict=True) if abs(w) > 1e-3}
+    kernels = {int(code): offset for code, offset in told.kernels.items()}
+    adapted = Adapted(weights_told, told.offset, tuple(map(float, told.regimes)), kernels, cuts, half, len(rows))
+    one_out = np.array([_without(i, seen, error, prior, stiffness, looseness) for i in range(len(rows))])
+    return adapted, _score(rows, one_out, np.array(half)[thirds(np.log(rows.physics_s), cuts)])
 
 
-def _without(
-    i: int, factor: Array, error: Array, third: Array, prior: Array, stiffness: float, looseness: float
-) -> float:  # fmt: skip
+def _without(i: int, seen: Seen, error: Array, prior: Array, stiffness: float, looseness: float) -> float:
     """Return the log factor of row i as the other rows tell it."""
-    rest = np.arange(len(error)) != i
-    told: Shots = fit_shots(factor[rest], error[rest], third[rest], prior, stiffness, looseness)
-    return float(told.answer(factor[i : i + 1], third[i : i + 1])[0])
+    rest = np.flatnonzero(np.arange(len(error)) != i)
+    told = fit_shots(seen.take(rest), error[rest], prior, stiffness, looseness)
+    return float(told.answer(seen.take(np.array([i])))[0])
 
 
 def _score(rows: Rows, log_factor: Array, half: Array) -> Score:

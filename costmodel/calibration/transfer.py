@@ -6,17 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from costmodel.adaptation import KinTable, best_reach
+from costmodel.adaptation import KinTable, best_kin, designs, seen_of
 from costmodel.calibration.difficulty import KinErrors, kin_difficulty, with_forests
-from costmodel.calibration.intervals import conformal_half, widths_by_device
+from costmodel.calibration.intervals import conformal_half, widths_of_next
 from costmodel.calibration.rows import Rows
 from costmodel.difficulty import forest_name
-from costmodel.plans import Intervals, Transfer, kin_ratios
+from costmodel.features import GROUP_OF
+from costmodel.plans import Intervals, Transfer, kin_place
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
 from costmodel.trees import FlatTrees
 from hardware_specs import load_device
-from workloads.table import OPS, Array
+from workloads.table import OP_CODES, OPS, Array
 
 KIN_ROWS = 400
 """Rows of each device that a table of kin keeps."""
@@ -27,9 +28,10 @@ def transferred(rows: dict[str, Rows], model: LearnedModel, seed: int) -> Learne
     """Return the model with what it needs to answer for unseen devices; `rows` are those that did not train."""
     devices = model.scope.devices
     rates = {name: compile_rates(load_device(name)) for name in devices}
-    kinship = {name: kin_ratios(r) for name, r in rates.items()}
+    kinship = {name: kin_place(r) for name, r in rates.items()}
     kinds = {name: r.kind for name, r in rates.items()}
     reach: dict[str, float] = {}
+    share: dict[str, float] = {}
     tables = {}
     intervals = model.intervals
     forests: dict[str, FlatTrees | None] = {}
@@ -41,20 +43,24 @@ def transferred(rows: dict[str, Rows], model: LearnedModel, seed: int) -> Learne
                 continue  # what a link does says nothing of another
             few = kin_rows(some.take(np.flatnonzero(some.op == code)), seed)
             table = kin_table(few, model, op)
-            found = best_reach(table, kinship)
-            errors = KinErrors.of(few, table, kinship, found, group)
+            apart = table.apart(kinship)
+            reach[op], share[op] = best_kin(apart, kinship)
+            # without another design, nobody can say how far one's rows serve for others
+            known = apart if share[op] > 0 else table
+            errors = KinErrors.of(few, known.blended(share[op] or 1.0), kinship, reach[op], group)
             if not len(errors.error):
-                continue  # nobody can say how far one device's rows serve for another
-            reach[op], tables[TABLE + op], left[op] = found, table.matrix(), (table, errors)
+                del reach[op], share[op]
+                continue
+            tables[TABLE + op], left[op] = table.matrix(), (table, errors)
         if left:
             trees, hard = kin_difficulty([errors for _, errors in left.values()], seed)
             forests[forest_name(group, kin=True)] = trees
             for (op, (table, errors)), mine in zip(left.items(), hard, strict=True):
-                found_by = (errors.error / mine, errors.size, errors.target)
+                found_by = (errors.error / mine, errors.size, designs(table, kinship)[errors.target])
                 intervals = _with_pseudo_targets(intervals, table, found_by, op)
     model = with_forests(model, forests)
     forest = replace(model.forest, tables=tables)
-    return replace(model, forest=forest, intervals=intervals, transfer=Transfer(kinship, kinds, reach, {}))
+    return replace(model, forest=forest, intervals=intervals, transfer=Transfer(kinship, kinds, reach, share, {}))
 
 
 def kin_rows(rows: Rows, seed: int) -> Rows:
@@ -72,9 +78,11 @@ def kin_table(rows: Rows, model: LearnedModel, op: str) -> KinTable:
     devices = model.scope.devices
     target = np.array([devices.index(rows.words.devices[int(code)]) for code in rows.device])
     factor = factors_of(rows, model, op)
+    seen = seen_of(rows.matrix, GROUP_OF[OP_CODES[op]], factor)
     return KinTable(
-        devices, target, rows.log_error, np.log(rows.physics_s), np.log(rows.floor_s / rows.physics_s), factor
-    )
+        devices, target, rows.log_error, np.log(rows.physics_s), np.log(rows.floor_s / rows.physics_s),
+        seen.regime, seen.kernel, factor,
+    )  # fmt: skip
 
 
 def factors_of(rows: Rows, model: LearnedModel, op: str) -> Array:
@@ -101,8 +109,8 @@ def factors_of(rows: Rows, model: LearnedModel, op: str) -> Array:
 def _with_pseudo_targets(
     intervals: Intervals, table: KinTable, left: tuple[Array, Array, Array], op: str
 ) -> Intervals:  # fmt: skip
-    """Return intervals with the entry of unseen devices; `left` has scores, log sizes and devices of rows left out."""
-    cuts, half = widths_by_device(*left)
+    """Return intervals with the entry of unseen devices; `left` has scores, log sizes and designs of rows left out."""
+    cuts, half = widths_of_next(*left)
     name = f"/{op}"
     return replace(
         intervals, cuts={**intervals.cuts, name: cuts}, half={**intervals.half, name: half},

@@ -22,6 +22,7 @@ _WHERE = {
     "predict_ops": "archcast.operators",
     "simulate": "archcast.simulation",
     "calibrate": "archcast.calibration",
+    "transfer_networks": "archcast.network_transfer",
     "Estimate": "costmodel.estimate",
     "Quantity": "costmodel.estimate",
     "ArchcastError": "foundation.errors",
@@ -52,6 +53,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from archcast.batches import predict_batch as predict_batch
     from archcast.calibration import calibrate as calibrate
+    from archcast.network_transfer import transfer_networks as transfer_networks
     from archcast.operators import predict_ops as predict_ops
     from archcast.prediction import predict as predict
     from archcast.simulation import simulate as simulate

@@ -22,14 +22,21 @@ SHRINK, SWEEPS, ROUNDS = 0.02, 30, 8
 LEAST, START = 0.01, {"size": 0.1, "kind": 0.2, "small": 0.1, "source": 0.5, "mixed": 0.1}
 EXPECTED_NOISE = 0.1
 COVERAGE = 0.9
+PLAYED_KEYS = 1500
+"""Keys of a source that plays the target, evenly spread, of those it has."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """The prior of every key (NaN mean: no source ran it), and the widening of intervals."""
+    """The prior of every key (NaN mean: no source ran it), the widening of intervals, and how sources that played went.
+
+    `played_mape` has shape (sources,): mean error of each when the others predicted it from as many shots, NaN where it
+    has too few keys.
+    """
 
     prior: Prior
     widening: float
+    played_mape: Array
 
     @property
     def answered(self) -> Array:
@@ -53,19 +60,22 @@ def fit_completion(latency_s: Array, kinds: Array, shots: int) -> Completion:
     played = [_design(np.delete(logs, i, axis=1), kinds) for i in range(sources)]
     sizes = [_coefficients(level, basis, names, logs[:, i]) for i, (level, basis, names) in enumerate(played)]
     spread = {name: max(float(np.sqrt(np.median([s[name] for s in sizes]))), LEAST) for name in START}
-    ratios = []
+    ratios, errors = [], np.full(sources, np.nan)
     for i, (level, basis, names) in enumerate(played):
         prior = Prior(level, basis * np.array([spread[name] for name in names]))
         known = np.flatnonzero(np.isfinite(level) & np.isfinite(logs[:, i]))
         if len(known) < 2 * shots:
             continue
+        known = known[np.linspace(0, len(known) - 1, min(len(known), PLAYED_KEYS)).astype(int)]
         at = spread_out(prior.take(known), np.arange(len(known)), shots)
         found = condition(prior.take(known), at, logs[known[at], i], expected_noise=EXPECTED_NOISE)
         rest = np.setdiff1d(np.arange(len(known)), at)
-        ratios.append(np.abs(found.mean[rest] - logs[known[rest], i]) / found.spread[rest])
+        off = found.mean[rest] - logs[known[rest], i]
+        ratios.append(np.abs(off) / found.spread[rest])
+        errors[i] = np.abs(np.expm1(off)).mean()
     level, basis, names = _design(logs, kinds)
     widening = float(np.quantile(np.concatenate(ratios), COVERAGE)) if ratios else float("nan")
-    return Completion(Prior(level, basis * np.array([spread[name] for name in names])), widening)
+    return Completion(Prior(level, basis * np.array([spread[name] for name in names])), widening, errors)
 
 
 def predict_completion(model: Completion, at: Array, latency_s: Array) -> tuple[Array, Array, Array]:

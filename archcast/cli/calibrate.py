@@ -35,6 +35,14 @@ def calibrate(
         Path | None,
         typer.Option("--from", metavar="DIR", help="An artefact of other devices; 10 to 50 rows of a new one suffice."),
     ] = None,
+    networks: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Whole networks that a new device timed; the other devices' are predicted."),
+    ] = None,
+    other_networks: Annotated[
+        list[Path] | None,
+        typer.Option("--from-networks", metavar="FILE", help="Whole networks that three or more other stacks timed."),
+    ] = None,
     column_map: Annotated[
         str,
         typer.Option("--map", metavar="RULES", help="Columns of MEASUREMENTS, e.g. `m=M,latency_s=ms*1e-3,op:gemm`."),
@@ -48,8 +56,14 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Seed of the split and the fit.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Fit a cost model to measurements; prints its error and coverage on held-out shape groups."""
+    """Fit a cost model to measurements; prints its error and coverage on held-out shape groups.
+
+    With --networks and --from-networks: a table of whole networks on a device that timed some ten of them.
+    """
     with one_sentence_errors():
+        if networks is not None or other_networks:
+            _transfer(networks, other_networks or [], measurements or imports or base, out, skip_bad, as_json)
+            return
         from archcast.calibration import calibrate as fit
 
         names = [name.strip() for name in devices.split(",") if name.strip()]
@@ -63,6 +77,23 @@ def calibrate(
             print_json(report.to_json())
         else:
             print_text(report.text())
+
+
+def _transfer(
+    networks: Path | None, sources: list[Path], operators: object, out: Path, skip_bad: bool, as_json: bool
+) -> None:  # fmt: skip
+    from archcast.network_transfer import transfer_networks
+    from foundation.errors import BadValueError
+
+    if networks is None or not sources:
+        raise BadValueError("--networks and --from-networks go together: the new device's table and the others'.")
+    if operators:
+        raise BadValueError("Whole networks and operators are calibrated apart; run `calibrate` once for each.")
+    report = transfer_networks(networks, sources=sources, out=out, skip_bad=skip_bad)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print_text(report.text())
 
 
 @contextmanager

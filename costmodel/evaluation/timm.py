@@ -22,7 +22,7 @@ import numpy as np
 from costmodel.calibration import conformal_half
 from costmodel.evaluation.scores import Score, folds, score
 from costmodel.network_costs import fit_network_costs, predict_network_costs
-from costmodel.network_work import Amounts, NetworkWork, amounts_of, work_of
+from costmodel.network_work import FUSED, KINDS, Amounts, NetworkWork, amounts_of, work_of
 from costmodel.whole_network import Settings, fit_terms, predict_terms
 from foundation.errors import ArchcastError
 from workloads.catalogue import load_model
@@ -95,10 +95,12 @@ def rows_of(table: WorkloadMeasurements, known: dict[tuple[str, int], NetworkWor
     batch = table.size("batch", 1.0)[at]
     works = [work for _, work in found]
     amounts = amounts_of(works, batch)
+    # terms are of a compiled network; what eager software pays on top, the trees read from the shares
+    launched = len(KINDS) - len(FUSED)
     flop, weights, calls = (
-        np.array([float(getattr(w, name).sum()) for w in works]) for name in ("flop", "weight_bytes", "launches")
+        np.array([float(getattr(w, n)[:launched].sum()) for w in works]) for n in ("flop", "weight_bytes", "launches")
     )
-    moved = np.array([float((w.read_bytes + w.written_bytes).sum()) for w in works])
+    moved = np.array([float((w.read_bytes + w.written_bytes)[:launched].sum()) for w in works])
     terms = np.stack([flop * batch / IDEAL_FLOP_PER_S, (moved * batch + weights) / IDEAL_BYTES_PER_S,
                       calls * IDEAL_LAUNCH_S], axis=1)  # fmt: skip
     work, traffic, launch = np.log(terms).T

@@ -71,7 +71,7 @@ _OWN_LOGARITHMS: dict[str, tuple[str, ...]] = {
         *STAGES["moe"], *_tile_names("moe"), "tokens", "mean_rows_an_expert", "waves_down", "rows_an_expert",
         "experts_hit", "hit_share", "largest_over_mean", *(f"padding_{tile}" for tile in EXPERT_TILES),
     ),
-    "collective": ("bytes_over_latency", "bytes_a_rank_over_latency", "link_over_dram", "wire_over_time", "ranks"),
+    "collective": ("ranks", "bytes"),
     "other": ("kernel_area", "stride", "channel_groups", "hidden", "rows", "channels", "state", "queries"),
 }  # fmt: skip
 _OWN_SHARES: dict[str, tuple[str, ...]] = {
@@ -85,7 +85,7 @@ _OWN_PLAIN: dict[str, tuple[str, ...]] = {
     "gemm": ("m_alignment", "n_alignment", "k_alignment"),
     "attention": ("heads_alignment", "phase", "kv_dtype", "latent", "causal", "windowed"),
     "moe": ("skew", "inter_alignment", "ep", "tp", "gated"),
-    "collective": ("kind", "switched", "peers"),
+    "collective": ("kind",),
     "other": ("op", "phase", "operands", "flop_per_element"),
 }
 
@@ -113,7 +113,6 @@ def _layout(group: str) -> Layout:
 LAYOUTS: dict[str, Layout] = {group: _layout(group) for group in GROUPS}
 DEVICE_RATIOS: tuple[str, ...] = (
     "ridge_flop_per_byte", "cache_over_dram", "matrix_over_vector", "launch_bytes_over_cache", "units",
-    "link_over_dram",
 )  # fmt: skip
 """Features that are one value for a device (and format): an unseen device always lies outside their trained points."""
 
@@ -324,17 +323,7 @@ def _expert_stages(
 
 
 def _collective(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:
-    if fabric is None:
-        return [ONE] * 5, [], [table["kind"], ZERO, ZERO]
-    size, ranks = table["bytes"], larger(table["ranks"], ONE)
-    product = 1.0 / (fabric.local_bytes_per_s * fabric.local_latency_s[0])
-    latency_s = priced.costs.latency_s
-    time_s = latency_s if len(latency_s) > 1 else latency_s[0]
-    logs = [
-        size * product, size / ranks * product, fabric.local_bytes_per_s / rates.dram_bytes_per_s,
-        size / fabric.local_bytes_per_s / time_s, ranks,
-    ]  # fmt: skip
-    return logs, [], [table["kind"], float(fabric.switched), float(fabric.peers)]
+    return [larger(table["ranks"], ONE), table["bytes"]], [], [table["kind"]]
 
 
 def _other(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:

@@ -18,20 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.anchors import anchored
 from costmodel.collectives import Fabric
 from costmodel.costs import COLUMNS, NUMERIC, SOURCES, OpCosts
+from costmodel.curves import BEYOND, COMPLETED, LINKS, PREFIX, Curves, completed_name, found_in, unseen_name
 from costmodel.difficulty import FARTHEST, MEAN_OVER_HALF, forest_name, grown, inputs
-from costmodel.features import GROUP_OF, LAYOUTS, Described, describe
+from costmodel.features import GROUP_OF, LAYOUTS, Described, describe, floor_s
 from costmodel.forest import Forest, xgboost_json
 from costmodel.physics import CHUNK, Priced, predict_physics, price
-from costmodel.plans import NEAR_KIN, Answer, Intervals, Plan, Scope, Transfer, part_codes, planned
+from costmodel.plans import NEAR_KIN, Answer, Intervals, Plan, Scope, Transfer, format_of, part_codes, planned
 from costmodel.power import PowerModel
 from costmodel.rates import Rates
 from workloads.elementwise import Value, choose, larger, lesser, some, unwrapped
-from workloads.table import Array, OpTable
+from workloads.table import OP_CODES, Array, OpTable
 from workloads.work import FIELDS, OpWork
 
+COLLECTIVE = OP_CODES[LINKS]
 LEARNED, PHYSICS, EXTRAPOLATED = (SOURCES.index(name) for name in ("learned", "physics", "extrapolated"))
 KINDS = ("conformal", "pseudo_target", "propagated")
 """What intervals rest on, the most trusted first; a table has the least trusted of its rows."""
@@ -67,7 +68,8 @@ class LearnedModel:
     def predict(self, table: OpTable, rates: Rates, fabric: Fabric | None = None, *, software: str = "") -> OpCosts:
         """Return the cost of one instance of every row on one device; equal rows are priced once."""
         plan = self._plan(rates, software)
-        if not plan.answers and not plan.family.any() and not self.knows_power(rates):
+        known = bool(plan.answers) or bool(plan.family.any()) or self.knows_power(rates)
+        if not known and not self._links_like(rates, fabric):
             return predict_physics(table, rates, fabric)
         small, inverse = distinct(table)
         if small.rows <= CHUNK:
@@ -86,9 +88,9 @@ class LearnedModel:
 
     def log_factor(self, name: str, features: Array) -> Array:
         """Return log(measured / physics) as one model predicts it (features: float32, C order)."""
-        trees = self.forest.trees(name)
-        found = trees.predict(features) if len(features) <= FLAT_ROWS else self._booster(name).inplace_predict(features)
-        return np.asarray(found if trees.anchor is None else found + anchored(trees.anchor, features, name))
+        if len(features) <= FLAT_ROWS:
+            return self.forest.trees(name).predict(features)
+        return np.asarray(self._booster(name).inplace_predict(features))
 
     def blended(self, answer: Answer, features: Array) -> tuple[Array, Array | float]:
         """Return the log factor of an answer (its models' weighted sum), and how far the models are apart (rms)."""
@@ -120,7 +122,10 @@ class LearnedModel:
     ) -> Value:  # fmt: skip
         """Return the |log error| to expect of rows that one answer serves."""
         op, answer, physics = int(np.atleast_1d(table["op"])[0]), plan.answer(code, fabric), _unwrapped(priced.costs)
-        if answer is None:
+        linked = self._linked(table, rates, priced, plan, code, fabric) if op == COLLECTIVE else None
+        if linked is not None:
+            times = linked[0]
+        elif answer is None:
             times = _outside(physics, plan.physics[op], 1.0, bool(plan.family[op]), physics.latency_lo_s)
         else:
             seen = describe(table, priced, rates, GROUP_OF[op], answer.software or plan.software, fabric)
@@ -128,6 +133,55 @@ class LearnedModel:
         with np.errstate(invalid="ignore"):  # what cannot be priced takes for ever, and so does its bound
             of_interval = MEAN_OVER_HALF * np.log(times.hi_s / times.value_s)
         return np.where(np.isnan(times.hard), of_interval, times.hard)
+
+    @cached_property
+    def curves(self) -> Curves:
+        """The curves of collectives."""
+        return Curves({name: table for name, table in self.forest.tables.items() if name.startswith(PREFIX)})
+
+    def _links_like(self, rates: Rates, fabric: Fabric | None) -> bool:
+        """Say whether curves of other devices may speak for this one's links."""
+        return fabric is not None and bool(self.curves.tables) and rates.kind in self.transfer.kinds.values()
+
+    def _linked(
+        self, table: OpTable, rates: Rates, priced: Priced, plan: Plan, code: int, fabric: Fabric | None
+    ) -> tuple[_Times, str, float] | None:  # fmt: skip
+        """Return times of collectives by curves, the kind of their interval, and the share of its error; None without.
+
+        Curves of the device itself serve; those of links like its own where it was measured with other links, another
+        format, or not at all. Beyond the measured ranks or sizes the answer is `extrapolated`.
+        """
+        answer, kind, shared = plan.answer(code, fabric), "conformal", self.shared_log_error
+        names = f"{rates.device}/{LINKS}", completed_name(rates.device)
+        if fabric is None:
+            return None
+        if answer is not None:
+            curves = self.curves.of(rates.device, answer.software, format_of(code))
+        elif not self._links_like(rates, fabric) or (rates.device in self.scope.devices and not plan.answers):
+            return None  # of another kind, or with other figures than those that were measured
+        else:
+            curves, kind, shared = self.curves.like(fabric, plan.software, format_of(code)), "pseudo_target", 1.0
+            names = (unseen_name(fabric.switched),) * 2
+        if curves is None:
+            return None
+        physics, floor = _unwrapped(priced.costs), floor_s(priced.stages, rates)
+        own, other = (self._widths(name) for name in names)
+        found = found_in(curves, table, np.log(physics.latency_s), (own, other))
+        near = found.rests <= COMPLETED
+        closed_half = self.intervals.physics.get(names[0], np.nan)
+        latency = larger(physics.latency_s * np.exp(found.log_factor), floor)
+        half = lesser(choose(near, found.half, np.float64(closed_half)), WIDEST)
+        source = choose(near, np.int8(LEARNED), np.int8(EXTRAPOLATED))
+        times, missing = _about(latency, half, physics, floor, source)
+        far = ~near & ((found.rests != BEYOND) | (table["ranks"] > fabric.node_size))
+        if some(far):
+            times = _chosen(far, _outside(physics, closed_half, 1.0, True, floor), times)
+        if missing or some(~near):
+            kind, shared = "propagated", 1.0
+        return times, kind, shared
+
+    def _widths(self, name: str) -> tuple[tuple[float, float], Array]:
+        return self.intervals.cuts.get(name, (0.0, 0.0)), np.array(self.intervals.half.get(name, (np.nan,) * 3))
 
     def _booster(self, name: str) -> Any:
         booster = self._boosters.get(name)
@@ -179,7 +233,11 @@ class LearnedModel:
         """Return the costs of rows that one answer serves."""
         table, physics = unwrapped(table), _unwrapped(priced.costs)
         op = int(np.atleast_1d(table["op"])[0])
-        answer = plan.answer(code, fabric)
+        linked = self._linked(table, rates, priced, plan, code, fabric) if op == COLLECTIVE else None
+        if linked is not None:
+            energy = self._energy(table, rates, priced, linked[0], op, plan.software)
+            return _costs(table.rows, linked[0], energy, priced.costs, *linked[1:])
+        answer = plan.answer(code, fabric) if op != COLLECTIVE else None
         software = answer.software or plan.software if answer is not None else plan.software
         if answer is None and not plan.family[op]:
             if self.power is None or not self.power.knows(rates, op):
@@ -315,6 +373,21 @@ def _costs(
     source[...] = times.source
     numbers: Any = dict(zip(NUMERIC, (*columns, priced.dram_bytes), strict=True))
     return OpCosts(**numbers, bound=priced.bound, source=source, interval_kind=kind, shared_log_error=shared)
+
+
+def _about(
+    latency: Value, half: Value, physics: OpCosts, floor: Value, source: Value
+) -> tuple[_Times, bool]:  # fmt: skip
+    """Return times with half widths of the log error, and whether some had none: the closed form's range serves."""
+    spread = np.exp(half)
+    lo, hi = lesser(larger(latency / spread, floor), latency), latency * spread
+    missing = np.isnan(half)
+    if not some(missing):
+        return _Times(latency, lo, hi, source, UNKNOWN), False
+    ratio = latency / physics.latency_s
+    lo = choose(missing, lesser(larger(physics.latency_lo_s * ratio, floor), latency), lo)
+    hi = choose(missing, physics.latency_hi_s * ratio, hi)
+    return _Times(latency, lo, hi, source, UNKNOWN), True
 
 
 def _outside(physics: OpCosts, half: float, distance: Value, known: bool, floor: Value) -> _Times:

@@ -25,6 +25,7 @@ from costmodel.calibration.intervals import (
     scores,
     shared_share,
 )
+from costmodel.calibration.link_tables import curve_scores, with_curves
 from costmodel.calibration.power import with_power
 from costmodel.calibration.rows import SHAPE_KEYS, STRATUM_RULE, Gathered, Rows, gather
 from costmodel.calibration.shots import adapt
@@ -32,6 +33,7 @@ from costmodel.calibration.split import CONFORMAL, FEWEST_GROUPS, HELD_OUT, TRAI
 from costmodel.calibration.training import MODEL_ROWS, OWN_SETTINGS, ROUNDS, SETTINGS, ranges, train_all
 from costmodel.calibration.transfer import transferred
 from costmodel.calibration.units import check_units
+from costmodel.curves import LINKS
 from costmodel.difficulty import forest_name
 from costmodel.forest import Forest, packed
 from costmodel.plans import Intervals, Scope, Transfer
@@ -77,7 +79,10 @@ def calibrate(
     model, rows, parts, left_out = fitted(gathered, seed, rounds, progress)
     model, power_scores, unmeasured = with_power(model, measurements, rows, parts, seed, progress)
     progress("scoring the held-out rows")
-    found = {n: s for g, r in rows.items() for n, s in scores(r.take(_at(parts[g], HELD_OUT)), model, g).items()}
+    trees = [g for g in rows if g != LINKS]
+    found = {n: s for g in trees for n, s in scores(rows[g].take(_at(parts[g], HELD_OUT)), model, g).items()}
+    if LINKS in rows:
+        found |= curve_scores(rows[LINKS], parts[LINKS] == HELD_OUT, model, seed)
     counts = np.sum([np.bincount(part, minlength=3) for part in parts.values()], axis=0)
     used = {OPS[int(o)] for r in rows.values() for o in np.unique(r.op)}
     names = {"train": TRAIN, "conformal": CONFORMAL, "held_out": HELD_OUT}
@@ -113,10 +118,26 @@ def fitted(
     check_units(gathered.rows)
     rows, left_out = _families(gathered.rows)
     parts = {group: split(r.group, r.family, seed) for group, r in rows.items()}
+    if set(rows) == {LINKS}:
+        model = transferred({}, _blank(gathered, rows, parts, {LINKS}, {}), seed)
+    else:
+        model = _with_trees(gathered, rows, parts, seed, rounds, progress)
+    if LINKS in rows:
+        progress("fitting the curves of collectives")
+        model = with_curves(model, rows[LINKS], parts[LINKS] == HELD_OUT, seed)
+    return model, rows, parts, left_out
+
+
+def _with_trees(
+    gathered: Gathered, every_row: dict[str, Rows], parts: dict[str, Array], seed: int, rounds: int,
+    progress: Callable[[str], None],
+) -> LearnedModel:  # fmt: skip
+    """Return a model with the trees of all groups of operators but collectives."""
+    rows = {g: r for g, r in every_row.items() if g != LINKS}
     crossed = {g for g, r in rows.items() if len(np.unique(r.group)) < FEW_SHAPES}
-    train = {g: np.flatnonzero(p == TRAIN if g not in crossed else p != HELD_OUT) for g, p in parts.items()}
+    train = _trained_on(rows, parts, crossed)
     models = train_all({g: (rows[g], train[g]) for g in rows}, seed, rounds, progress)
-    model = _blank(gathered, rows, train, models)
+    model = _blank(gathered, every_row, parts, crossed | {LINKS}, models)
     calibration = {g: r.take(_at(parts[g], CONFORMAL)) for g, r in rows.items() if g not in crossed}
     errors = {g: np.log(r.latency_s / predicted_s(r, model)) for g, r in calibration.items()}
     for g in sorted(crossed):
@@ -133,10 +154,15 @@ def fitted(
     progress("leaving each device out in turn")
     model = transferred(calibration, model, seed)
     progress("training once more, with what calibrated the intervals")
-    train = {g: np.flatnonzero(p != HELD_OUT) for g, p in parts.items()}
+    train = _trained_on(rows, parts, set(rows))
     again = {g: (rows[g], train[g]) for g in rows if g not in crossed}
     models |= train_all(again, seed, rounds, progress)
-    return _retrained(model, _blank(gathered, rows, train, models)), rows, parts, left_out
+    return _retrained(model, _blank(gathered, every_row, parts, set(every_row), models))
+
+
+def _trained_on(rows: dict[str, Rows], parts: dict[str, Array], whole: set[str]) -> dict[str, Array]:
+    """Return the indices of the rows that train: of groups in `whole` all but those held out."""
+    return {g: np.flatnonzero(parts[g] != HELD_OUT if g in whole else parts[g] == TRAIN) for g in rows}
 
 
 def _retrained(model: LearnedModel, whole: LearnedModel) -> LearnedModel:
@@ -175,13 +201,15 @@ def _crossed(rows: Rows, model: LearnedModel, seed: int, rounds: int) -> Array:
 
 
 def _blank(
-    gathered: Gathered, rows: dict[str, Rows], train: dict[str, Array], models: dict[str, FlatTrees]
+    gathered: Gathered, rows: dict[str, Rows], parts: dict[str, Array], whole: set[str], models: dict[str, FlatTrees]
 ) -> LearnedModel:  # fmt: skip
-    """Return a model without intervals."""
+    """Return a model without intervals; `whole` as in `_trained_on`."""
+    train = _trained_on(rows, parts, whole)
     kernels: set[tuple[str, str, str, str]] = set()
     stacks: dict[str, int] = {}
     words = gathered.words
-    spans = {name: span for g, r in rows.items() for name, span in ranges(r, train[g], g).items()}
+    trees = [g for g in rows if g != LINKS]
+    spans = {name: span for g in trees for name, span in ranges(rows[g], train[g], g).items()}
     for g, r in rows.items():
         columns = np.stack([r.op, r.dtype, r.device, r.software], axis=1)[train[g]].astype(np.int64)
         for (op, dtype, device, stack), count in zip(*np.unique(columns, axis=0, return_counts=True), strict=True):

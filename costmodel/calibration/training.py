@@ -35,8 +35,6 @@ attention leaves where they tell the most."""
 DEEP, SHALLOW, DEEP_ROWS = 8, 6, 4_000
 """Depth of trees, and the rows from which the deeper is used."""
 ROUNDS = 200
-LINK_ROUNDS = 2
-"""Collectives of all devices share one small model, which may have so many times the trees."""
 MODEL_ROWS = 200_000
 """Rows that one model is trained on; of more, a random part."""
 FARTHEST = 7.0
@@ -65,31 +63,6 @@ def train(rows: Rows, seed: int, rounds: int, depth: int | None = None) -> FlatT
     return replace(trees_from_json(bytes(booster.save_raw("json"))), anchor=anchor)
 
 
-BETWEEN: tuple[float, ...] = (0.25, 0.5, 0.75)
-
-
-def densified(rows: Rows) -> Rows:
-    """Return collectives with points between neighbouring sizes of each curve, where trees would make a step.
-
-    A curve is one device, stack, format, kind and number of ranks. Ratios and log times between two of its sizes are
-    taken to be straight in the logarithm of the size.
-    """
-    names = LAYOUTS["collective"].names
-    kind, ranks, size = (rows.matrix[:, names.index(name)] for name in ("kind", "ranks", "bytes_over_latency"))
-    curve = (rows.device, rows.software, rows.dtype, kind, ranks)
-    order = np.lexsort((size, *curve))
-    first, second = order[:-1], order[1:]
-    same = np.all([column[first] == column[second] for column in curve], axis=0) & (size[second] > size[first])
-    first, second = first[same], second[same]
-    parts = [rows]
-    for share in BETWEEN:
-        near = rows.take(first)
-        error = (1 - share) * rows.log_error[first] + share * rows.log_error[second]
-        matrix = (1 - share) * rows.matrix[first] + share * rows.matrix[second]
-        parts.append(replace(near, matrix=matrix.astype(np.float32), latency_s=near.physics_s * np.exp(error)))
-    return Rows.concat(parts)
-
-
 def train_all(
     groups: dict[str, tuple[Rows, Array]], seed: int, rounds: int, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, FlatTrees]:  # fmt: skip
@@ -104,12 +77,7 @@ def train_all(
     def work(job: tuple[str, Rows, Array]) -> tuple[str, FlatTrees]:
         nonlocal done
         name, rows, index = job
-        some = rows.take(index)
-        if name == "collective":
-            some, own = densified(some), LINK_ROUNDS * rounds
-        else:
-            own = rounds
-        found = train(some, seed, own)
+        found = train(rows.take(index), seed, rounds)
         done += 1
         progress(f"trained {done} of {len(jobs)} models")
         return name, found

@@ -6,8 +6,9 @@ priors, bins) were set on half of the groups (an even CRC-32 of the group); only
 Few-shot: the model knows one device alone and gets 20 rows of the other, chosen by `choose_shots` among its training
 groups without looking at power; the scored groups are unseen on both.
 
-Run: `python benchmarks/power_accuracy.py [--seeds 5] [--no-latency]` beside the reference data (`ARCHCAST_DATA`, or
-`../shared/data`). Predicted latency is that of a model calibrated on the latencies of both devices' training groups.
+Run: `python benchmarks/power_accuracy.py [--seeds 5] [--first-seed 10] [--no-latency]` beside the reference data
+(`ARCHCAST_DATA`, or `../shared/data`). Predicted latency is that of a model calibrated on the latencies of both
+devices' training groups.
 """
 
 from __future__ import annotations
@@ -180,6 +181,7 @@ def twins(found: list[MeasurementTable]) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=10)
     parser.add_argument("--no-latency", action="store_true", help="leave out energy with predicted latency")
     options = parser.parse_args()
     folder = data_folder()
@@ -189,10 +191,11 @@ def main() -> int:
     found = tables(folder)
     rows = {device: rows_of(device, found) for device in DEVICES}
     lines: Line = defaultdict(list)
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         print(f"seed {seed}", file=sys.stderr, flush=True)
         one_seed(lines, rows, found, seed, not options.no_latency)
-    print(f"Means over {options.seeds} seeds (worst seed in brackets); shares of rows by shape groups never seen.\n")
+    seeds = f"{options.seeds} seeds from {options.first_seed} on"
+    print(f"Means over {seeds} (worst seed in brackets); shares of rows by shape groups never seen.\n")
     print("| what | rows | family | n | MAPE | median | p90 | inside 90 % interval | width hi/lo | constant power |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     order = ["all", *FAMILIES]

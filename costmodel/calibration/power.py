@@ -15,7 +15,7 @@ from costmodel.artefact import PowerScore
 from costmodel.calibration.rows import Rows, group_hash
 from costmodel.calibration.split import CONFORMAL, HELD_OUT, TRAIN
 from costmodel.physics import CHUNK
-from costmodel.power import FEWEST_SHOTS, PowerModel, PowerSample
+from costmodel.power import BINS, FEWEST_SHOTS, PowerModel, PowerSample, check_sample
 from costmodel.power_fit import FEWEST_ROWS, fit_power
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
@@ -25,8 +25,8 @@ from workloads.table import OPS, Array, OpTable
 
 POWER_ROWS = 60_000
 """Rows of one device that power is learned from; of more, a random part."""
-FEWEST_HELD_OUT = 10
-"""Shape groups of a device below which none calibrates the interval and power is not learned."""
+FEWEST_HELD_OUT = 5
+"""Shape groups of a device that calibrate the interval: with fewer its power is not learned."""
 
 
 def power_of(table: MeasurementTable) -> Array:
@@ -96,9 +96,10 @@ def with_power(
     left_out: dict[str, str] = {}
     kept: list[tuple[PowerSample, Array]] = []
     for device, sample in power_samples(measurements, seed).items():
+        check_sample(sample, 1)
         part = np.array([part_of.get(int(g), TRAIN) for g in sample.group], dtype=np.int8)
         groups = len(np.unique(sample.group[part == CONFORMAL]))
-        if min((part == TRAIN).sum(), (part == CONFORMAL).sum()) < FEWEST_ROWS or groups < FEWEST_HELD_OUT // 2:
+        if min((part == TRAIN).sum(), (part == CONFORMAL).sum()) < FEWEST_ROWS or groups < FEWEST_HELD_OUT:
             left_out[f"{device}/power"] = f"{len(part)} rows with power of too few shapes to hold some out"
             continue
         kept.append((sample, part))
@@ -128,9 +129,10 @@ def adapted_power(
         if len(sample.power_w) > MOST_SHOTS:
             chosen = np.random.default_rng(seed).permutation(len(sample.power_w))[:MOST_SHOTS]
             sample = sample.take(np.sort(chosen))
-        ends = np.array([_one_out(power, sample, i) for i in range(len(sample.power_w))])
+        adapted = power.adapt(sample)
+        ends = np.array([_one_out(power, adapted, sample, i) for i in range(len(sample.power_w))])
         found |= _scores(sample, (ends[:, 0], ends[:, 1], ends[:, 2]), None)
-        power = power.adapt(sample)
+        power = adapted
     return power, found
 
 
@@ -138,11 +140,14 @@ MOST_SHOTS = 100
 """Rows that a new device's power is adapted to; of more, a random part."""
 
 
-def _one_out(power: PowerModel, sample: PowerSample, i: int) -> tuple[float, float, float]:
-    """Return power of row i with its interval, as the other rows tell it."""
-    rest = np.flatnonzero(np.arange(len(sample.power_w)) != i)
+def _one_out(power: PowerModel, adapted: PowerModel, sample: PowerSample, i: int) -> tuple[float, float, float]:
+    """Return power of row i with its interval, as the other rows tell it; the interval is the adapted model's."""
+    rest = sample.take(np.flatnonzero(np.arange(len(sample.power_w)) != i))
+    # with the quantiles of any kind in place, adapting asks for no others
+    bare = replace(power, spreads={"pseudo_target": np.zeros((BINS, 2))})
+    model = replace(bare.adapt(rest), spreads=adapted.spreads, kinds=adapted.kinds)
     one = sample.take(np.array([i]))
-    value, lo, hi = power.adapt(sample.take(rest)).predict(one.table, one.rates, one.latency_s, one.software)
+    value, lo, hi = model.predict(one.table, one.rates, one.latency_s, one.software)
     return float(value[0]), float(lo[0]), float(hi[0])
 
 

@@ -2,9 +2,10 @@
 
 Operators come from our graphs, those too that a compiler would fuse. Two models see them: a sum of costs of each kind
 of work with trees on top (`costmodel.network_costs`), and arithmetic, traffic and launches in seconds of an ideal
-device with factors that trees learn (`costmodel.whole_network`); the prediction is their mean in the log. One model a device and software, from that device's rows only. Intervals: the errors of the other folds'
-families set the width. Baseline: XGBoost on the log of the three figures that the table itself holds of a network
-(MACs, activations, parameters), of the same rows.
+device with factors that trees learn (`costmodel.whole_network`); the prediction is their mean in the log. One model a
+device and software, from that device's rows only. Intervals: the errors of the other folds' families set the width.
+Baseline: XGBoost on the log of the three figures that the table itself holds of a network (MACs, activations,
+parameters), of the same rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Boosted trees on the log residual: one model a device and kind of operator, trained side by side, one thread each.
+"""Boosted trees on the log residual: one model a kind of operator of a device or of siblings, each on one thread.
 
-A model has one device's kernels to learn, so that 200 trees are enough, and only these are asked for a row. Training
+A model has few kernels to learn, so that 200 trees are enough, and only these are asked for a row. Training
 uses one thread (two spin where other work shares the cores); models are independent, so the result does not depend on
 how many run at a time.
 """

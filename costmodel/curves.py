@@ -189,4 +189,5 @@ def found_in(curves: CurveSet, table: OpTable, log_time: Value, widths: tuple[Wi
     (cuts, half), (other_cuts, other_half) = widths
     own = half[1 * (log_time > cuts[0]) + (log_time > cuts[1])]
     other = other_half[1 * (log_time > other_cuts[0]) + (log_time > other_cuts[1])]
-    return Found(factor, rests, np.where(rests == MEASURED, own, other))
+    half = np.where(rests == MEASURED, own, other)
+    return Found(factor[()], rests[()], half[()])  # scalars for one row

@@ -64,9 +64,7 @@ def _loads(keys: Array) -> Array:
         held = max(1, int(count // max(ep, 1)))
         mine = place_of.ravel() == place
         even, drawn = np.flatnonzero(mine & (keys[:, 4] <= 0)), np.flatnonzero(mine & (keys[:, 4] > 0))
-        step = max(1, _CELLS // held)
-        for part in (even[i : i + step] for i in range(0, len(even), step)):
-            found[part] = _counted(_dealt(keys[part, 0], count, keys[part, 2], held)[:, None])
+        found[even] = _dealt(keys[even, 0], count, keys[even, 2], held)
         step = max(1, _CELLS // (DRAWS * count))
         for part in (drawn[i : i + step] for i in range(0, len(drawn), step)):
             found[part] = _counted(_drawn(keys[part], count, held))
@@ -81,13 +79,22 @@ def _counted(loads: Array) -> Array:
 
 
 def _dealt(tokens: Array, experts: int, topk: Array, held: int) -> Array:
-    """Return loads of the first `held` experts where token t takes experts t, t + stride, t + 2 stride ..."""
-    stride = np.ceil(experts / np.maximum(topk, 1.0))[:, None]
-    tokens, place = tokens[:, None], np.arange(held)[None] % stride
-    rounds = np.floor(tokens / stride) + (place < tokens % stride)
-    first = np.ceil(place * tokens / stride)  # fewer tokens than places: they are spread over them
-    spread = (first * stride < (place + 1) * tokens) & (first < tokens)
-    return np.where(tokens >= stride, rounds, 1.0 * spread)
+    """Return the columns of `Routed` for the first `held` experts where token t takes experts t, t + stride ...
+
+    An expert at place p of its stride has floor(tokens / stride) rows, and one more below tokens mod stride. Tokens
+    that are fewer than places are spread over them: ceil(m tokens / stride) of them stand before place m.
+    """
+    stride = np.ceil(experts / np.maximum(topk, 1.0))
+    turns, last = np.floor(held / stride), held % stride
+    least = np.floor(tokens / stride)
+    some = least > 0
+    more = np.where(some, tokens % stride, tokens)
+    before = np.where(some, np.minimum(last, more), np.minimum(tokens, np.ceil(last * tokens / stride)))
+    with_more = turns * more + before
+    rows, hit = with_more + held * least, np.where(some, held, with_more)
+    columns = [rows, hit, least + (with_more > 0)]
+    columns += [with_more * np.ceil((least + 1) / t) + (held - with_more) * np.ceil(least / t) for t in TILES]
+    return np.stack(columns, axis=1)
 
 
 @lru_cache(maxsize=64)

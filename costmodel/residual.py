@@ -165,6 +165,7 @@ class LearnedModel:
         if curves is None:
             return None
         physics, floor = _unwrapped(priced.costs), floor_s(priced.stages, rates)
+        floor = floor[0] if isinstance(floor, np.ndarray) and floor.shape == (1,) else floor
         own, other = (self._widths(name) for name in names)
         found = found_in(curves, table, np.log(physics.latency_s), (own, other))
         near = found.rests <= COMPLETED

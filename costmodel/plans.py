@@ -198,9 +198,10 @@ def regimes(features: Array, group: str) -> Array:
 
 
 def kernel_codes(features: Array, group: str) -> Array:
-    """Return a code of number format and framework of each row, shape (rows,): kernels have their own habits."""
+    """Return a code of number format, framework and phase of each row, shape (rows,): kernels have their own habits."""
     names = LAYOUTS[group].names
-    return np.asarray(16.0 * features[:, names.index("dtype")] + features[:, names.index("framework")])
+    codes = 16.0 * features[:, names.index("dtype")] + features[:, names.index("framework")]
+    return np.asarray(codes + 512.0 * features[:, names.index("phase")] if "phase" in names else codes)
 
 
 @dataclass(frozen=True)
@@ -360,15 +361,19 @@ def _of_kin(scope: Scope, intervals: Intervals, transfer: Transfer, rates: Rates
     """Return answers from devices of the same kind that resemble this one."""
     own = kin_place(rates)
     kin = {name: ratios for name, ratios in transfer.kinship.items() if transfer.kinds.get(name) == rates.kind}
-    if rates.array is not None or not kin or _away(kin, own) > FARTHEST_KIN:
-        return {}
+    far = rates.array is not None or not kin or _away(kin, own) > FARTHEST_KIN
     answers: dict[int, Answer] = {}
     for op, dtype in sorted({(kernel[0], kernel[1]) for kernel in scope.kernels}):
         adapted = transfer.adapted.get(f"{rates.device}/{op}")
+        if far and (adapted is None or not kin):
+            continue
         for code, part in _codes_of(op, dtype):
             sources = {k[2]: kin[k[2]] for k in scope.kernels if k[:2] == (op, dtype) and k[2] in kin}
             sources = {d: r for d, r in sources.items() if scope.model_of(op, d, part) is not None}
-            if not sources or op not in transfer.reach:
+            if op not in transfer.reach or not (sources or adapted):
+                continue
+            if not sources:  # a format of another device's own kernels: the closed form, moved by the rows
+                answers[code] = _blend(scope, intervals, op, part, {}, 0.0, adapted)
                 continue
             share = 1.0 if _away(sources, own) <= NEAR_KIN else transfer.share.get(op, 0.0)
             weights = {d: w * share for d, w in kin_weights(sources, own, transfer.reach[op]).items()}
@@ -405,6 +410,9 @@ def _blend(
         assert name is not None, source
         shares[name] = shares.get(name, 0.0) + weight
     models = tuple(shares)
+    if not models:
+        wide = np.full(LAYOUTS[GROUP_OF[OP_CODES[op]]].ranged, FREE, dtype=np.float32)
+        return Answer((), (), adapted, -wide, wide, cuts, np.array(half), "pseudo_target", away=away)
     ends = np.array([scope.ranges[name] for name in models], dtype=np.float32)
     lo, hi = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
     # ratios of the device alone are those of another device: they bound nothing

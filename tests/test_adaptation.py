@@ -166,8 +166,9 @@ def designs_of(rng: np.random.Generator, misled: float) -> tuple[KinTable, dict[
     devices, target = ("a", "a2", "b", "b2"), np.repeat(np.arange(4), 50)
     design = np.array([0, 0, 1, 1])
     factor = np.where(design[target][:, None] == design, 0.0, misled)
-    rest = [np.zeros(200), rng.normal(size=200), np.full(200, -9.0), rng.uniform(size=(200, 4)), np.zeros(200)]
-    return KinTable(devices, target, *rest, factor), {"a": (0.0,), "a2": (0.1,), "b": (2.0,), "b2": (2.1,)}
+    size, floor = rng.normal(size=200), np.full(200, -9.0)
+    table = KinTable(devices, target, np.zeros(200), size, floor, rng.uniform(size=(200, 4)), np.zeros(200), factor)
+    return table, {"a": (0.0,), "a2": (0.1,), "b": (2.0,), "b2": (2.1,)}
 
 
 def test_kin_that_mislead_leave_far_devices_to_the_closed_form() -> None:

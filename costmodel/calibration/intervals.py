@@ -17,8 +17,8 @@ PRIOR_GROUPS = 20
 """Shape groups that the width of all devices counts for against a device's own (estimated, 5 to 60)."""
 LEAST_SPREAD = 0.25
 """Least standard deviation of the log widths of designs (estimated, 0.2 to 0.4): few designs may be alike by chance."""
-STUDENT_90 = (3.078, 1.886, 1.638, 1.533, 1.476, 1.440, 1.415, 1.397, 1.383, 1.372)
-"""Student's t at 90 %, one-sided, for 1 to 10 degrees of freedom."""
+STUDENT_80 = (1.376, 1.061, 0.978, 0.941, 0.920, 0.906, 0.896, 0.889, 0.883, 0.879)
+"""Student's t at 80 %, one-sided, for 1 to 10 degrees of freedom."""
 Thirds = tuple[float, float, float]
 
 
@@ -97,7 +97,8 @@ def widths_of_next(error: Array, size: Array, design: Array) -> tuple[tuple[floa
     """Return cuts and half widths for a design that was never measured, from the errors of each left out.
 
     A new design is one draw among designs, not among rows: the width that covers 90 % of its rows is drawn like those
-    of the others. Its bound is the one-sided 90 % prediction bound of a normal logarithm (Student's t, one new draw).
+    of the others. Its bound is the one-sided 80 % prediction bound of a normal logarithm (Student's t, one new draw):
+    four new designs of five have 90 % of their rows within it.
     """
     low, high = (float(x) for x in np.quantile(size, (1 / 3, 2 / 3)))
     third, found = thirds(size, (low, high)), []
@@ -111,7 +112,7 @@ def widths_of_next(error: Array, size: Array, design: Array) -> tuple[tuple[floa
         return (low, high), (float("nan"),) * 3
     count = len(logs)
     spread = np.maximum(logs.std(axis=0, ddof=1) if count > 1 else 0.0, LEAST_SPREAD)
-    bound = STUDENT_90[min(count - 1, len(STUDENT_90)) - 1 if count > 1 else 0] * np.sqrt(1.0 + 1.0 / count)
+    bound = STUDENT_80[min(count - 1, len(STUDENT_80)) - 1 if count > 1 else 0] * np.sqrt(1.0 + 1.0 / count)
     a, b, c = (float(x) for x in np.exp(logs.mean(axis=0) + bound * spread))
     return (low, high), (a, b, c)
 

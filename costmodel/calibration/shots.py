@@ -98,10 +98,6 @@ def _family(rows: Rows, model: LearnedModel, rates: Rates) -> tuple[Adapted, Sco
     place, reach = kin_place(rates), model.transfer.reach[op]
     table = KinTable.of(model.scope.devices, matrix)
     factor = factors_of(rows, model, op)
-    usable = np.isfinite(factor).any(axis=1)
-    if usable.sum() < FEWEST_SHOTS:
-        return None
-    rows, factor = rows.take(np.flatnonzero(usable)), factor[usable]
     near = min(float(np.linalg.norm(np.subtract(ratios, place))) for ratios in kinship.values()) <= NEAR_KIN
     share = 1.0 if near else model.transfer.share[op]
     apart = table.apart(kinship)
@@ -109,17 +105,18 @@ def _family(rows: Rows, model: LearnedModel, rates: Rates) -> tuple[Adapted, Sco
     weights = prior_of(table, kinship, rates.device, place, reach)
     factor, prior = with_physics(filled(factor, weights), weights, share)
     seen, error, shots = seen_of(rows.matrix, group, factor), rows.log_error, min(len(rows), 50)
-    stiffness, looseness = best_shrinkage(known, kinship, (reach, share), shots)
+    stiffness, looseness, lean = best_shrinkage(known, kinship, (reach, share), shots)
     told = fit_shots(seen, error, prior, stiffness, looseness)
+    told = replace(told, offset=told.offset + lean)
     errors, sizes, targets = left_out(known, kinship, (reach, share), shots, stiffness, looseness)
     nan, cuts = float("nan"), model.intervals.cuts[f"/{op}"]
     half = (nan, nan, nan)
     if len(errors):
-        cuts, half = widths_of_next(errors, sizes, designs(known, kinship)[targets])
+        cuts, half = widths_of_next(errors - lean, sizes, designs(known, kinship)[targets])
     weights_told = {d: float(w) for d, w in zip(table.devices, told.weights[:-1], strict=True) if abs(w) > 1e-3}
     kernels = {int(code): offset for code, offset in told.kernels.items()}
     adapted = Adapted(weights_told, told.offset, tuple(map(float, told.regimes)), kernels, cuts, half, len(rows))
-    one_out = np.array([_without(i, seen, error, prior, stiffness, looseness) for i in range(len(rows))])
+    one_out = lean + np.array([_without(i, seen, error, prior, stiffness, looseness) for i in range(len(rows))])
     return adapted, _score(rows, one_out, np.array(half)[thirds(np.log(rows.physics_s), cuts)])
 
 

@@ -194,7 +194,8 @@ def regimes(features: Array, group: str) -> Array:
     )
     cold = -np.logaddexp(0.0, 2.0 * (np.log(RESIDENT) - held))
     warm = cold + 2.0 * (np.log(RESIDENT) - held)
-    return np.exp(np.clip(np.stack([-launch, memory + cold, memory + warm, memory + intensity + waste], 1), -30.0, 0.0))
+    logs = np.stack([-launch, memory + cold, memory + warm, memory + intensity + waste], axis=1)
+    return np.asarray(np.exp(np.clip(logs, -30.0, 0.0)))
 
 
 def kernel_codes(features: Array, group: str) -> Array:

@@ -8,6 +8,8 @@ them, blended by the resemblance of their rate.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +19,7 @@ import numpy as np
 from costmodel.collectives import Fabric
 from costmodel.features import FRAMEWORKS, stack_of
 from foundation.formats import FORMATS
-from workloads.elementwise import Value
+from workloads.elementwise import Value, choose
 from workloads.table import KINDS, Array, OpTable
 
 PREFIX = "curve/"
@@ -85,8 +87,10 @@ class CurveSet:
         values = table[order, len(META) :].reshape(*shape, -1).astype(np.float64)
         return CurveSet(place, np.log2(ranks), float(np.log2(table[0, 3])), float(table[0, 4]), values, known)
 
-    def at(self, kind: Value, ranks: Value, size: Value) -> tuple[Array, Array]:
+    def at(self, kind: Value, ranks: Value, size: Value) -> tuple[Value, Value]:
         """Return (log factor, what it rests on) of rows; 0 where the kind is unknown."""
+        if not isinstance(size, np.ndarray) and not isinstance(ranks, np.ndarray) and not isinstance(kind, np.ndarray):
+            return self._one(int(self.place[kind]), math.log2(max(ranks, 1.0)), math.log2(max(size, 1.0)))
         where = self.place[kind]
         _, n, cells = self.values.shape
         log_ranks, octave = np.log2(np.maximum(ranks, 1)), np.log2(np.maximum(size, 1)) - self.start
@@ -103,6 +107,32 @@ class CurveSet:
         rests = np.where(outside | (octave < -OCTAVES) | (octave > cells - 1 + OCTAVES), BEYOND, rests)
         missing = where < 0
         return np.where(missing, 0.0, factor), np.where(missing, UNKNOWN, rests)
+
+    def _one(self, where: int, log_ranks: float, log_size: float) -> tuple[Value, Value]:
+        """Return the same of one row, some ten times as fast as by columns of one value."""
+        if where < 0:
+            return np.float64(0.0), np.int64(UNKNOWN)
+        ranks, cells, octave = self._rank_list, self.values.shape[2], log_size - self.start
+        i = min(max(bisect_right(ranks, log_ranks) - 1, 0), max(len(ranks) - 2, 0))
+        above = min(i + 1, len(ranks) - 1)
+        span = ranks[above] - ranks[i]
+        between = min(max((log_ranks - ranks[i]) / span, 0.0), 1.0) if span else 0.0
+        position = min(max(octave, 0.0), cells - 1.0)
+        j = min(int(position), max(cells - 2, 0))
+        right, part = min(j + 1, cells - 1), position - j
+        curves, found = self.values[where], []
+        for row in (i, above):
+            found.append(curves[row, j] * (1 - part) + curves[row, right] * part)
+        nearest = above if between > 0.5 else i
+        rests = int(self.known[where, nearest]) if abs(log_ranks - ranks[nearest]) < 1e-6 else COMPLETED
+        outside = log_ranks > self.most_ranks + 1e-6 or log_ranks < ranks[0] - 1e-6
+        if outside or octave < -OCTAVES or octave > cells - 1 + OCTAVES:
+            rests = BEYOND
+        return found[0] * (1 - between) + found[1] * between, np.int64(rests)
+
+    @cached_property
+    def _rank_list(self) -> list[float]:
+        return [float(x) for x in self.log_ranks]
 
 
 def _split(position: Value, count: int) -> tuple[Value, Value]:
@@ -189,5 +219,4 @@ def found_in(curves: CurveSet, table: OpTable, log_time: Value, widths: tuple[Wi
     (cuts, half), (other_cuts, other_half) = widths
     own = half[1 * (log_time > cuts[0]) + (log_time > cuts[1])]
     other = other_half[1 * (log_time > other_cuts[0]) + (log_time > other_cuts[1])]
-    half = np.where(rests == MEASURED, own, other)
-    return Found(factor[()], rests[()], half[()])  # scalars for one row
+    return Found(factor, rests, choose(rests == MEASURED, own, other))

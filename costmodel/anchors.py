@@ -66,11 +66,9 @@ def anchored(table: Array, features: Array, name: str) -> Array:
         mine = mine[:1]
     kernels, inverse = np.unique(mine, axis=0, return_inverse=True) if len(mine) > 1 else (mine, None)
     nearest = [int((np.abs(table[:, : len(KEYS)] - kernel) @ _APART).argmin()) for kernel in kernels]
-    weights = table[nearest, len(KEYS) :]
-    if inverse is None:
-        total = stages(features, op) @ weights[0]
-    else:
-        total = (stages(features, op) * weights[inverse.ravel()]).sum(axis=1)
+    weights = table[nearest, len(KEYS) :].astype(np.float64)
+    # one order of adding for one row and for many: a batch is its rows one by one, to the last bit
+    total = (stages(features, op) * (weights[0] if inverse is None else weights[inverse.ravel()])).sum(axis=1)
     return np.asarray(np.log(np.maximum(total, LEAST)))
 
 

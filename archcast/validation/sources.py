@@ -23,12 +23,23 @@ KERNEL = "device, stack, operator, formats, phase"
 
 @dataclass
 class Read:
-    """What an importer gave of a case: operators and whole models, how many operator rows there were, its report."""
+    """What an importer gave of a case: operators and whole models, how many operator rows there were, its report.
+
+    `most` is how many rows of each kernel were kept (0 = all).
+    """
 
     operators: list[MeasurementTable]
     networks: list[WorkloadMeasurements]
     rows: int
     report: ImportReport
+    most: int = 0
+
+    def thinned(self, most: int) -> Read:
+        """Return the same with fewer rows of each kernel."""
+        if most == self.most or not most:
+            return self
+        fewer = [table.take(thinned(table, most)) for table in self.operators]
+        return replace(self, operators=[table for table in fewer if table.rows], most=most)
 
 
 @dataclass
@@ -42,25 +53,25 @@ class Sources:
     def read(self, case: Case, progress: Callable[[str, float], None]) -> Read:
         """Return what a case compares. Raises BadFileError, UnsupportedError."""
         key = (case.importer, case.folder, case.package, case.scorer == "workloads", tuple(case.options.items()),
-               case.quantity, case.ops, case.stack, case.dtype, case.reads, case.kernel_rows)  # fmt: skip
-        if key not in self._kept:
+               case.quantity, case.ops, case.stack, case.dtype, case.reads)  # fmt: skip
+        most = 0 if self.full else case.kernel_rows
+        if key not in self._kept or 0 < self._kept[key].most < (most or np.inf):
             self._kept = {k: r for k, r in self._kept.items() if k[2]}  # only the package's tables serve several cases
-            self._kept[key] = self._read(case, progress)
-        return self._kept[key]
+            self._kept[key] = self._read(case, most, progress)
+        return self._kept[key].thinned(most)
 
-    def _read(self, case: Case, progress: Callable[[str, float], None]) -> Read:
+    def _read(self, case: Case, most: int, progress: Callable[[str, float], None]) -> Read:
         report = ImportReport()
         path = None if case.package else self.root
         if case.importer == "aiconfigurator" and self.root is not None and path is not None:
             path = self.root / case.folder
         request = ImportRequest(path, case.reads, options=dict(case.options), report=report, progress=progress)
-        found = Read([], [], 0, report)
+        found = Read([], [], 0, report, most)
         for piece in find_importer(case.importer).load(request):
             if isinstance(piece, MeasurementTable) and case.scorer != "workloads":
                 some = piece.take(np.flatnonzero(_wanted(case, piece)))
                 found.rows += some.rows
-                if case.kernel_rows and not self.full:
-                    some = some.take(thinned(some, case.kernel_rows))
+                some = some.take(thinned(some, most)) if most else some
                 if some.rows:
                     found.operators.append(replace(some, raw={}))
             elif isinstance(piece, WorkloadMeasurements) and case.scorer == "workloads":

@@ -4,7 +4,9 @@ Run: `python benchmarks/whole_network_accuracy.py help|aihub|timm|helm|archgym [
 data (`ARCHCAST_DATA`, or `../shared/data`). Prints a Markdown table: n, share answered, MAPE (mean and worst seed),
 median and p90 error, rank correlation, share inside the 90 % interval, its width, and the baseline on the same rows.
 Splits keep classes of cells, families of networks, curves or topologies together; docs of each are in
-`costmodel.evaluation`. What the settings were chosen on is said where they are set.
+`costmodel.evaluation`. What the settings were chosen on is said where they are set. All sets with five
+seeds take some seven minutes of processor time (help 45 s a seed, timm 30 s, archgym 38 s in all); `--first-seed 10`
+takes seeds that nothing was chosen on.
 """
 
 from __future__ import annotations

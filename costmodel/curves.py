@@ -176,7 +176,9 @@ class Curves:
 
     def _blend(self, fabric: Fabric, software: str, dtype: str) -> CurveSet | None:
         word = FRAMEWORKS[int(stack_of(software)[0])]
-        near = [c for c in self._classes if c[0] == fabric.switched and fabric.peers == 1]
+        if not fabric.switched:
+            return None  # the host (sockets, peer access) decides, which no figure of the device tells
+        near = [c for c in self._classes if c[0]]
         near = [c for c in near if abs(np.log(c[1] / fabric.local_bytes_per_s)) <= FARTHEST]
         for library in ("oneccl", "nccl") if word == "oneccl" else ("nccl", "oneccl"):
             mine = [c for c in near if c[2] == library]

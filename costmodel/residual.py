@@ -296,8 +296,8 @@ class LearnedModel:
         all_inside = not some(~inside)
         latency = larger(physics.latency_s * factor, floor_s)
         half = answer.half[third] if hard is None else answer.half[third] * hard
-        if not all_inside:
-            half = half * grown(distance)
+        if some(distance):  # also of rows that count as inside: no row's width may depend on the rows beside it
+            half, hard = half * grown(distance), None if hard is None else hard * grown(distance)
         half = lesser(half, WIDEST)
         spread = np.exp(half)
         lo, hi = lesser(larger(latency / spread, floor_s), latency), latency * spread
@@ -315,7 +315,7 @@ class LearnedModel:
             known = bool(plan.family[op])
             closed = _outside(physics, plan.physics[op], distance, known, floor_s)
             near = (distance <= FARTHEST) & (half <= plan.physics[op]) & (physics.latency_s < np.inf)
-            beyond = _Times(latency, lo, hi, np.int8(EXTRAPOLATED), hard * grown(distance))
+            beyond = _Times(latency, lo, hi, np.int8(EXTRAPOLATED), hard)
             times = _chosen(inside, times, _chosen(near, beyond, closed))
             kind, shared = "propagated", 1.0
         return times, kind, shared

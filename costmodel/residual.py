@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from costmodel.anchors import anchored
 from costmodel.collectives import Fabric
 from costmodel.costs import COLUMNS, NUMERIC, SOURCES, OpCosts
 from costmodel.curves import BEYOND, COMPLETED, LINKS, PREFIX, Curves, completed_name, found_in, unseen_name
@@ -88,9 +89,9 @@ class LearnedModel:
 
     def log_factor(self, name: str, features: Array) -> Array:
         """Return log(measured / physics) as one model predicts it (features: float32, C order)."""
-        if len(features) <= FLAT_ROWS:
-            return self.forest.trees(name).predict(features)
-        return np.asarray(self._booster(name).inplace_predict(features))
+        trees = self.forest.trees(name)
+        found = trees.predict(features) if len(features) <= FLAT_ROWS else self._booster(name).inplace_predict(features)
+        return np.asarray(found if trees.anchor is None else found + anchored(trees.anchor, features, name))
 
     def blended(self, answer: Answer, features: Array) -> tuple[Array, Array | float]:
         """Return the log factor of an answer (its models' weighted sum), and how far the models are apart (rms)."""

@@ -19,9 +19,9 @@ from costmodel.collectives import Fabric
 from costmodel.physics import GRANULE, SPLIT, Priced, Stages
 from costmodel.rates import Rates
 from foundation.formats import FORMATS
-from workloads.elementwise import ONE, ZERO, Value, choose, larger, lesser, pieces, unwrapped
+from workloads.elementwise import ONE, ZERO, Entries, Value, ceil, choose, larger, lesser, pieces, unwrapped
 from workloads.routing import TILES as EXPERT_TILES
-from workloads.routing import busiest
+from workloads.routing import busiest, busiest_of_one
 from workloads.table import OPS, Array, OpTable
 from workloads.work import OpWork
 
@@ -133,7 +133,7 @@ LEAST_ROWS = 0.01
 TINY, HUGE = np.float32(1e-30), np.float32(1e30)
 BOOST = 1.05
 """Margin on peak rates: boards run above the stated boost clock (estimated, 1.0 to 1.1)."""
-_WEIGHT_BITS: Array = np.array([f.weight_bits for f in FORMATS.values()])
+_WEIGHT_BITS = Entries(np.array([f.weight_bits for f in FORMATS.values()]))
 MOST_ALIGNED = 12.0
 FRAMEWORKS: tuple[str, ...] = ("", "vllm", "sglang", "trtllm", "nccl", "oneccl", "torch", "onnxruntime", "numpy")
 """Stacks with a code of their own; any other has the code of ''."""
@@ -178,7 +178,7 @@ def describe(
         np.log(part, out=part)
         part = matrix[layout.logarithms : layout.ranged]
         np.divide(part, np.maximum(np.ceil(part), 1.0), out=part)
-    return Described(matrix.T, floor if floor.ndim else np.full(table.rows, floor))
+    return Described(matrix.T, floor if isinstance(floor, np.ndarray) and floor.ndim else np.full(table.rows, floor))
 
 
 def _filled(columns: list[Value], rows: int) -> Array:
@@ -203,8 +203,7 @@ def _ratios(table: OpTable, priced: Priced, rates: Rates) -> tuple[Value, list[V
     tile_m, tile_n, tile_k = rates.tile
     waves = pieces(work.m, tile_m) * pieces(work.n, tile_n) * work.gemms * pieces(work.k, tile_k * SPLIT) / rates.units
     compulsory, cache = parts.moved_bytes, max(rates.cache_bytes, 1.0)
-    latency_s = priced.costs.latency_s
-    time_s = latency_s if len(latency_s) > 1 else latency_s[0]
+    time_s = priced.plain.latency_s
     floor, fmt = floor_s(parts, rates), table["dtype"]
     per_s = 1.0 / time_s
     logs = [
@@ -271,10 +270,15 @@ def _attention(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabri
 def _moe(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fabric | None) -> Own:
     inter, held = table["inter"] / table["tp"], larger(np.floor(table["experts"] / table["ep"]), ONE)
     tokens, hidden, choices = table["tokens"], table["hidden"], table["tokens"] * table["topk"]
-    routed = busiest(*(np.atleast_1d(table.full(n)) for n in ("tokens", "experts", "topk", "ep", "skew")))
+    names = ("tokens", "experts", "topk", "ep", "skew")
+    rows: Value
+    hit: Value
+    largest: Value
+    tiles: Value
     if table.rows == 1:
-        rows, hit, largest, tiles = routed.rows[0], routed.hit[0], routed.largest[0], routed.tiles[0]
+        rows, hit, largest, *tiles = busiest_of_one(*(float(table[n]) for n in names))
     else:
+        routed = busiest(*(np.atleast_1d(table.full(n)) for n in names))
         rows, hit, largest, tiles = routed.rows, routed.hit, routed.largest, routed.tiles.T
     rows, hit = larger(rows, LEAST_ROWS), larger(hit, LEAST_ROWS)
     waves = [_waves(work.m, 2.0 * inter, work.gemms, tile, rates.units) for tile in _TILES["moe"]]
@@ -284,12 +288,12 @@ def _moe(table: OpTable, work: OpWork, priced: Priced, rates: Rates, fabric: Fab
         *_expert_stages(table, priced, rates, rows, hit, largest, tiles), *waves, tokens, choices / table["experts"],
         down, rows / hit, hit, hit / held, largest * hit / rows, *filled,
     ]  # fmt: skip
-    plain = [table["skew"], alignment(np.ceil(inter)), table["ep"], table["tp"], table["gated"]]
+    plain = [table["skew"], alignment(ceil(inter)), table["ep"], table["tp"], table["gated"]]
     return logs, [*waves, down], plain
 
 
 def _expert_stages(
-    table: OpTable, priced: Priced, rates: Rates, rows: Value, hit: Value, largest: Value, tiles: Array
+    table: OpTable, priced: Priced, rates: Rates, rows: Value, hit: Value, largest: Value, tiles: Value
 ) -> list[Value]:  # fmt: skip
     """Return `STAGES` of expert layers over the closed form's time.
 
@@ -298,8 +302,7 @@ def _expert_stages(
     for the largest expert and for whole waves of tiles. Of sorting only the number of choices and experts is known:
     their unit is 1 ns.
     """
-    fmt, inverse, latency_s = table["dtype"], rates.inverses, priced.costs.latency_s
-    per_s = 1.0 / (latency_s if len(latency_s) > 1 else latency_s[0])
+    fmt, inverse, per_s = table["dtype"], rates.inverses, 1.0 / priced.plain.latency_s
     hidden, inter = table["hidden"], table["inter"] / table["tp"]
     matrices = choose(table["gated"] > 0, 3.0, 2.0)
     width = hidden * inter * matrices
@@ -309,8 +312,8 @@ def _expert_stages(
     moved_s = rows * (2.0 * hidden + matrices * inter) * (2.0 * byte_s)
     choices = table["tokens"] * table["topk"]
     blocks = tiles[EXPERT_TILES.index(64)]
-    waves = np.ceil(blocks * pieces(2.0 * inter, 128.0) * (1.0 / rates.units)) * hidden
-    waves = waves + np.ceil(blocks * pieces(hidden, 128.0) * (1.0 / rates.units)) * inter
+    waves = ceil(blocks * pieces(2.0 * inter, 128.0) * (1.0 / rates.units)) * hidden
+    waves = waves + ceil(blocks * pieces(hidden, 128.0) * (1.0 / rates.units)) * inter
     tiled = [count * (tile * row_s) for count, tile in zip(tiles, EXPERT_TILES, strict=True)]
     times = [
         1e-6, weights_s, rows * row_s, moved_s, choices * hidden * (2.0 * byte_s),

@@ -24,7 +24,20 @@ from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
 from costmodel.kernels import EXPONENTIAL_FLOP, SERIAL
 from costmodel.rates import Rates
 from foundation.errors import BadValueError
-from workloads.elementwise import ZERO, Value, choose, larger, lesser, pieces, plus, some, times, unwrapped
+from workloads.elementwise import (
+    ZERO,
+    Entries,
+    Value,
+    ceil,
+    choose,
+    larger,
+    lesser,
+    pieces,
+    plus,
+    some,
+    times,
+    unwrapped,
+)
 from workloads.table import OP_CODES, Array, OpTable
 from workloads.work import ACTIVATION_BYTES, OpWork, count_work
 
@@ -35,7 +48,7 @@ GRANULE = 8.0
 """Smallest sub-tile edge that tensor and SIMD instructions come in (mma.m16n8k16, AVX-512 fp64 lanes)."""
 SPLIT = 32.0
 """A product is split along k into pieces of this many k-tiles where that fills the units better (stream-K)."""
-_ACTIVATION_1_5: Array = ACTIVATION_BYTES**1.5
+_ACTIVATION_1_5: Array = ACTIVATION_BYTES.many**1.5
 PHYSICS = SOURCES.index("physics")
 COMPUTE, MEMORY, NETWORK, OVERHEAD = range(len(BOUNDS))
 _MEMORY, _OVERHEAD = np.int8(MEMORY), np.int8(OVERHEAD)
@@ -80,7 +93,7 @@ def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
     operands = work.weight_bytes + work.input_bytes
     moved = operands + work.output_bytes
     if rates.cache_bytes > 0:  # compulsory traffic, or that of the best blocking on chip where that is more
-        operands = larger(operands, work.matrix_flop * _blocked_bytes(rates)[fmt], out=operands)
+        operands = larger(operands, work.matrix_flop * _blocked_bytes(rates.cache_bytes)[fmt], out=operands)
     dram = operands
     dram += work.output_bytes
     return Stages(
@@ -105,7 +118,7 @@ def _waves(table: OpTable, work: OpWork, rates: Rates) -> Value:
     shown = rates.inverses.wave_s[0][table["op"]] > 0
     if not some(shown):
         return ZERO
-    return np.ceil(work.gemms * pieces(work.m, rates.tile[0]) / rates.units) * shown
+    return ceil(work.gemms * pieces(work.m, rates.tile[0]) / rates.units) * shown
 
 
 def _tiles(work: OpWork, rates: Rates) -> Value:
@@ -147,10 +160,10 @@ def _folds(work: OpWork, array: tuple[int, int, int], units: int) -> tuple[Array
     return folds * along, folds * (along + fill)
 
 
-def _blocked_bytes(rates: Rates) -> Array:
+@functools.lru_cache(maxsize=256)
+def _blocked_bytes(cache_bytes: float) -> Entries:
     """Traffic of the best blocking in bytes a FLOP, by format: 2 m n k / sqrt(S) elements, S elements on chip."""
-    blocked: Array = _ACTIVATION_1_5 / max(rates.cache_bytes, 1.0) ** 0.5
-    return blocked
+    return Entries(_ACTIVATION_1_5 / max(cache_bytes, 1.0) ** 0.5)
 
 
 def predict_physics(
@@ -171,7 +184,7 @@ def predict_physics(
         part = slice(start, min(start + CHUNK, table.rows))
         rows = table if table.rows <= CHUNK else _view(table, part)
         if fused:
-            blocked = _blocked_bytes(rates)
+            blocked = _blocked_bytes(rates.cache_bytes).many
             physics_numba.fill(rows, count_work(rows), rates, blocked, limits, out, part)
         else:
             _chunk(rows, rates, fabric, out, part)
@@ -203,15 +216,29 @@ def _view(table: OpTable, part: slice) -> OpTable:
 
 @dataclass(frozen=True)
 class Priced:
-    """Rows with their work, where their time goes, and their costs."""
+    """Rows with their work, where their time goes, and their costs; `plain` are these, of one row as plain numbers."""
 
     work: OpWork
     stages: Stages
-    costs: OpCosts
+    plain: OpCosts
+
+    @functools.cached_property
+    def costs(self) -> OpCosts:
+        """The costs as columns."""
+        plain = self.plain
+        if isinstance(plain.latency_s, np.ndarray):
+            return plain
+        columns: Any = np.array([getattr(plain, name) for name in NUMERIC])[:, None]
+        codes: Any = np.array([[plain.bound], [plain.source]], dtype=np.int8)
+        return OpCosts(*columns, *codes)
 
 
 def price(table: OpTable, rates: Rates, fabric: Fabric | None = None) -> Priced:
     """Return the costs of a table of few rows (see `CHUNK`) together with what they came from."""
+    if table.rows == 1:
+        work, parts, one = _evaluated(unwrapped(table), rates, fabric)
+        codes: Any = (PHYSICS,)
+        return Priced(work, parts, OpCosts(*one, *codes))
     out = _allocate(table.rows)
     return Priced(*_chunk(table, rates, fabric, out, slice(0, table.rows)), out)
 
@@ -219,11 +246,21 @@ def price(table: OpTable, rates: Rates, fabric: Fabric | None = None) -> Priced:
 def _chunk(
     table: OpTable, rates: Rates, fabric: Fabric | None, out: OpCosts, part: slice
 ) -> tuple[OpWork, Stages]:  # fmt: skip
-    """Fill the rows `part` of `out`; returns what their costs came from.
+    """Fill the rows `part` of `out`; returns what their costs came from."""
+    ends = tuple(getattr(out, name)[part] for name in ("latency_lo_s", "latency_hi_s", "energy_lo_j", "energy_hi_j"))
+    work, parts, columns = _evaluated(unwrapped(table), rates, fabric, ends)
+    out.latency_s[part], out.energy_j[part], out.dram_bytes[part] = columns[0], columns[3], columns[6]
+    out.bound[part] = columns[7]
+    return work, parts
 
-    Sums are made in place: fewer columns then share the cache.
+
+def _evaluated(
+    table: OpTable, rates: Rates, fabric: Fabric | None, out: tuple[Array | None, ...] = (None,) * 4
+) -> tuple[OpWork, Stages, tuple[Value, ...]]:  # fmt: skip
+    """Return the work of an unwrapped table, where its time goes, and its costs in the order of `COLUMNS` (no source).
+
+    Sums are made in place: fewer columns then share the cache. `out` are columns for the ends of latency and energy.
     """
-    table = unwrapped(table)
     work = count_work(table)
     parts = stages(table, work, rates)
     link, link_lo, link_hi = _links(table, fabric)
@@ -249,16 +286,13 @@ def _chunk(
     energy_lo += rates.idle_w[1] * least
     energy_hi += rates.idle_w[2] * most
     energy_hi = lesser(energy_hi, rates.limit_w * most, out=energy_hi)
-    out.latency_s[part], out.energy_j[part], out.dram_bytes[part] = latency, energy, parts.dram_bytes
-    lesser(least, latency, out=out.latency_lo_s[part])
-    larger(most, latency, out=out.latency_hi_s[part])
-    lesser(energy_lo, energy, out=out.energy_lo_j[part])
-    larger(energy_hi, energy, out=out.energy_hi_j[part])
+    least, most = lesser(least, latency, out=out[0]), larger(most, latency, out=out[1])
+    energy_lo, energy_hi = lesser(energy_lo, energy, out=out[2]), larger(energy_hi, energy, out=out[3])
     bound = _MEMORY * (memory > compute)  # COMPUTE is 0
     if not _is_zero(link):
         bound = choose(link > larger(compute, memory), NETWORK, bound)
-    out.bound[part] = bound | _OVERHEAD * (active < launch)  # OVERHEAD has all bits of a bound
-    return work, parts
+    bound = bound | _OVERHEAD * (active < launch)  # OVERHEAD has all bits of a bound
+    return work, parts, (latency, least, most, energy, energy_lo, energy_hi, parts.dram_bytes, bound)
 
 
 def compute_s(parts: Stages, rates: Rates, ops: Array, part: int = 0) -> Value:
@@ -330,7 +364,7 @@ def _links(table: OpTable, fabric: Fabric | None) -> tuple[Array, Array, Array]:
         BadValueError: rows send to other ranks, but nothing is given that they could talk over.
     """
     is_collective = table["op"] == OP_CODES["collective"]
-    if not np.any(is_collective):
+    if not some(is_collective):
         return ZERO, ZERO, ZERO
     if fabric is None:
         if has_traffic(table):
@@ -343,5 +377,5 @@ def _links(table: OpTable, fabric: Fabric | None) -> tuple[Array, Array, Array]:
     for part in range(3):
         time = np.zeros(table.rows)
         time[where] = fabric.seconds(rows, part)
-        times.append(time)
+        times.append(time if table.rows > 1 else time[0])
     return times[0], times[1], times[2]

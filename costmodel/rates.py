@@ -16,12 +16,13 @@ from costmodel.kernels import Kernels, kernels_of
 from foundation.errors import BadValueError, UnsupportedError
 from foundation.formats import FORMATS, MATH_FALLBACK
 from hardware_specs import ComputeUnit, DeviceSpec, Figure
+from workloads.elementwise import ZERO, Entries
 from workloads.table import Array
 
 Range = tuple[float, float, float]
 """(value, lo, hi)."""
 
-PerCode = tuple[Array, Array, Array]
+PerCode = tuple[Entries, Entries, Entries]
 """(value, lo, hi), each with one entry a number format or operator family."""
 
 DATAFLOWS: tuple[str, ...] = ("", "ws", "os", "is")
@@ -36,8 +37,8 @@ class Inverses:
     headroom_s_per_j is 1 / (power limit - idle power); ridge_flop_per_byte that of the fastest format.
     """
 
-    flop_s: Array
-    vector_flop_s: Array
+    flop_s: Entries
+    vector_flop_s: Entries
     dram_byte_s: float
     cache_byte_s: float
     compute: PerCode
@@ -112,8 +113,8 @@ class Rates:
         """What one FLOP, byte or launch costs."""
         kernels, every = self.kernels, range(3)
         return Inverses(
-            flop_s=1.0 / self.peak_flop_per_s, vector_flop_s=1.0 / self.vector_flop_per_s,
-            dram_byte_s=1.0 / self.dram_bytes_per_s, cache_byte_s=1.0 / self.cache_bytes_per_s,
+            flop_s=Entries(1.0 / self.peak_flop_per_s), vector_flop_s=Entries(1.0 / self.vector_flop_per_s),
+            dram_byte_s=1.0 / self.dram_bytes_per_s or ZERO, cache_byte_s=1.0 / self.cache_bytes_per_s or ZERO,
             compute=_per_code(1.0 / (self.compute_efficiency[i] * kernels.compute_share[:, i]) for i in every),
             memory=_per_code(1.0 / (self.memory_efficiency[i] * kernels.memory_share[:, i]) for i in every),
             launches_s=_per_code(kernels.launches[:, i] * self.launch_s[i] for i in every),
@@ -145,7 +146,7 @@ class Rates:
 
 
 def _per_code(columns: Iterable[Array]) -> PerCode:
-    value, lo, hi = (np.ascontiguousarray(column) for column in columns)
+    value, lo, hi = (Entries(np.ascontiguousarray(column)) for column in columns)
     return value, lo, hi
 
 

@@ -11,7 +11,6 @@ operator family and third of the size range; those of a blend come from source d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,13 +19,13 @@ import numpy as np
 
 from costmodel.anchors import anchored
 from costmodel.collectives import Fabric
-from costmodel.costs import COLUMNS, NUMERIC, SOURCES, OpCosts
+from costmodel.costs import COLUMNS, SOURCES, OpCosts
 from costmodel.curves import BEYOND, COMPLETED, LINKS, PREFIX, Curves, completed_name, found_in, unseen_name
 from costmodel.difficulty import FARTHEST, MEAN_OVER_HALF, forest_name, grown, inputs
 from costmodel.features import GROUP_OF, LAYOUTS, Described, describe, floor_s
 from costmodel.forest import Forest, xgboost_json
 from costmodel.physics import CHUNK, Priced, predict_physics, price
-from costmodel.plans import NEAR_KIN, Answer, Intervals, Plan, Scope, Transfer, format_of, part_codes, planned
+from costmodel.plans import NEAR_KIN, PARTS, Answer, Intervals, Plan, Scope, Transfer, format_of, part_codes, planned
 from costmodel.power import PowerModel
 from costmodel.rates import Rates
 from workloads.elementwise import Value, choose, larger, lesser, some, unwrapped
@@ -122,7 +121,7 @@ class LearnedModel:
         self, table: OpTable, rates: Rates, priced: Priced, plan: Plan, code: int, fabric: Fabric | None
     ) -> Value:  # fmt: skip
         """Return the |log error| to expect of rows that one answer serves."""
-        op, answer, physics = int(np.atleast_1d(table["op"])[0]), plan.answer(code, fabric), _unwrapped(priced.costs)
+        op, answer, physics = code // (4 * PARTS), plan.answer(code, fabric), priced.plain
         linked = self._linked(table, rates, priced, plan, code, fabric) if op == COLLECTIVE else None
         if linked is not None:
             times = linked[0]
@@ -165,7 +164,7 @@ class LearnedModel:
             names = (unseen_name(fabric.switched),) * 2
         if curves is None:
             return None
-        physics, floor = _unwrapped(priced.costs), floor_s(priced.stages, rates)
+        physics, floor = priced.plain, floor_s(priced.stages, rates)
         floor = floor[0] if isinstance(floor, np.ndarray) and floor.shape == (1,) else floor
         own, other = (self._widths(name) for name in names)
         found = found_in(curves, table, np.log(physics.latency_s), (own, other))
@@ -233,12 +232,11 @@ class LearnedModel:
         self, table: OpTable, rates: Rates, priced: Priced, plan: Plan, code: int, fabric: Fabric | None
     ) -> OpCosts:  # fmt: skip
         """Return the costs of rows that one answer serves."""
-        table, physics = unwrapped(table), _unwrapped(priced.costs)
-        op = int(np.atleast_1d(table["op"])[0])
+        table, physics, op = unwrapped(table), priced.plain, code // (4 * PARTS)
         linked = self._linked(table, rates, priced, plan, code, fabric) if op == COLLECTIVE else None
         if linked is not None:
             energy = self._energy(table, rates, priced, linked[0], op, plan.software)
-            return _costs(table.rows, linked[0], energy, priced.costs, *linked[1:])
+            return _costs(table.rows, linked[0], energy, priced, *linked[1:])
         answer = plan.answer(code, fabric) if op != COLLECTIVE else None
         software = answer.software or plan.software if answer is not None else plan.software
         if answer is None and not plan.family[op]:
@@ -248,13 +246,13 @@ class LearnedModel:
                 physics.latency_s, physics.latency_lo_s, physics.latency_hi_s, np.int8(PHYSICS), UNKNOWN
             )  # fmt: skip
             energy = self._energy(table, rates, priced, plain, op, software)
-            return _costs(table.rows, plain, energy, priced.costs, "propagated", 1.0)
+            return _costs(table.rows, plain, energy, priced, "propagated", 1.0)
         seen = describe(table, priced, rates, GROUP_OF[op], software, fabric)
         if answer is None:
             floor = seen.floor_s[0] if table.rows == 1 else seen.floor_s
             times = _outside(physics, plan.physics[op], 1.0, bool(plan.family[op]), floor)
             energy = self._energy(table, rates, priced, times, op, software)
-            return _costs(table.rows, times, energy, priced.costs, "propagated", 1.0)
+            return _costs(table.rows, times, energy, priced, "propagated", 1.0)
         return self._answered(table, rates, priced, plan, answer, seen, op)
 
     def _energy(
@@ -263,7 +261,7 @@ class LearnedModel:
         """Return energy (value, lo, hi): from measured board power where that of the operator is known."""
         power = self.power
         if power is None or not power.knows(rates, op) or not np.isfinite(times.hi_s).all():
-            return _energy(times, _unwrapped(priced.costs), rates)
+            return _energy(times, priced.plain, rates)
         ends = (times.value_s, times.lo_s, times.hi_s)
         return power.energy_of_kind(table, priced.work, priced.stages, rates, ends, op, software)
 
@@ -273,13 +271,13 @@ class LearnedModel:
         """Return the costs of rows that have a learned answer."""
         times, kind, shared = self._times(table, priced, plan, answer, seen, op)
         energy = self._energy(table, rates, priced, times, op, answer.software or plan.software)
-        return _costs(table.rows, times, energy, priced.costs, kind, shared)
+        return _costs(table.rows, times, energy, priced, kind, shared)
 
     def _times(
         self, table: OpTable, priced: Priced, plan: Plan, answer: Answer, seen: Described, op: int
     ) -> tuple[_Times, str, float]:  # fmt: skip
         """Return times of rows that have a learned answer, the kind of their interval, and the share of its error."""
-        physics = _unwrapped(priced.costs)
+        physics = priced.plain
         features = np.ascontiguousarray(seen.matrix)
         log_size = np.log(physics.latency_s)
         third = 1 * (log_size > answer.cuts[0]) + (log_size > answer.cuts[1])
@@ -294,7 +292,7 @@ class LearnedModel:
             distance, factor, floor_s = distance[0], factor[0], floor_s[0]
             hard = hard if hard is None else hard[0]
         inside = (distance <= TOLERANCE) & (physics.latency_s < np.inf)
-        all_inside = not some(~inside)
+        all_inside = bool(inside.all() if isinstance(inside, np.ndarray) else inside)
         latency = larger(physics.latency_s * factor, floor_s)
         half = answer.half[third] if hard is None else answer.half[third] * hard
         if some(distance):  # also of rows that count as inside: no row's width may depend on the rows beside it
@@ -338,22 +336,14 @@ def _taken(priced: Priced, where: Array) -> Priced:
     rows = priced.costs.rows
 
     def pick(value: Any) -> Any:
-        return value[where] if isinstance(value, np.ndarray) and value.shape == (rows,) else value
+        return value[at] if isinstance(value, np.ndarray) and value.shape == (rows,) else value
+
+    at = int(where[0]) if len(where) == 1 else where
 
     work = OpWork(**{name: pick(getattr(priced.work, name)) for name in FIELDS})
     names = type(priced.stages).__dataclass_fields__
     stages = type(priced.stages)(**{name: pick(getattr(priced.stages, name)) for name in names})
-    return Priced(work, stages, priced.costs.take(where))
-
-
-def _unwrapped(costs: OpCosts) -> OpCosts:
-    """Return the costs with scalars in place of columns of one row."""
-    return OpCosts(*(getattr(costs, name)[0] for name in COLUMNS)) if costs.rows == 1 else costs
-
-
-def _columns(rows: int, *values: Value) -> Iterable[Array]:
-    """Return columns, also of values that are scalars for the one row."""
-    return np.array(values)[:, None] if rows == 1 else values
+    return Priced(work, stages, OpCosts(*(pick(getattr(priced.plain, name)) for name in COLUMNS)))
 
 
 @dataclass(frozen=True)
@@ -368,13 +358,17 @@ class _Times:
 
 
 def _costs(
-    rows: int, times: _Times, energy: tuple[Value, Value, Value], priced: OpCosts, kind: str, shared: float
+    rows: int, times: _Times, energy: tuple[Value, Value, Value], priced: Priced, kind: str, shared: float
 ) -> OpCosts:  # fmt: skip
-    columns = _columns(rows, times.value_s, times.lo_s, times.hi_s, *energy)
-    source = priced.source  # a column of our own: its last reader
+    plain = priced.plain
+    if rows == 1:
+        columns: Any = np.array((times.value_s, times.lo_s, times.hi_s, *energy, plain.dram_bytes))[:, None]
+        codes: Any = np.array(((plain.bound,), (times.source,)), dtype=np.int8)
+        kinds: Any = (kind, shared)
+        return OpCosts(*columns, *codes, *kinds)
+    source = plain.source  # a column of our own: its last reader
     source[...] = times.source
-    numbers: Any = dict(zip(NUMERIC, (*columns, priced.dram_bytes), strict=True))
-    return OpCosts(**numbers, bound=priced.bound, source=source, interval_kind=kind, shared_log_error=shared)
+    return OpCosts(times.value_s, times.lo_s, times.hi_s, *energy, plain.dram_bytes, plain.bound, source, kind, shared)
 
 
 def _about(

@@ -1,8 +1,9 @@
 """Elementwise arithmetic that serves columns of many rows and the single values of one row alike.
 
-numpy takes some 300 ns for an operation on an array of one element and 40 ns for one on a scalar (`np.float64`), so
-what is one value for all rows is held as a scalar: see `unwrapped`. `+ - * /` and `np.ceil` take both as they are; the
-functions here do the rest. They agree with numpy's to the last bit, and NaN passes through them.
+numpy takes some 300 ns for an operation on an array of one element, 40 ns for one on a scalar (`np.float64`) and 16 ns
+for one on a `float`, so what is one value for all rows is held as a scalar, and a table of one row as plain numbers
+(see `unwrapped`). `+ - * /` take all as they are; the functions here do the rest. They agree with numpy's to the last
+bit, and NaN passes through them. Zeros stay `np.float64`, since a division of plain numbers by one would raise.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from foundation.formats import FORMAT_CODES
-from workloads.table import CATEGORIES, DEFAULTS, OpTable
+from workloads.table import CATEGORIES, DEFAULTS, Array, OpTable
 
 Value = Any
 """A column, or the scalar that all rows share (`Array` would have every operation on scalars cast back)."""
@@ -25,6 +27,20 @@ _ABSENT: dict[str, Value] = {
     "dtype": np.int16(FORMAT_CODES["bf16"]),
     **{name: np.float64(value) for name, value in DEFAULTS.items()},
 }
+_ABSENT_OF_ONE: dict[str, Value] = {name: value.item() or value for name, value in _ABSENT.items()}
+
+
+class Entries:
+    """Numbers by code: a plain number for an int, a column for a column of codes."""
+
+    __slots__ = ("many", "one")
+
+    def __init__(self, many: Array) -> None:
+        self.many = many
+        self.one: list[Value] = [value.item() or value for value in many]
+
+    def __getitem__(self, code: Value) -> Value:
+        return self.one[code] if code.__class__ is int else self.many[code]
 
 
 class Unwrapped(OpTable):
@@ -40,15 +56,35 @@ class Unwrapped(OpTable):
         return self["dtype"] if name == "kv_dtype" else _ABSENT[name]
 
 
+class UnwrappedRow(Unwrapped):
+    """A table of one row as plain numbers (a zero is `np.float64`, a code an int)."""
+
+    def __getitem__(self, name: str) -> Value:
+        value = self.columns.get(name)
+        if value is not None:
+            return value
+        return self["dtype"] if name == "kv_dtype" else _ABSENT_OF_ONE[name]
+
+    def take(self, index: Array | slice) -> OpTable:
+        """Return the row as often as the index names it."""
+        columns = {
+            name: np.asarray(value, dtype=np.int16 if name in CATEGORIES else np.float64)
+            for name, value in self.columns.items()
+        }
+        return OpTable(len(np.arange(1)[index]), columns)
+
+
 def unwrapped(table: OpTable) -> OpTable:
     """Return the same table, without labels, with scalars in place of arrays of one element."""
     if isinstance(table, Unwrapped):
         return table
-    one = table.rows == 1
-    columns = {
-        name: column[()] if column.ndim == 0 else column[0] if one else column
-        for name, column in table.columns.items()
-    }  # fmt: skip
+    if table.rows == 1:
+        row: dict[str, Value] = {
+            name: column.item() if name in CATEGORIES else column.item() or ZERO
+            for name, column in table.columns.items()
+        }
+        return UnwrappedRow(1, row)
+    columns = {name: column[()] if column.ndim == 0 else column for name, column in table.columns.items()}
     return Unwrapped(table.rows, columns)
 
 
@@ -71,14 +107,14 @@ def lesser(a: Value, b: Value, out: Value = None) -> Value:
 
 def choose(condition: Value, a: Value, b: Value) -> Value:
     """Return a where the condition holds, b elsewhere."""
-    if condition.ndim:
+    if condition.__class__ is ndarray and condition.ndim:
         return np.where(condition, a, b)
     return a if condition else b
 
 
 def some(condition: Value) -> bool:
     """Say whether the condition holds, or the value is not zero, in any row."""
-    return bool(condition.any() if condition.ndim else condition)
+    return bool(condition.any() if condition.__class__ is ndarray else condition)
 
 
 def plus(a: Value, b: Value) -> Value:
@@ -93,11 +129,19 @@ def times(a: Value, b: Value) -> Value:
 
 def pieces(size: Value, edge: float, out: Value = None) -> Value:
     """Return ceil(size / edge). A power of two is multiplied by its (exact) inverse: a quarter of the time."""
-    exact = math.frexp(edge)[0] == 0.5
     if isinstance(size, float):
-        return np.ceil(size * (1.0 / edge) if exact else size / edge)
+        return ceil(size / edge)
+    exact = math.frexp(edge)[0] == 0.5
     count = np.multiply(size, 1.0 / edge, out=out) if exact else np.divide(size, edge, out=out)
     return np.ceil(count, out=_column(count))
+
+
+def ceil(value: Value) -> Value:
+    """Return the least whole number that is not below."""
+    if value.__class__ is not float:
+        return np.ceil(value)
+    down = -value // 1.0
+    return -down if down == down else np.ceil(value)  # infinity has no whole part
 
 
 def _put(value: Value, out: Value) -> Value:

@@ -43,7 +43,7 @@ def busiest(tokens: Array, experts: Array, topk: Array, ep: Array, skew: Array) 
     """Return the loads of the busiest of `ep` devices for each row (columns of equal length)."""
     keys = np.stack([np.asarray(c, dtype=np.float64) for c in (tokens, experts, topk, ep, skew)], axis=1)
     if len(keys) == 1:
-        found = np.array(_one(*(float(x) for x in keys[0])))[None]
+        found = np.array(busiest_of_one(*(float(x) for x in keys[0])))[None]
     else:
         kinds, inverse = np.unique(keys, axis=0, return_inverse=True)
         found = _loads(kinds)[inverse.ravel()]
@@ -51,7 +51,8 @@ def busiest(tokens: Array, experts: Array, topk: Array, ep: Array, skew: Array) 
 
 
 @lru_cache(maxsize=4096)
-def _one(*key: float) -> tuple[float, ...]:
+def busiest_of_one(*key: float) -> tuple[float, ...]:
+    """Return rows, experts hit, rows of the largest and pieces of `TILES` for (tokens, experts, topk, ep, skew)."""
     return tuple(float(x) for x in _loads(np.array([key]))[0])
 
 

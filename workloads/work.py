@@ -16,12 +16,12 @@ import numpy as np
 
 from foundation.errors import BadValueError
 from foundation.formats import FORMATS
-from workloads.elementwise import ONE, ZERO, Value, choose, larger, lesser, times
+from workloads.elementwise import ONE, ZERO, Entries, Value, choose, larger, lesser, times
 from workloads.table import KINDS, OPS, Array, OpTable
 
-WEIGHT_BYTES: Array = np.array([f.weight_bits / 8 for f in FORMATS.values()])
-ACTIVATION_BYTES: Array = np.array([f.activation_bits / 8 for f in FORMATS.values()])
-OUTPUT_BYTES: Array = np.array([f.output_bits / 8 for f in FORMATS.values()])
+WEIGHT_BYTES = Entries(np.array([f.weight_bits / 8 for f in FORMATS.values()]))
+ACTIVATION_BYTES = Entries(np.array([f.activation_bits / 8 for f in FORMATS.values()]))
+OUTPUT_BYTES = Entries(np.array([f.output_bits / 8 for f in FORMATS.values()]))
 
 NORM_FLOP = 7.0
 """LayerNorm per element: mean 1, subtract 1, square 1, add 1, scale by 1/sigma 1, gain 1, bias 1 (RMSNorm has 4)."""
@@ -75,7 +75,10 @@ FIELDS: tuple[str, ...] = tuple(OpWork.__dataclass_fields__)
 
 def count_work(table: OpTable) -> OpWork:
     """Return the work of every row of one instance each (the repeat count is not applied)."""
-    ops = table["op"]
+    ops: Value = table["op"]
+    if ops.__class__ is int:  # one row: numbers, also of families that count in columns
+        work = _FAMILIES[OPS[ops]](table)
+        return work if OPS[ops] not in _IN_COLUMNS else _plain(work)
     if ops.ndim == 0:
         return _FAMILIES[OPS[int(ops)]](table)
     present = np.flatnonzero(np.bincount(ops, minlength=len(OPS)))
@@ -88,6 +91,15 @@ def count_work(table: OpTable) -> OpWork:
         for name in FIELDS:
             columns[name][where] = getattr(part, name)
     return OpWork(**columns)
+
+
+_IN_COLUMNS = ("moe", "collective")
+
+
+def _plain(work: OpWork) -> OpWork:
+    """Return the work of one row with plain numbers in place of columns."""
+    values = (getattr(work, name) for name in FIELDS)
+    return OpWork(*(value.item() or ZERO if isinstance(value, np.ndarray) else value for value in values))
 
 
 def _work(

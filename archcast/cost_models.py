@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from costmodel.protocol import CostModel, PhysicsModel
+from costmodel.protocol import SHIPPED, CostModel, PhysicsModel
 from foundation.errors import BadFileError
 
 PHYSICS = "physics"
 """Name of the closed form, with nothing learned."""
-SHIPPED = Path(__file__).resolve().parents[1] / "costmodel" / "shipped"
-"""The artefact that answers where none is named; its card says what it was trained on (docs/learned.md)."""
 
 AnyModel = CostModel | str | Path | None
 

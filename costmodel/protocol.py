@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from costmodel.collectives import Fabric
@@ -10,6 +11,9 @@ from costmodel.costs import OpCosts
 from costmodel.physics import predict_physics
 from costmodel.rates import Rates
 from workloads.table import OpTable
+
+SHIPPED = Path(__file__).parent / "shipped"
+"""The artefact that comes with the package (docs/shipped.md)."""
 
 
 class CostModel(Protocol):

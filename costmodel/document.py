@@ -24,7 +24,8 @@ archcast calibrate --import aiconfigurator --import aiconfigurator=FOLDER --out 
 
 from the operator tables of the package aiconfigurator-core and, for power, of the part of its repository that carries
 it (both Apache-2.0, NVIDIA Corporation): {mapped:,} of {read:,} rows could be used.
-How it works: [learned.md](learned.md). How right it is on devices and shapes that were held out, beside others: [accuracy.md](accuracy.md).
+How it works: [learned.md](learned.md). How right it is on devices and shapes that were held out, beside others:
+[accuracy.md](accuracy.md).
 
 {devices} devices: {names}. Data: `{data}`; model: `{model}`.
 
@@ -39,7 +40,8 @@ def page(card: Card, size_bytes: int) -> str:
     sources = card.settings["data"]["sources"].values()
     intro = _INTRO.format(
         models=sum("/" in name for name in card.scope.ranges), megabytes=size_bytes / 1e6,
-        devices=len(card.scope.devices), names=", ".join(card.scope.devices), data=card.data_sha256[:12], model=card.files[MODEL][:12],
+        devices=len(card.scope.devices), names=", ".join(card.scope.devices), data=card.data_sha256[:12],
+        model=card.files[MODEL][:12],
         held_out=card.rows["held_out"], mapped=sum(s["mapped"] for s in sources), read=sum(s["read"] for s in sources),
     )  # fmt: skip
     return "\n".join([intro, *_times(card), *_powers(card), *_rest(card)]) + "\n"

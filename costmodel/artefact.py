@@ -19,6 +19,7 @@ from typing import Any
 from costmodel.difficulty import PREFIX as DIFFICULTY
 from costmodel.features import GROUPS, LAYOUTS
 from costmodel.forest import Forest
+from costmodel.forms import shared_name
 from costmodel.plans import Adapted, Intervals, Scope, Transfer
 from costmodel.power import PowerModel
 from costmodel.protocol import PhysicsModel
@@ -172,7 +173,10 @@ def load_artefact(folder: str | Path) -> LearnedModel:
         forest = Forest.from_bytes(model_bytes)
     except BadValueError as error:
         raise BadFileError(path, str(error)) from None
-    if {name for name in forest.names if not name.startswith(DIFFICULTY)} != set(card.scope.ranges):
+    beside = (DIFFICULTY, shared_name("pool", ""))
+    of_all = {op for op, parts in card.transfer.shared.items() if sum(parts) > 0}
+    complete = all(shared_name("pool", op) in forest and shared_name("form", op) in forest.tables for op in of_all)
+    if not complete or {name for name in forest.names if not name.startswith(beside)} != set(card.scope.ranges):
         raise BadFileError(path, "the model and its card name different trees.", hint="Calibrate again.")
     at = Path(folder) / POWER
     power = PowerModel.from_json(_intact(at, card), at) if POWER in card.files else None
@@ -278,6 +282,7 @@ def _transfer(given: Any) -> Transfer:
         {str(d): str(kind) for d, kind in given["kinds"].items()},
         {str(op): float(reach) for op, reach in given["reach"].items()},
         {str(op): float(share) for op, share in given["share"].items()}, adapted,
+        {str(op): (float(one[0]), float(one[1])) for op, one in given.get("shared", {}).items()},
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from costmodel.collectives import Fabric
 from costmodel.features import DEVICE_RATIOS, FRAMEWORKS, GROUP_OF, LAYOUTS, stack_of
+from costmodel.forms import SHARED, shared_name
 from costmodel.rates import Rates
 from foundation.formats import FORMAT_CODES, FORMAT_NAMES
 from workloads.elementwise import Value
@@ -50,6 +51,11 @@ def model_name(op: str, device: str, part: str) -> str:
     if op == "collective":
         return op
     return f"{op}/{device}/{part}" if part else f"{op}/{device}"
+
+
+def near_name(op: str) -> str:
+    """Return the name of the intervals of devices that were never measured but have a device of their own design."""
+    return f"near/{op}"
 
 
 def siblings(kinship: dict[str, tuple[float, ...]], kinds: dict[str, str]) -> dict[str, str]:
@@ -211,7 +217,8 @@ class Transfer:
 
     `kinship` holds the log ratios of each measured device, `kinds` what it is (gpu, npu ...), `reach` the distance by
     'op' over which resemblance fades, `share` by 'op' what part of their kin's log factor serves devices farther than
-    `NEAR_KIN` (0: they keep the closed form), `adapted` what few rows gave, by 'device/op'.
+    `NEAR_KIN` (0: they keep the closed form), `adapted` what few rows gave, by 'device/op', `shared` by 'op' the parts
+    that models of all devices (`costmodel.forms.SHARED`) have in the answer for these.
     """
 
     kinship: dict[str, tuple[float, ...]] = field(default_factory=dict)
@@ -219,6 +226,7 @@ class Transfer:
     reach: dict[str, float] = field(default_factory=dict)
     share: dict[str, float] = field(default_factory=dict)
     adapted: dict[str, Adapted] = field(default_factory=dict)
+    shared: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def kin_ratios(rates: Rates) -> tuple[float, ...]:
@@ -376,13 +384,16 @@ def _of_kin(scope: Scope, intervals: Intervals, transfer: Transfer, rates: Rates
             if not sources:  # a format of another device's own kernels: the closed form, moved by the rows
                 answers[code] = _blend(scope, intervals, op, part, {}, 0.0, adapted)
                 continue
-            share = 1.0 if _away(sources, own) <= NEAR_KIN else transfer.share.get(op, 0.0)
+            near = _away(sources, own) <= NEAR_KIN
+            share = 1.0 if near else transfer.share.get(op, 0.0)
             weights = {d: w * share for d, w in kin_weights(sources, own, transfer.reach[op]).items()}
+            parts = dict(zip(SHARED, (0.0, 0.0) if near else transfer.shared.get(op, (0.0, 0.0)), strict=True))
             if adapted is not None:
                 weights = _among(adapted.weights, sources, weights)
-            elif share == 0.0:
+                parts = {name: adapted.weights.get(name, 0.0) for name in SHARED}
+            elif share + sum(parts.values()) == 0.0:
                 continue
-            answers[code] = _blend(scope, intervals, op, part, weights, _away(sources, own), adapted)
+            answers[code] = _blend(scope, intervals, op, part, weights, _away(sources, own), adapted, parts)
     return answers
 
 
@@ -394,17 +405,21 @@ def _away(kin: dict[str, tuple[float, ...]], own: tuple[float, ...]) -> float:
 def _among(told: dict[str, float], sources: dict[str, tuple[float, ...]], prior: dict[str, float]) -> dict[str, float]:
     """Return the weights that few rows gave to those sources that know a kernel; the prior's where they know little."""
     mine = {d: w for d, w in told.items() if d in sources}
-    total, whole = sum(mine.values()), sum(told.values())
+    total, whole = sum(mine.values()), sum(w for d, w in told.items() if d not in SHARED)
     return {d: w * whole / total for d, w in mine.items()} if total > 0.1 else prior
 
 
 def _blend(
     scope: Scope, intervals: Intervals, op: str, part: str, weights: dict[str, float], away: float,
-    adapted: Adapted | None,
+    adapted: Adapted | None, parts: dict[str, float] | None = None,
 ) -> Answer:  # fmt: skip
-    """Return the weighted mean of the sources' models; what weights lack of 1 is the closed form's."""
-    cuts = intervals.cuts.get(f"/{op}", (0.0, 0.0)) if adapted is None else adapted.cuts
-    half = intervals.half.get(f"/{op}", (np.nan,) * 3) if adapted is None else adapted.half
+    """Return the weighted mean of the sources' models; what weights lack of 1 is the closed form's.
+
+    `parts` are the weights of models of all devices (`costmodel.forms.SHARED`).
+    """
+    family = near_name(op) if away <= NEAR_KIN and near_name(op) in intervals.half else f"/{op}"
+    cuts = intervals.cuts.get(family, (0.0, 0.0)) if adapted is None else adapted.cuts
+    half = intervals.half.get(family, (np.nan,) * 3) if adapted is None else adapted.half
     shares: dict[str, float] = {}  # siblings have one model, which answers once
     for source, weight in weights.items():
         name = scope.model_of(op, source, part)
@@ -420,5 +435,7 @@ def _blend(
     ratios = LAYOUTS[GROUP_OF[OP_CODES[op]]].names[: len(lo)]
     free = np.isin(ratios, DEVICE_RATIOS)
     lo, hi = np.where(free, -FREE, lo).astype(np.float32), np.where(free, FREE, hi).astype(np.float32)
-    whole = tuple(shares.values())
+    shares |= {shared_name(name, op): weight for name, weight in (parts or {}).items() if weight != 0.0}
+    named = tuple((name, weight) for name, weight in shares.items() if weight != 0.0)
+    models, whole = tuple(name for name, _ in named), tuple(weight for _, weight in named)
     return Answer(models, whole, adapted, lo, hi, cuts, np.array(half), "pseudo_target", away=away)

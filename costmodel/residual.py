@@ -24,6 +24,7 @@ from costmodel.curves import BEYOND, COMPLETED, LINKS, PREFIX, Curves, completed
 from costmodel.difficulty import FARTHEST, MEAN_OVER_HALF, forest_name, grown, inputs
 from costmodel.features import GROUP_OF, LAYOUTS, Described, describe, floor_s
 from costmodel.forest import Forest, xgboost_json
+from costmodel.forms import formed
 from costmodel.physics import CHUNK, Priced, predict_physics, price
 from costmodel.plans import NEAR_KIN, PARTS, Answer, Intervals, Plan, Scope, Transfer, format_of, part_codes, planned
 from costmodel.power import PowerModel
@@ -88,6 +89,8 @@ class LearnedModel:
 
     def log_factor(self, name: str, features: Array) -> Array:
         """Return log(measured / physics) as one model predicts it (features: float32, C order)."""
+        if name in self.forest.tables:
+            return formed(self.forest.tables[name], features, name.split("/", 1)[1])
         trees = self.forest.trees(name)
         found = trees.predict(features) if len(features) <= FLAT_ROWS else self._booster(name).inplace_predict(features)
         return np.asarray(found if trees.anchor is None else found + anchored(trees.anchor, features, name))

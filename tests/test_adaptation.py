@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_calibration import gemm_columns, measured
 
-from costmodel.adaptation import KinTable, Seen, best_kin, filled, fit_shots, left_out, typical, with_physics
+from costmodel.adaptation import KinTable, Mix, Seen, best_mix, filled, fit_shots, left_out, mixed, typical
 from costmodel.artefact import load_artefact, load_card
 from costmodel.calibration import calibrate
 from costmodel.calibration.intervals import widths_of_next
@@ -152,7 +152,7 @@ def test_leaving_a_device_out_uses_nothing_of_its_own_model() -> None:
     size, regime = rng.normal(size=150), rng.uniform(size=(150, 4))
     table = KinTable(devices, target, np.zeros(150), size, np.full(150, -9.0), regime, np.zeros(150), factor)
     kinship = {"a": (0.0,), "b": (0.1,), "c": (1.0,)}
-    error, _, _ = left_out(table, kinship, (0.4, 1.0), 0, 1.0, 1.0)
+    error, _, _ = left_out(table, kinship, Mix(0.4, 1.0), 0, 1.0, 1.0)
     np.testing.assert_allclose(error, -0.2)
     assert typical(error, np.zeros(150)) == pytest.approx(np.expm1(0.2))
     again = KinTable.of(devices, table.matrix())
@@ -173,13 +173,33 @@ def designs_of(rng: np.random.Generator, misled: float) -> tuple[KinTable, dict[
 
 def test_kin_that_mislead_leave_far_devices_to_the_closed_form() -> None:
     table, kinship = designs_of(np.random.default_rng(0), 0.8)
-    assert best_kin(table.apart(kinship), kinship)[1] == 0.0
+    assert best_mix(table.apart(kinship), kinship).kin == 0.0
     right, _ = designs_of(np.random.default_rng(0), -0.5)
     right = replace(right, error=np.full(200, -0.5))  # what the other design says is true
-    assert best_kin(right.apart(kinship), kinship)[1] == 1.0
+    assert best_mix(right.apart(kinship), kinship).kin == 1.0
     assert np.isnan(table.apart(kinship).factor[:50, 1]).all()  # nothing from the same design
-    factor, weights = with_physics(np.ones((3, 2)), np.array([0.5, 0.5]), 0.25)
+    nothing = np.full((3, 2), np.nan)
+    factor, weights = mixed(np.ones((3, 2)), nothing, np.array([0.5, 0.5]), Mix(0.4, 0.25))
     np.testing.assert_allclose(factor @ weights, 0.25)
+    factor, weights = mixed(np.ones((3, 2)), np.full((3, 2), 2.0), np.array([0.5, 0.5]), Mix(0.4, 0.25, 0.5, 0.1))
+    np.testing.assert_allclose(factor @ weights, 0.25 + 2 * 0.6)
+    assert weights.sum() == pytest.approx(1.0)
+
+
+def test_models_of_all_devices_serve_where_they_are_right() -> None:
+    table, kinship = designs_of(np.random.default_rng(0), -0.8)
+    told = replace(
+        table, error=np.full(200, 0.4), shared=np.column_stack([np.full(200, 0.4), np.full(200, -1.0)]),
+        mates=np.full(200, 0.3))  # fmt: skip
+    mix = best_mix(told.apart(kinship), kinship)
+    assert mix == (mix.reach, 0.0, 1.0, 0.0)
+    again = KinTable.of(told.devices, told.matrix())
+    np.testing.assert_allclose(again.shared, told.shared, atol=1e-6)
+    older = KinTable.of(told.devices, told.matrix()[:, :-3])  # a table without models of all devices
+    assert np.isnan(older.shared).all()
+    near = told.of_near(kinship)
+    np.testing.assert_allclose(near.factor[:50, 1], 0.3)
+    assert np.isfinite(near.factor[:50]).tolist() == [[False, True, False, False]] * 50
 
 
 def test_the_width_for_a_new_design_grows_as_designs_are_fewer() -> None:

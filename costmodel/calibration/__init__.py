@@ -119,7 +119,7 @@ def fitted(
     rows, left_out = _families(gathered.rows)
     parts = {group: split(r.group, r.family, seed) for group, r in rows.items()}
     if set(rows) == {LINKS}:
-        model = transferred({}, _blank(gathered, rows, parts, {LINKS}, {}), seed)
+        model = transferred({}, _blank(gathered, rows, parts, {LINKS}, {}), seed, {})
     else:
         model = _with_trees(gathered, rows, parts, seed, rounds, progress)
     if LINKS in rows:
@@ -152,7 +152,8 @@ def _with_trees(
     shared = shared_share(every, np.concatenate([calibration[g].group for g in calibration]))
     model = replace(model, intervals=_joined(found), shared_log_error=shared)
     progress("leaving each device out in turn")
-    model = transferred(calibration, model, seed)
+    known = _trained_on(rows, parts, set(rows))
+    model = transferred(calibration, model, seed, {g: (rows[g], known[g]) for g in calibration})
     progress("training once more, with what calibrated the intervals")
     train = _trained_on(rows, parts, set(rows))
     again = {g: (rows[g], train[g]) for g in rows if g not in crossed}

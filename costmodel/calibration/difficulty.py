@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.adaptation import KinTable, filled, prior_of
+from costmodel.adaptation import FEWEST_LEFT_OUT, KinTable, Mix, filled, mixed, prior_of
 from costmodel.calibration.intervals import own_factor
 from costmodel.calibration.rows import Rows
 from costmodel.calibration.split import folds
@@ -29,8 +29,6 @@ FEWEST_ROWS, FEWEST_GROUPS = 200, 8
 """Rows and shape groups below which errors do not tell hard rows from easy ones."""
 FEWEST_DEVICES = 4
 """Devices below which leaving each out does not tell hard rows of another."""
-FEWEST_KIN_ROWS = 20
-"""Rows below which a device is not left out (as in `costmodel.adaptation.left_out`)."""
 MOST_ROWS = 60_000
 """Rows that a forest is trained on; of more, a random part."""
 FOLDS = 4
@@ -101,7 +99,7 @@ class KinErrors:
 
     @staticmethod
     def of(
-        rows: Rows, table: KinTable, kinship: Mapping[str, tuple[float, ...]], reach: float, group: str
+        rows: Rows, table: KinTable, kinship: Mapping[str, tuple[float, ...]], mix: Mix, group: str
     ) -> KinErrors:  # fmt: skip
         """Return the errors of the rows of a table that some kin can answer."""
         blend, apart, away = (np.full(len(rows), np.nan) for _ in range(3))
@@ -109,13 +107,14 @@ class KinErrors:
             others = np.delete(np.arange(len(table.devices)), index)
             mine = np.flatnonzero(table.target == index)
             mine = mine[np.isfinite(table.factor[np.ix_(mine, others)]).any(axis=1)]
-            if len(mine) < FEWEST_KIN_ROWS:
+            if len(mine) < FEWEST_LEFT_OUT:
                 continue
             device = table.devices[index]
-            prior = prior_of(table, kinship, device, kinship[device], reach)[others]
-            factor = filled(table.factor[np.ix_(mine, others)], prior)
-            blend[mine] = factor @ prior
-            apart[mine] = np.sqrt(np.maximum(factor**2 @ prior - blend[mine] ** 2, 0.0))
+            prior = prior_of(table, kinship, device, kinship[device], mix.reach)[others]
+            factor, weights = mixed(filled(table.factor[np.ix_(mine, others)], prior), table.shared[mine], prior, mix)
+            factor, weights = factor[:, :-1], weights[:-1]  # how far models are apart, the closed form does not tell
+            blend[mine], whole = factor @ weights, max(float(weights.sum()), 1e-9)
+            apart[mine] = np.sqrt(np.maximum(whole * (factor**2 @ weights) - blend[mine] ** 2, 0.0))
             far = np.array([np.linalg.norm(np.subtract(kinship[table.devices[i]], kinship[device])) for i in others])
             away[mine] = np.where(np.isfinite(table.factor[np.ix_(mine, others)]), far, np.inf).min(axis=1)
         known = np.flatnonzero(np.isfinite(blend))

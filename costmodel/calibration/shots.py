@@ -11,15 +11,16 @@ import numpy as np
 
 from costmodel.adaptation import (
     KinTable,
+    Mix,
     Seen,
     best_shrinkage,
     designs,
     filled,
     fit_shots,
     left_out,
+    mixed,
     prior_of,
     seen_of,
-    with_physics,
 )
 from costmodel.artefact import Card, Score, load_artefact, load_card, save_artefact
 from costmodel.calibration.intervals import thirds, widths_of_next
@@ -28,6 +29,7 @@ from costmodel.calibration.rows import Rows, gather
 from costmodel.calibration.transfer import TABLE, factors_of
 from costmodel.calibration.units import check_units
 from costmodel.features import GROUP_OF
+from costmodel.forms import SHARED, shared_name
 from costmodel.plans import NEAR_KIN, Adapted, kin_place
 from costmodel.rates import Rates, compile_rates
 from costmodel.residual import LearnedModel
@@ -99,25 +101,34 @@ def _family(rows: Rows, model: LearnedModel, rates: Rates) -> tuple[Adapted, Sco
     table = KinTable.of(model.scope.devices, matrix)
     factor = factors_of(rows, model, op)
     near = min(float(np.linalg.norm(np.subtract(ratios, place))) for ratios in kinship.values()) <= NEAR_KIN
-    share = 1.0 if near else model.transfer.share[op]
-    apart = table.apart(kinship)
-    known = apart if len(left_out(apart, kinship, (reach, share), 0, 1.0, 1.0)[0]) else table
+    mix = Mix(reach, 1.0) if near else Mix(reach, model.transfer.share[op], *model.transfer.shared.get(op, (0.0, 0.0)))
+    apart = table.of_near(kinship) if near else table.apart(kinship)
+    known = apart if len(left_out(apart, kinship, mix, 0, 1.0, 1.0)[0]) else table
     weights = prior_of(table, kinship, rates.device, place, reach)
-    factor, prior = with_physics(filled(factor, weights), weights, share)
+    factor, prior = mixed(filled(factor, weights), shared_factors(rows, model, op), weights, mix)
     seen, error, shots = seen_of(rows.matrix, group, factor), rows.log_error, min(len(rows), 50)
-    stiffness, looseness, lean = best_shrinkage(known, kinship, (reach, share), shots)
+    stiffness, looseness, lean = best_shrinkage(known, kinship, mix, shots)
     told = fit_shots(seen, error, prior, stiffness, looseness)
     told = replace(told, offset=told.offset + lean)
-    errors, sizes, targets = left_out(known, kinship, (reach, share), shots, stiffness, looseness)
+    errors, sizes, targets = left_out(known, kinship, mix, shots, stiffness, looseness)
     nan, cuts = float("nan"), model.intervals.cuts[f"/{op}"]
     half = (nan, nan, nan)
     if len(errors):
-        cuts, half = widths_of_next(errors - lean, sizes, designs(known, kinship)[targets])
-    weights_told = {d: float(w) for d, w in zip(table.devices, told.weights[:-1], strict=True) if abs(w) > 1e-3}
+        cuts, half = widths_of_next(errors - lean, sizes, designs(known.devices, kinship)[targets])
+    sources = (*table.devices, *SHARED)
+    weights_told = {d: float(w) for d, w in zip(sources, told.weights[:-1], strict=True) if abs(w) > 1e-3}
     kernels = {int(code): offset for code, offset in told.kernels.items()}
     adapted = Adapted(weights_told, told.offset, tuple(map(float, told.regimes)), kernels, cuts, half, len(rows))
     one_out = lean + np.array([_without(i, seen, error, prior, stiffness, looseness) for i in range(len(rows))])
     return adapted, _score(rows, one_out, np.array(half)[thirds(np.log(rows.physics_s), cuts)])
+
+
+def shared_factors(rows: Rows, model: LearnedModel, op: str) -> Array:
+    """Return what the models of all devices say of rows, shape (rows, 2); NaN without them."""
+    if shared_name("form", op) not in model.forest.tables:
+        return np.full((len(rows), len(SHARED)), np.nan)
+    features = np.ascontiguousarray(rows.matrix)
+    return np.column_stack([model.log_factor(shared_name(name, op), features) for name in SHARED])
 
 
 def _without(i: int, seen: Seen, error: Array, prior: Array, stiffness: float, looseness: float) -> float:

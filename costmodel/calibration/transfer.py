@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 
-from costmodel.adaptation import KinTable, best_kin, designs, seen_of
+from costmodel.adaptation import KinTable, Mix, best_mix, designs, seen_of
 from costmodel.calibration.difficulty import KinErrors, kin_difficulty, with_forests
+from costmodel.calibration.forms import Pooled, fitted_form, fitted_pool, pooled
 from costmodel.calibration.intervals import conformal_half, widths_of_next
 from costmodel.calibration.rows import Rows
 from costmodel.difficulty import forest_name
 from costmodel.features import GROUP_OF
-from costmodel.plans import Intervals, Transfer, kin_place
+from costmodel.forms import FORMED, SHARED, formed, shared_name
+from costmodel.plans import Intervals, Transfer, kin_place, near_name
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
 from costmodel.trees import FlatTrees
 from hardware_specs import load_device
 from workloads.table import OP_CODES, OPS, Array
 
+FEWEST_DESIGNS = 3
+"""Designs below which models of all devices cannot be judged: two others must teach them what devices differ in."""
 KIN_ROWS = 400
 """Rows of each device that a table of kin keeps."""
 TABLE = "kin/"
 
 
-def transferred(rows: dict[str, Rows], model: LearnedModel, seed: int) -> LearnedModel:
-    """Return the model with what it needs to answer for unseen devices; `rows` are those that did not train."""
+def transferred(
+    rows: dict[str, Rows], model: LearnedModel, seed: int, every: Mapping[str, tuple[Rows, Array]]
+) -> LearnedModel:
+    """Return the model with what it needs to answer for unseen devices.
+
+    Args:
+        rows: those that did not train the trees of devices, by group of operators.
+        every: all rows, and the indices of those that models of all devices may learn from: such a model is judged on
+            designs that it never saw.
+    """
     devices = model.scope.devices
     rates = {name: compile_rates(load_device(name)) for name in devices}
     kinship = {name: kin_place(r) for name, r in rates.items()}
     kinds = {name: r.kind for name, r in rates.items()}
     reach: dict[str, float] = {}
     share: dict[str, float] = {}
-    tables = {}
+    shared: dict[str, tuple[float, float]] = {}
+    tables: dict[str, Array] = {}
     intervals = model.intervals
     forests: dict[str, FlatTrees | None] = {}
+    near: dict[str, KinErrors] = {}
     for group, some in rows.items():
         left: dict[str, tuple[KinTable, KinErrors]] = {}
         for code in np.unique(some.op):
@@ -42,25 +59,70 @@ def transferred(rows: dict[str, Rows], model: LearnedModel, seed: int) -> Learne
             if op == "collective":
                 continue  # what a link does says nothing of another
             few = kin_rows(some.take(np.flatnonzero(some.op == code)), seed)
-            table = kin_table(few, model, op)
+            numbers = dict(zip(devices, map(int, designs(devices, kinship)), strict=True))
+            of_all = pooled(*every[group], op, numbers, seed) if op in FORMED else None
+            table = with_shared(kin_table(few, model, op), few, of_all, numbers, seed)
             apart = table.apart(kinship)
-            reach[op], share[op] = best_kin(apart, kinship)
+            mix = best_mix(apart, kinship)
             # without another design, nobody can say how far one's rows serve for others
-            known = apart if share[op] > 0 else table
-            errors = KinErrors.of(few, known.blended(share[op] or 1.0), kinship, reach[op], group)
+            known, used = (apart, mix) if sum(mix[1:]) > 0 else (table, Mix(mix.reach, 1.0))
+            errors = KinErrors.of(few, known, kinship, used, group)
             if not len(errors.error):
-                del reach[op], share[op]
                 continue
+            reach[op], share[op], shared[op] = mix.reach, mix.kin, mix[2:]
+            if of_all is not None and sum(mix[2:]) > 0:
+                tables[shared_name("form", op)] = fitted_form(of_all)
+                forests[shared_name("pool", op)] = fitted_pool(of_all, seed)
             tables[TABLE + op], left[op] = table.matrix(), (table, errors)
+            near[op] = KinErrors.of(few, table.of_near(kinship), kinship, Mix(mix.reach, 1.0), group)
         if left:
             trees, hard = kin_difficulty([errors for _, errors in left.values()], seed)
             forests[forest_name(group, kin=True)] = trees
             for (op, (table, errors)), mine in zip(left.items(), hard, strict=True):
-                found_by = (errors.error / mine, errors.size, designs(table, kinship)[errors.target])
+                design = designs(devices, kinship)
+                found_by = (errors.error / mine, errors.size, design[errors.target])
                 intervals = _with_pseudo_targets(intervals, table, found_by, op)
+                close = near[op]
+                if len(close.error):
+                    hard_there = 1.0 if trees is None else np.exp(trees.predict(close.seen).astype(np.float64))
+                    cuts, half = widths_of_next(close.error / hard_there, close.size, design[close.target])
+                    name = near_name(op)
+                    intervals = replace(
+                        intervals, cuts={**intervals.cuts, name: cuts}, half={**intervals.half, name: half}
+                    )
     model = with_forests(model, forests)
     forest = replace(model.forest, tables=tables)
-    return replace(model, forest=forest, intervals=intervals, transfer=Transfer(kinship, kinds, reach, share, {}))
+    return replace(
+        model, forest=forest, intervals=intervals, transfer=Transfer(kinship, kinds, reach, share, {}, shared)
+    )
+
+
+def with_shared(
+    table: KinTable, rows: Rows, of_all: Pooled | None, numbers: Mapping[str, int], seed: int
+) -> KinTable:  # fmt: skip
+    """Return the table with what models of all devices say of its rows, each learned without the rows' design."""
+    if of_all is None or len(set(numbers.values())) < FEWEST_DESIGNS:
+        return table
+    design = np.array([numbers[table.devices[i]] for i in table.target])
+
+    def strangers(number: int) -> Array:
+        features, others = np.ascontiguousarray(rows.matrix[design == number]), of_all.without(number)
+        form, trees = fitted_form(others), fitted_pool(others, seed)
+        return np.column_stack([formed(form, features, of_all.op), trees.predict(features)])
+
+    def mates(index: int) -> Array:
+        features = np.ascontiguousarray(rows.matrix[table.target == index])
+        others = of_all.mates_of(index, numbers[table.devices[index]])
+        return fitted_pool(others, seed).predict(features) if len(others.error) else np.full(len(features), np.nan)
+
+    shared, near = np.empty((len(rows), len(SHARED))), np.empty(len(rows))
+    present, targets = np.unique(design), np.unique(table.target)
+    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+        for number, said in zip(present, pool.map(strangers, present), strict=True):
+            shared[design == number] = said
+        for index, said in zip(targets, pool.map(mates, targets), strict=True):
+            near[table.target == index] = said
+    return replace(table, shared=shared, mates=near)
 
 
 def kin_rows(rows: Rows, seed: int) -> Rows:

@@ -386,10 +386,11 @@ def _of_kin(scope: Scope, intervals: Intervals, transfer: Transfer, rates: Rates
                 continue
             near = _away(sources, own) <= NEAR_KIN
             share = 1.0 if near else transfer.share.get(op, 0.0)
-            weights = {d: w * share for d, w in kin_weights(sources, own, transfer.reach[op]).items()}
+            usual = kin_weights(sources, own, transfer.reach[op])
+            weights = {d: w * share for d, w in usual.items()}
             parts = dict(zip(SHARED, (0.0, 0.0) if near else transfer.shared.get(op, (0.0, 0.0)), strict=True))
             if adapted is not None:
-                weights = _among(adapted.weights, sources, weights)
+                weights = _among(adapted.weights, {d: usual.get(d, 0.0) for d in sources})
                 parts = {name: adapted.weights.get(name, 0.0) for name in SHARED}
             elif share + sum(parts.values()) == 0.0:
                 continue
@@ -402,11 +403,13 @@ def _away(kin: dict[str, tuple[float, ...]], own: tuple[float, ...]) -> float:
     return min(float(np.linalg.norm(np.subtract(ratios, own))) for ratios in kin.values())
 
 
-def _among(told: dict[str, float], sources: dict[str, tuple[float, ...]], prior: dict[str, float]) -> dict[str, float]:
-    """Return the weights that few rows gave to those sources that know a kernel; the prior's where they know little."""
-    mine = {d: w for d, w in told.items() if d in sources}
-    total, whole = sum(mine.values()), sum(w for d, w in told.items() if d not in SHARED)
-    return {d: w * whole / total for d, w in mine.items()} if total > 0.1 else prior
+def _among(told: dict[str, float], usual: dict[str, float]) -> dict[str, float]:
+    """Return the weights that few rows gave to those sources that know a kernel (`usual`: their resemblance, 1 in sum).
+
+    A source that does not know it says what those that do say on average, as when the rows were fitted.
+    """
+    rest = sum(weight for name, weight in told.items() if name not in usual and name not in SHARED)
+    return {name: told.get(name, 0.0) + rest * weight for name, weight in usual.items()}
 
 
 def _blend(

@@ -15,7 +15,7 @@ from costmodel.artefact import load_artefact, load_card
 from costmodel.calibration import calibrate
 from costmodel.calibration.intervals import widths_of_next
 from costmodel.physics import predict_physics
-from costmodel.plans import kin_ratios, kin_weights
+from costmodel.plans import _among, kin_ratios, kin_weights
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
 from foundation.errors import BadValueError
@@ -209,3 +209,9 @@ def test_the_width_for_a_new_design_grows_as_designs_are_fewer() -> None:
     _, few = widths_of_next(error[:2_000], rng.normal(size=2_000), design[:2_000])
     assert 1.645 * 0.2 < min(many) < max(many) < min(few)
     assert max(many) < 3 * 1.645 * 0.2
+
+
+def test_a_source_that_does_not_know_a_kernel_says_what_the_others_say() -> None:
+    told = {"a": 0.5, "b": -0.38, "c": 0.3, "form": 0.4}
+    assert _among(told, {"a": 0.75, "b": 0.25}) == pytest.approx({"a": 0.725, "b": -0.305})
+    assert _among(told, {"a": 0.2, "b": 0.3, "c": 0.5}) == pytest.approx({"a": 0.5, "b": -0.38, "c": 0.3})

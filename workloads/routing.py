@@ -22,8 +22,12 @@ from workloads.table import Array
 TILES: tuple[int, ...] = (8, 16, 32, 64, 128)
 """Rows that kernels take at a time."""
 DRAWS = 8
-_CELLS = 400_000
-"""Expert loads evaluated at a time."""
+MOST_KEPT = 30_000
+"""Drawn loads that are remembered (some 15 MB)."""
+_CELLS = 60_000
+"""Expert loads evaluated at a time: they stay in the second cache."""
+_EXACT = 1 << 24
+"""Whole numbers below this are exact in single precision."""
 _SPREAD, _TAIL = (1.0, 0.8), (0.01, 2.0)
 FIELDS = 3 + len(TILES)
 
@@ -46,8 +50,31 @@ def busiest(tokens: Array, experts: Array, topk: Array, ep: Array, skew: Array) 
         found = np.array(busiest_of_one(*(float(x) for x in keys[0])))[None]
     else:
         kinds, inverse = np.unique(keys, axis=0, return_inverse=True)
-        found = _loads(kinds)[inverse.ravel()]
+        found = _remembered(kinds)[inverse.ravel()]
     return Routed(found[:, 0], found[:, 1], found[:, 2], found[:, 3:])
+
+
+def _remembered(kinds: Array) -> Array:
+    """Return `_loads`; those of drawn loads are kept, since searches ask for the same ones again and again."""
+    drawn = np.flatnonzero(kinds[:, 4] > 0)
+    if not len(drawn):
+        return _loads(kinds)
+    names = [kinds[i].tobytes() for i in drawn]
+    new = np.array([name not in _kept for name in names])
+    found, fresh = np.empty((len(kinds), FIELDS)), np.ones(len(kinds), dtype=bool)
+    fresh[drawn[~new]] = False
+    if not new.all():
+        found[~fresh] = [_kept[name] for name, absent in zip(names, new, strict=True) if not absent]
+    if fresh.any():
+        found[fresh] = _loads(kinds[fresh])
+    if len(_kept) + int(new.sum()) > MOST_KEPT:
+        _kept.clear()
+    added = [(name, i) for name, i, absent in zip(names, drawn, new, strict=True) if absent][:MOST_KEPT]
+    _kept.update((name, tuple(found[i].tolist())) for name, i in added)
+    return found
+
+
+_kept: dict[bytes, tuple[float, ...]] = {}
 
 
 @lru_cache(maxsize=4096)
@@ -74,9 +101,14 @@ def _loads(keys: Array) -> Array:
 
 def _counted(loads: Array) -> Array:
     """Return rows, experts hit, the largest and pieces of loads, shape (cases, draws, experts), as means over draws."""
-    columns = [loads.sum(axis=2), (loads > 0).sum(axis=2), loads.max(axis=2)]
-    columns += [np.ceil(loads * (1.0 / tile)).sum(axis=2) for tile in TILES]
-    return np.stack([column.mean(axis=1) for column in columns], axis=1)
+    if loads.max(initial=0.0) * loads.shape[2] < _EXACT:
+        loads = loads.astype(np.float32)  # whole numbers and their sums stay exact, at half the cost
+    columns = [loads.sum(axis=2), np.minimum(loads, 1.0).sum(axis=2), loads.max(axis=2)]
+    piece = np.empty_like(loads)
+    for tile in TILES:
+        np.multiply(loads, loads.dtype.type(1.0 / tile), out=piece)
+        columns.append(np.ceil(piece, out=piece).sum(axis=2))
+    return np.stack([column.mean(axis=1, dtype=np.float64) for column in columns], axis=1)
 
 
 def _dealt(tokens: Array, experts: int, topk: Array, held: int) -> Array:
@@ -119,17 +151,37 @@ def _drawn(keys: Array, experts: int, held: int) -> Array:
     high = np.maximum(np.where(many, _SPREAD[1] * tokens, _TAIL[1]), low)
     power = np.where(np.abs(1 - skew) < 1e-6, 1e-6, 1 - skew)  # at 1 the limit: loads even in their logarithm
     start = low**power
-    weight = ((high**power - start) * _uniform(experts)[None] + start) ** (1 / power)
-    loads = np.minimum(np.rint(weight * (target / weight.sum(axis=2, keepdims=True))), tokens)
+    weight = (high**power - start) * _sorted_uniform(experts, held)[None]
+    weight += start
+    weight **= 1 / power
+    weight *= target / weight.sum(axis=2, keepdims=True)
+    loads = np.minimum(np.rint(weight, out=weight), tokens, out=weight)
     left = np.rint(target[:, :, 0] - loads.sum(axis=2))
     devices = experts // held
     blocks = loads[:, :, : devices * held].reshape(*loads.shape[:2], devices, held)
     share = np.floor(np.abs(left) / devices)[:, :, None] + (np.arange(devices) < (np.abs(left) % devices)[:, :, None])
     share *= np.sign(left)[:, :, None]
     most = (blocks.sum(axis=3) + share).argmax(axis=2)[:, :, None]
-    mine = np.sort(np.take_along_axis(blocks, most[..., None], axis=2)[:, :, 0], axis=2)
+    mine = blocks[:, :, 0] if devices == 1 else np.take_along_axis(blocks, most[..., None], axis=2)[:, :, 0]
     rest = np.take_along_axis(share, most, axis=2)
-    return np.where(rest >= 0, np.minimum(_filled(mine, rest), tokens), _cut(mine, -rest))
+    # as many experts at most change as there are rows to give or to take: the least or the most loaded ones
+    edge = int(min(held, max(1.0, np.abs(rest).max())))
+    least, most_loaded = mine[:, :, :edge], mine[:, :, held - edge :]
+    filled = np.where(rest > 0, np.minimum(_filled(least, np.maximum(rest, 0.0)), tokens), least)
+    cut = np.where(rest < 0, _cut(most_loaded, np.maximum(-rest, 0.0)), most_loaded)
+    gets = rest[:, :, 0] > 0
+    mine[:, :, :edge] = np.where(gets[..., None], filled, least)
+    mine[:, :, held - edge :] = np.where(gets[..., None], mine[:, :, held - edge :], cut)
+    return np.asarray(mine)
+
+
+@lru_cache(maxsize=64)
+def _sorted_uniform(experts: int, held: int) -> Array:
+    """Return the numbers of `_uniform` in rising order on each device: so loads are, which rise with them."""
+    numbers, whole = _uniform(experts).copy(), experts // held * held
+    blocks = numbers[:, :whole].reshape(DRAWS, -1, held)
+    numbers[:, :whole] = np.sort(blocks, axis=2).reshape(DRAWS, whole)
+    return numbers
 
 
 def _filled(loads: Array, more: Array) -> Array:

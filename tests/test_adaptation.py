@@ -215,3 +215,14 @@ def test_a_source_that_does_not_know_a_kernel_says_what_the_others_say() -> None
     told = {"a": 0.5, "b": -0.38, "c": 0.3, "form": 0.4}
     assert _among(told, {"a": 0.75, "b": 0.25}) == pytest.approx({"a": 0.725, "b": -0.305})
     assert _among(told, {"a": 0.2, "b": 0.3, "c": 0.5}) == pytest.approx({"a": 0.5, "b": -0.38, "c": 0.3})
+
+
+def test_few_rows_serve_where_there_are_no_models_of_all_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("costmodel.calibration.transfer.FEWEST_DESIGNS", 9)
+    calibrate([rows_of(d, 1.5, 600, 3) for d in ("h100-sxm", "a100-sxm-80gb")], tmp_path / "one", rounds=20)
+    assert not any(sum(parts) for parts in load_card(tmp_path / "one").transfer.shared.values())
+    card = calibrate([rows_of("h100-pcie", 2.2, 20, 5)], tmp_path / "new", base=tmp_path / "one")
+    assert not {"form", "pool"} & set(card.transfer.adapted["h100-pcie/gemm"].weights)
+    assert worst(load_artefact(tmp_path / "new"), "h100-pcie", 2.2) < 0.3

@@ -116,7 +116,11 @@ def _family(rows: Rows, model: LearnedModel, rates: Rates) -> tuple[Adapted, Sco
     if len(errors):
         cuts, half = widths_of_next(errors - lean, sizes, designs(known.devices, kinship)[targets])
     sources = (*table.devices, *SHARED)
-    weights_told = {d: float(w) for d, w in zip(sources, told.weights[:-1], strict=True) if abs(w) > 1e-3}
+    # without models of all devices their factor was 0, as the closed form's: leaving their weights out is the same
+    known_by = set(table.devices) | (set(SHARED) if shared_name("form", op) in model.forest.tables else set())
+    weights_told = {
+        d: float(w) for d, w in zip(sources, told.weights[:-1], strict=True) if abs(w) > 1e-3 and d in known_by
+    }
     kernels = {int(code): offset for code, offset in told.kernels.items()}
     adapted = Adapted(weights_told, told.offset, tuple(map(float, told.regimes)), kernels, cuts, half, len(rows))
     one_out = lean + np.array([_without(i, seen, error, prior, stiffness, looseness) for i in range(len(rows))])

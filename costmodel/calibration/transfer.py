@@ -24,8 +24,8 @@ from costmodel.trees import FlatTrees
 from hardware_specs import load_device
 from workloads.table import OP_CODES, OPS, Array
 
-FEWEST_DESIGNS = 3
-"""Designs below which models of all devices cannot be judged: two others must teach them what devices differ in."""
+FEWEST_DESIGNS = 2
+"""Designs below which models of all devices cannot be judged: another must have taught them."""
 KIN_ROWS = 400
 """Rows of each device that a table of kin keeps."""
 TABLE = "kin/"

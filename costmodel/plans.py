@@ -293,12 +293,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Plan:
-    """Answers of one device and software by `part_codes`; `family` and `physics` are by operator code."""
+    """Answers of one device and software by `part_codes`; `family` and `physics` are by operator code.
+
+    `halves`: fp16 was not measured and runs at the rates of bf16, so that it has bf16's answers.
+    """
 
     software: str
     answers: dict[int, Answer]
     family: Array
     physics: Array
+    halves: bool = False
 
     def answer(self, code: int, fabric: Fabric | None) -> Answer | None:
         """Return the answer for a code; none where collectives ran over something else."""
@@ -325,7 +329,26 @@ def planned(
     else:
         answers = _of_kin(scope, intervals, transfer, rates)
         family &= bool(answers)
-    return Plan(software, answers, family, physics)
+    return Plan(software, answers, family, physics, _halves(answers, rates))
+
+
+def _halves(answers: dict[int, Answer], rates: Rates) -> bool:
+    """Return whether bf16 may answer for fp16."""
+    one, other = FORMAT_CODES["fp16"], FORMAT_CODES["bf16"]
+    alike = all(column[one] == column[other] for column in (rates.peak_flop_per_s, rates.vector_flop_per_s))
+    measured = {code // 4 % PARTS for code in answers if code // 4 // PARTS != OP_CODES["collective"]}
+    return alike and other in measured and one not in measured
+
+
+def as_bf16(table: OpTable) -> OpTable:
+    """Return rows of fp16 as rows of bf16, whose kernels move and compute as much; collectives stay as they are."""
+    one, other = FORMAT_CODES["fp16"], FORMAT_CODES["bf16"]
+    columns = {name: table[name] for name in ("dtype", "kv_dtype") if name in table.columns}
+    if not any(np.any(column == one) for column in columns.values()):
+        return table
+    moved = table["op"] != OP_CODES["collective"]
+    changed = {n: np.where((c == one) & moved, other, c).astype(c.dtype) for n, c in columns.items()}
+    return OpTable(table.rows, {**table.columns, **changed}, table.labels)
 
 
 def _codes_of(op: str, dtype: str) -> list[tuple[int, str]]:

@@ -26,7 +26,19 @@ from costmodel.features import GROUP_OF, LAYOUTS, Described, describe, floor_s
 from costmodel.forest import Forest, xgboost_json
 from costmodel.forms import formed
 from costmodel.physics import CHUNK, Priced, predict_physics, price
-from costmodel.plans import NEAR_KIN, PARTS, Answer, Intervals, Plan, Scope, Transfer, format_of, part_codes, planned
+from costmodel.plans import (
+    NEAR_KIN,
+    PARTS,
+    Answer,
+    Intervals,
+    Plan,
+    Scope,
+    Transfer,
+    as_bf16,
+    format_of,
+    part_codes,
+    planned,
+)
 from costmodel.power import PowerModel
 from costmodel.rates import Rates
 from workloads.elementwise import Value, choose, larger, lesser, some, unwrapped
@@ -72,7 +84,7 @@ class LearnedModel:
         known = bool(plan.answers) or bool(plan.family.any()) or self.knows_power(rates)
         if not known and not self._links_like(rates, fabric):
             return predict_physics(table, rates, fabric)
-        small, inverse = distinct(table)
+        small, inverse = distinct(as_bf16(table) if plan.halves else table)
         if small.rows <= CHUNK:
             costs = self._priced(unwrapped(small), rates, fabric, plan)
         else:

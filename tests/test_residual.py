@@ -20,6 +20,7 @@ from costmodel.features import LAYOUTS, describe, floor_s
 from costmodel.physics import predict_physics, price
 from costmodel.rates import Rates, compile_rates
 from costmodel.residual import LearnedModel, distinct
+from foundation.formats import FORMAT_CODES
 from hardware_specs import load_device
 from workloads.table import OpTable
 
@@ -217,3 +218,12 @@ assert not [m for m in ("xgboost", "scipy", "pint", "numba", "pyarrow") if m in 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "learned" in done.stdout
+
+
+def test_half_precision_is_answered_as_bfloat16_where_only_that_was_measured(model: LearnedModel, rates: Rates) -> None:
+    rows = known()
+    code = FORMAT_CODES["fp16"]
+    halves = OpTable(rows.rows, {**rows.columns, "dtype": np.full_like(rows.full("dtype"), code)})
+    one, other = model.predict(halves, rates), model.predict(rows, rates)
+    assert np.array_equal(one.latency_s, other.latency_s)
+    assert set(one.sources()) == {"learned"}

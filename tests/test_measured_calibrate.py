@@ -26,7 +26,7 @@ MAP = "m=M,n=N,k=K,latency_s=ms*1e-3,op:gemm,dtype:bf16,device:h100-sxm"
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of 300 different GEMMs of 30 shapes, columns of its own, at twice the closed form's time in milliseconds."""
+    """A table of 300 different GEMMs of 30 shapes, its own columns, at twice the closed form's time in milliseconds."""
     rng = np.random.default_rng(0)
     shape = rng.integers(0, 30, 300)
     sizes: dict[str, Any] = {"m": 8.0 * np.arange(1, 301), "n": 256.0 + 64 * shape, "k": 512.0 + 64 * shape}

@@ -4,10 +4,11 @@ vTrain (MIT): iterations of GPT shapes on 8 A100; the format is not stated (the 
 SimuMax (Apache-2.0): reduced layer counts on 8 B200; memory is one value a configuration, repeated over micro batch
 counts; `peer_*` are its own predictions and never read. Megatron-LM ran with its distributed optimizer and float32
 gradients: the file does not say so, but its memory does, to 1 % (tests/test_workload_training.py).
-Zeus (Apache-2.0): seconds an epoch become samples a second by the size of the training set; only rows at the GPU's highest power limit are those of the catalogue's device; SQuAD and
-Sentiment140 do not state their lengths, so BERT is left out; the format is not stated, but 364 images/s of ResNet-50
-are what a V100 trains in FP32. Splitwise (MIT): times of the prompt and of a token; its power is a fraction of
-an unstated scale and is not read, power-capped GPUs are not the catalogue's.
+Zeus (Apache-2.0): seconds an epoch become samples a second by the size of the training set; only rows at the GPU's
+highest power limit are those of the catalogue's device; SQuAD and Sentiment140 do not state their lengths, so BERT is
+left out; the format is not stated, but 364 images/s of ResNet-50 are what a V100 trains in FP32. Splitwise (MIT):
+times of the prompt and of a token; its power is a fraction of an unstated scale and is not read, power-capped GPUs
+are not the catalogue's.
 """
 
 from __future__ import annotations

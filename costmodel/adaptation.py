@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from costmodel.forms import SHARED
-from costmodel.plans import FARTHEST_KIN, NEAR_KIN, REGIMES, kernel_codes, kin_weights, regimes
+from costmodel.kin import FARTHEST_KIN, NEAR_KIN, REGIMES, kernel_codes, kin_weights, regimes
 from workloads.table import Array
 
 REACHES: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.6)

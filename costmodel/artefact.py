@@ -20,7 +20,7 @@ from costmodel.difficulty import PREFIX as DIFFICULTY
 from costmodel.features import GROUPS, LAYOUTS
 from costmodel.forest import Forest
 from costmodel.forms import shared_name
-from costmodel.plans import Adapted, Intervals, Scope, Transfer
+from costmodel.knowledge import Adapted, Intervals, Scope, Transfer
 from costmodel.power import PowerModel
 from costmodel.protocol import PhysicsModel
 from costmodel.residual import LearnedModel

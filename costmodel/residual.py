@@ -25,20 +25,10 @@ from costmodel.difficulty import FARTHEST, MEAN_OVER_HALF, forest_name, grown, i
 from costmodel.features import GROUP_OF, LAYOUTS, Described, describe, floor_s
 from costmodel.forest import Forest, xgboost_json
 from costmodel.forms import formed
+from costmodel.kin import NEAR_KIN
+from costmodel.knowledge import PARTS, Intervals, Scope, Transfer, format_of, part_codes
 from costmodel.physics import CHUNK, Priced, predict_physics, price
-from costmodel.plans import (
-    NEAR_KIN,
-    PARTS,
-    Answer,
-    Intervals,
-    Plan,
-    Scope,
-    Transfer,
-    as_bf16,
-    format_of,
-    part_codes,
-    planned,
-)
+from costmodel.plans import Answer, Plan, as_bf16, planned
 from costmodel.power import PowerModel
 from costmodel.rates import Rates
 from workloads.elementwise import Value, choose, larger, lesser, some, unwrapped

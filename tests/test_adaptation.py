@@ -14,8 +14,9 @@ from costmodel.adaptation import KinTable, Mix, Seen, best_mix, filled, fit_shot
 from costmodel.artefact import load_artefact, load_card
 from costmodel.calibration import calibrate
 from costmodel.calibration.intervals import widths_of_next
+from costmodel.kin import kin_ratios, kin_weights
 from costmodel.physics import predict_physics
-from costmodel.plans import _among, kin_ratios, kin_weights
+from costmodel.plans import _among
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
 from foundation.errors import BadValueError

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from costmodel.adaptation import KinTable, prior_of
-from costmodel.plans import Scope, kin_ratios, model_name, siblings
+from costmodel.kin import kin_ratios, siblings
+from costmodel.knowledge import Scope, model_name
 from costmodel.rates import compile_rates
 from hardware_specs import load_device
 

@@ -36,7 +36,7 @@ from costmodel.calibration.units import check_units
 from costmodel.curves import LINKS
 from costmodel.difficulty import forest_name
 from costmodel.forest import Forest, packed
-from costmodel.plans import Intervals, Scope, Transfer
+from costmodel.knowledge import Intervals, Scope, Transfer
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
 from costmodel.trees import FlatTrees

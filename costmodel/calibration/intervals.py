@@ -8,7 +8,7 @@ from costmodel.artefact import Score
 from costmodel.calibration.rows import Rows
 from costmodel.difficulty import FARTHEST, forest_name, grown, inputs
 from costmodel.features import LAYOUTS
-from costmodel.plans import FEWEST, Intervals, Scope
+from costmodel.knowledge import FEWEST, Intervals, Scope
 from costmodel.residual import TOLERANCE, LearnedModel
 from workloads.table import Array
 

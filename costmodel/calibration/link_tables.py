@@ -24,7 +24,7 @@ from costmodel.calibration.split import folds
 from costmodel.collectives import fabric_of
 from costmodel.curves import LINKS, META, PREFIX, Curves, class_name, completed_name, table_name, unseen_name
 from costmodel.features import FRAMEWORKS
-from costmodel.plans import LIBRARIES, Intervals
+from costmodel.knowledge import LIBRARIES, Intervals
 from costmodel.residual import LearnedModel
 from foundation.formats import FORMAT_NAMES, FORMATS
 from hardware_specs import load_device

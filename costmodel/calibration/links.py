@@ -17,7 +17,7 @@ import numpy as np
 from costmodel.calibration.rows import Rows
 from costmodel.collectives import fabric_of
 from costmodel.features import FRAMEWORKS, LAYOUTS, stack_of
-from costmodel.plans import LIBRARIES
+from costmodel.knowledge import LIBRARIES
 from hardware_specs import load_device
 from workloads.table import Array
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from costmodel.collectives import Fabric, fabric_of
 from costmodel.features import GROUP_OF, GROUPS, describe
+from costmodel.kin import kin_ratios, siblings
+from costmodel.knowledge import POOLED, model_name, part_of
 from costmodel.physics import price
-from costmodel.plans import POOLED, kin_ratios, model_name, part_of, siblings
 from costmodel.rates import Rates, compile_rates
 from foundation.errors import ArchcastError, BadValueError
 from foundation.formats import FORMAT_NAMES

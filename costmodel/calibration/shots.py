@@ -30,7 +30,8 @@ from costmodel.calibration.transfer import TABLE, factors_of
 from costmodel.calibration.units import check_units
 from costmodel.features import GROUP_OF
 from costmodel.forms import SHARED, shared_name
-from costmodel.plans import NEAR_KIN, Adapted, kin_place
+from costmodel.kin import NEAR_KIN, kin_place
+from costmodel.knowledge import Adapted
 from costmodel.rates import Rates, compile_rates
 from costmodel.residual import LearnedModel
 from foundation.errors import BadValueError

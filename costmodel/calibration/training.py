@@ -18,7 +18,7 @@ import numpy as np
 from costmodel.anchors import ANCHORED, anchored, fitted_anchor
 from costmodel.calibration.rows import Rows
 from costmodel.features import LAYOUTS, UNBOUNDED
-from costmodel.plans import FREE
+from costmodel.knowledge import FREE
 from costmodel.trees import FlatTrees, trees_from_json
 from workloads.table import OPS, Array
 

@@ -17,7 +17,8 @@ from costmodel.calibration.rows import Rows
 from costmodel.difficulty import forest_name
 from costmodel.features import GROUP_OF
 from costmodel.forms import FORMED, SHARED, formed, shared_name
-from costmodel.plans import Intervals, Transfer, kin_place, near_name
+from costmodel.kin import kin_place, near_name
+from costmodel.knowledge import Intervals, Transfer
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
 from costmodel.trees import FlatTrees

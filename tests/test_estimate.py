@@ -231,7 +231,8 @@ def test_the_low_end_of_a_workload_is_not_below_its_weights_at_the_full_bandwidt
 
 
 def test_neither_end_of_an_operator_exceeds_the_power_limit() -> None:
-    row = ac.predict_ops({"op": "gemm", "dtype": "fp8", "m": [8192], "n": 8192, "k": 8192}, on="h100-sxm")
+    sizes = {"op": "gemm", "dtype": "fp8", "m": [8192], "n": 8192, "k": 8192}
+    row = ac.predict_ops(sizes, on="h100-sxm", model="physics")
     for energy, latency in (
         (row.energy_lo_j, row.latency_lo_s), (row.energy_j, row.latency_s), (row.energy_hi_j, row.latency_hi_s),
     ):  # fmt: skip

@@ -62,9 +62,11 @@ def test_an_endless_expert_frequency_is_refused(tmp_path: Path, repository: Path
 
 
 def test_a_software_stack_that_changes_nothing_is_noted() -> None:
-    answer = ac.predict("gpt-2", on="h100-sxm", software="vllm")
+    answer = ac.predict("gpt-2", on="h100-sxm", software="vllm", model="physics")
     assert any("--software changed nothing" in note for note in answer.notes)
-    assert not ac.predict("gpt-2", on="h100-sxm").notes
+    assert not ac.predict("gpt-2", on="h100-sxm", model="physics").notes
+    unknown = ac.predict("gpt-2", on="h100-sxm", software="my engine 1.0")
+    assert any("not calibrated on the software 'my engine 1.0'" in note for note in unknown.notes)
 
 
 def test_replicas_that_only_infer_need_no_links_between_them() -> None:

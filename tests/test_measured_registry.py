@@ -141,11 +141,12 @@ def test_shapes_that_are_held_out_stay_out_of_training_on_every_device(tmp_path:
                                           "k": np.array([512.0]), "latency_s": np.array([1.0])})  # fmt: skip
     out = calibrate(file, out=tmp_path / "model", exclude=held)
     table = read_measurements(file)
-    gone = int(((table.table.full("n") == 256) & (table.table.full("k") == 512)).sum())
+    sizes = np.unique(np.stack([table.table.full(name) for name in ("m", "n", "k")]), axis=1)  # repeats are one row
+    gone = int(((sizes[1] == 256) & (sizes[2] == 512)).sum())
     assert gone > 0
-    assert sum(out.card.rows.values()) == table.rows - gone
+    assert sum(out.card.rows.values()) == sizes.shape[1] - gone
     data = load_card(tmp_path / "model").settings["data"]
-    assert data["sources"]["m.csv"]["skipped"] == {"a shape that is held out": gone}
+    assert data["sources"]["m.csv"]["skipped"]["a shape that is held out"] == gone
     assert data["excluded"]["file"] == "held.csv"
     with pytest.raises(BadValueError, match="all rows were left out"):
         calibrate(file, out=tmp_path / "none", exclude=file)

@@ -22,7 +22,7 @@ from archcast.validation.cases import CASES, FACTOR, TREES, Case
 from archcast.validation.evaluated import METHODS
 from archcast.validation.microbatches import Step, repeats, step
 from archcast.validation.peers import peer_values
-from archcast.validation.run import Validation, validate
+from archcast.validation.run import Outcome, Validation, validate
 from archcast.validation.scoring import FEWEST_ROWS, Errors, Predictions, joined, lines, points
 from archcast.validation.splits import Split, places, sample
 from costmodel.protocol import PhysicsModel
@@ -329,6 +329,17 @@ def test_the_page_and_its_figure_are_written(tmp_path: Path) -> None:
     assert "gb10" in drawing
     write_page(found, tmp_path / "again.md")
     assert (tmp_path / "images" / "accuracy.svg").read_text() == drawing
+
+
+@pytest.mark.parametrize("scorer", ["operators", "workloads", "devices"])
+def test_every_kind_of_case_has_its_place_in_the_figure(scorer: str) -> None:
+    pytest.importorskip("matplotlib")
+    from archcast.validation.figure import svg
+
+    found = predictions([float(i) for i in range(1, 40)], [1.1 * i for i in range(1, 40)])
+    case = replace(CASES[0], scorer=scorer, quantity="latency_s")
+    outcome = Outcome(case, TREES, tuple(lines(found, 0.95)), found=found)
+    assert svg(Validation((outcome,), 0)).count("<svg") == 1
 
 
 def test_every_case_is_named_once_and_its_importer_exists() -> None:

@@ -42,16 +42,16 @@ def validate(
         names = [name.strip() for name in only.split(",") if name.strip()]
         with _progress() as progress:
             found = score(data, model=model, only=names, seed=seed, seeds=seeds, full=full, progress=progress)
+        if as_json:  # first what was asked for, which took long; then the files
+            print_json(report.to_json(found))
+        else:
+            print_text(report.text(found))
         if page is not None:
             from archcast.validation.document import write_page
 
             write_page(found, page)
         if html is not None:
             _write_html(found, html)
-        if as_json:
-            print_json(report.to_json(found))
-        else:
-            print_text(report.text(found))
 
 
 def _write_html(found: Validation, path: Path) -> None:

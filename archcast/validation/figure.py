@@ -44,7 +44,7 @@ def _chosen(found: Validation) -> list[str]:
     rows: dict[str, dict[str, int]] = {"operators": {}, "workloads": {}}
     for outcome in found.scored:
         if outcome.found is not None and outcome.case.quantity in SECONDS:
-            mine = rows[outcome.case.scorer]
+            mine = rows["workloads" if outcome.case.scorer == "workloads" else "operators"]
             for device in outcome.found.device.tolist():
                 mine[device] = mine.get(device, 0) + 1
     ranked = [sorted(mine, key=lambda device: (-mine[device], device)) for mine in rows.values()]

@@ -143,8 +143,12 @@ def _software_notes(cost_model: CostModel, software: str) -> tuple[str, ...]:
     known: tuple[str, ...] = getattr(getattr(cost_model, "scope", None), "softwares", ())
     if not known:
         return ("The closed form knows no software stacks: --software changed nothing; calibrate, and use --model.",)
-    unknown = f"The model was not calibrated on the software '{software}', but on {', '.join(known)}."
-    return () if software in known else (unknown,)
+    framework = software.split()[0].lower() if software.split() else ""
+    if software in known:
+        return ()
+    if any(name.split()[0] == framework for name in known):
+        return (f"The model was not calibrated on '{software}'; the nearest measured version of {framework} answers.",)
+    return (f"The model was not calibrated on the software '{software}', but on {', '.join(known)}.",)
 
 
 def linked_devices(mapping: Parallel, table: OpTable) -> int:

@@ -99,6 +99,16 @@ class Scope:
         here = {kernel[3] for kernel in self.kernels if kernel[2] == device}
         return next((name for name in self.softwares if name in here), self.softwares[0] if self.softwares else "")
 
+    def like_stack(self, stacks: Sequence[str], software: str) -> str:
+        """Return the one of `stacks` of the framework that `software` names whose version is nearest; '' without one.
+
+        A framework without a version stands for its newest.
+        """
+        code, version = stack_of(software)
+        same = [stack for stack in stacks if code and stack_of(stack)[0] == code]
+        newest = software.strip().lower() in FRAMEWORKS
+        return max(same, key=lambda s: (stack_of(s)[1] if newest else -abs(stack_of(s)[1] - version), s), default="")
+
     def usual_stack(self, op: str, stacks: Sequence[str], software: str) -> str:
         """Return the one of `stacks` (those that an operator was measured with) that serves where none is named.
 

@@ -128,7 +128,10 @@ def _own(scope: Scope, intervals: Intervals, device: str, software: str, named: 
         if software in measured and (named or op != "collective"):
             stack = software
         elif named and op != "collective":
-            continue
+            like = scope.like_stack(measured, software)
+            if not like:
+                continue
+            stack = like
         else:
             stack = scope.usual_stack(op, measured, software)
         for code, part in _codes_of(op, dtype):

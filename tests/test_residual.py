@@ -227,3 +227,12 @@ def test_half_precision_is_answered_as_bfloat16_where_only_that_was_measured(mod
     one, other = model.predict(halves, rates), model.predict(rows, rates)
     assert np.array_equal(one.latency_s, other.latency_s)
     assert set(one.sources()) == {"learned"}
+
+
+def test_a_version_that_was_not_measured_is_answered_by_the_nearest_of_its_framework(model: LearnedModel) -> None:
+    stacks = ["vllm 0.14.0", "vllm 0.24.0", "sglang 0.5.14"]
+    like = model.scope.like_stack
+    assert like(stacks, "vllm 0.15.1") == "vllm 0.14.0"
+    assert like(stacks, "vllm 0.23.0") == "vllm 0.24.0"
+    assert like(stacks, "vllm") == "vllm 0.24.0"
+    assert like(stacks, "trtllm 1.0.0") == like(stacks, "my engine 1.0") == ""

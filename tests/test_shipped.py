@@ -11,14 +11,18 @@ from cli_runner import ROOT, archcast
 
 import archcast as ac
 from archcast.cost_models import find_cost_model, shipped
+from costmodel.anchors import anchored
 from costmodel.artefact import Card, load_card
 from costmodel.contract import check_cost_model
 from costmodel.document import PAGE, shipped_page
+from costmodel.features import describe
+from costmodel.physics import price
 from costmodel.protocol import SHIPPED
 from costmodel.rates import compile_rates
 from costmodel.residual import LearnedModel
 from foundation.errors import BadFileError
 from hardware_specs import load_device
+from workloads.table import OpTable
 
 CARD: Card = load_card(SHIPPED)
 DEVICES = CARD.scope.devices
@@ -96,3 +100,21 @@ def test_every_measured_device_is_in_it_by_an_id_of_the_catalogue() -> None:
 
 def test_its_page_is_what_its_card_says() -> None:
     assert PAGE.read_text(encoding="utf-8") == shipped_page()
+
+
+@pytest.mark.parametrize("rows", [1, 5, 200])
+def test_sums_of_stages_are_part_of_what_it_says_of_experts(rows: int) -> None:
+    model = shipped()
+    assert isinstance(model, LearnedModel)
+    name = next(name for name in model.forest.names if name.startswith("moe/") and "h200-sxm" in name)
+    table = OpTable.from_columns({
+        "op": "moe", "dtype": "bf16", "tokens": np.arange(1.0, rows + 1), "hidden": 4096.0, "inter": 1536.0,
+        "experts": 128.0, "topk": 8.0,
+    })  # fmt: skip
+    rates = compile_rates(load_device("h200-sxm"))
+    features = np.ascontiguousarray(describe(table, price(table, rates), rates, "moe", "vllm 0.24.0").matrix)
+    trees = model.forest.trees(name)
+    assert trees.anchor is not None
+    sums = anchored(trees.anchor, features, name)
+    np.testing.assert_allclose(model.log_factor(name, features), trees.predict(features) + sums, atol=1e-5)
+    assert np.abs(sums).min() > 0.001

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import AnyModel, find_cost_model
-from archcast.prediction import bytes_text, linked_devices, require_times
+from archcast.prediction import bytes_text, costs_in_network, linked_devices
 from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, ask, parallel
-from costmodel.cold import from_memory
 from costmodel.collectives import fabric_of
 from costmodel.estimate import compose
 from costmodel.memory import MemoryReport, memory_of
@@ -128,14 +127,9 @@ def _answer(
     lowered = lower(workload.passes, mapping)
     target = question.target
     report = memory_of(workload, lowered, mapping, target.rates)
-    costs = cost_model.predict(
-        lowered.table,
-        target.rates,
-        fabric_of(target.spec, linked_devices(mapping, lowered.table)),
-        software=mapping.software,
-    )
-    require_times(costs, lowered.table, target.rates)
-    costs = from_memory(costs, lowered.table, target.rates, float(report.parts["weights"][0]))
+    fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
+    weights_bytes = float(report.parts["weights"][0])
+    costs = costs_in_network(cost_model, lowered.table, target.rates, fabric, mapping.software, weights_bytes)
     totals = compose(workload, lowered, costs)
     _fill(out, where, report, quantities(workload, totals, mapping, target), totals.dram_bytes)
 

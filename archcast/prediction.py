@@ -13,9 +13,10 @@ from archcast.cost_models import AnyModel, find_cost_model
 from archcast.quantities import quantities
 from archcast.question import Question, Target, ask, mappings_of, parallel
 from costmodel.cold import from_memory
-from costmodel.collectives import fabric_of, has_traffic
+from costmodel.collectives import Fabric, fabric_of, has_traffic
 from costmodel.costs import OpCosts
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
+from costmodel.host_time import without_host
 from costmodel.memory import memory_of
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
@@ -86,11 +87,28 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         held = bytes_text(float(report.total_bytes[0]))
         reason = f"{where} is {bytes_text(shortfall)} short of the {held} that it must hold"
         return replace(estimate, reason=reason)
-    costs = cost_model.predict(lowered.table, target.rates, fabric, software=mapping.software)
-    require_times(costs, lowered.table, target.rates)
-    costs = from_memory(costs, lowered.table, target.rates, float(report.parts["weights"][0]))
+    costs = costs_in_network(
+        cost_model, lowered.table, target.rates, fabric, mapping.software, float(report.parts["weights"][0])
+    )
     detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
     return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
+
+
+def costs_in_network(
+    cost_model: CostModel, table: OpTable, rates: Rates, fabric: Fabric | None, software: str, weights_bytes: float
+) -> OpCosts:  # fmt: skip
+    """Return the costs of operators as they run in a network: started from a queue, with weights that come from memory.
+
+    Raises:
+        UnsupportedError: an operator that no unit of the device can compute.
+    """
+
+    def price(rows: OpTable) -> OpCosts:
+        return cost_model.predict(rows, rates, fabric, software=software)
+
+    costs = price(table)
+    require_times(costs, table, rates)
+    return from_memory(without_host(costs, table, rates, price), table, rates, weights_bytes)
 
 
 def require_times(costs: OpCosts, table: OpTable, rates: Rates) -> None:

@@ -34,10 +34,11 @@ from on any device: {held_out:,} rows. Their hashes stand in the card (`settings
 --model` scores no others. The scores below are of those rows.
 
 **What it does not know.** Kernels are measured in loops that a host starts. In vLLM, block-scaled fp8 and some 4-bit
-experts spend 60 to 270 us of each call on the host, which a captured graph does not: whole models on these kernels come
-out up to three times too slow (MiniMax-M2.5, gpt-oss-120b and Kimi-K2.5 on vLLM), where dense models on vLLM and SGLang
-come out at 0.9 to 1.1 of what was measured. On 3,207 served rows the time per output token errs by 42 % on average and
-20 % in the median, the closed form's by 20 and 14 %: for a whole model of such kernels ask both (`--model physics`).
+experts spend 60 to 270 us of each call on the host, which a captured graph does not: in networks such rows keep the
+closed form (`costmodel/host_time.py`), but not all are found: gpt-oss-120b and Kimi-K2.5 on vLLM come out at two to
+three times what was measured, where dense models on vLLM and SGLang come out at 0.9 to 1.1. On 3,207 served rows the
+time per output token errs by 33 % on average and 17 % in the median, the closed form's by 20 and 14 %: for mixtures of
+experts ask both (`--model physics`).
 """
 
 

@@ -122,7 +122,7 @@ def test_every_time_equals_that_of_a_plain_scheduler(
     most = max(-(-(p + g) // width) for _, p, g in rows)
     policy = Policy(budget, cap, width, most + spare, watermark, whole)
     prices = costs(64, 8)
-    assert engine(prices, policy, arrival, prompt, generate) .__dict__ | {"segments": 0} == plain(
+    assert engine(prices, policy, arrival, prompt, generate).__dict__ | {"segments": 0} == plain(
         prices, policy, arrival, prompt, generate
     ).__dict__ | {"segments": 0}
 

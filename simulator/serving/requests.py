@@ -44,6 +44,8 @@ class Requests:
             bad = ~((values >= 1) & (values == np.floor(values)) & (values < 2**31))
             if bad.any():
                 at = int(np.argmax(bad))
-                raise BadValueError(f"Request {at + 1}: {name} must be a whole number of tokens, at least 1, not {values[at]}.")
+                raise BadValueError(
+                    f"Request {at + 1}: {name} must be a whole number of tokens, at least 1, not {values[at]}."
+                )
         order = np.argsort(ticks, kind="stable")
         return Requests(ticks[order], columns[1].astype(np.int64)[order], columns[2].astype(np.int64)[order])

@@ -1,0 +1,1 @@
+"""Serving language models: requests in time on engines that batch continuously."""

@@ -1,0 +1,142 @@
+"""Step costs of a language model on a device: what its passes cost, taken apart into what a step is made of.
+
+The rows of a prefill of one request give the work of so many tokens; those of decode steps what a token more costs to
+sample; attention is priced over a grid of (decodes, cached tokens) and of (chunk, tokens before it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from costmodel.collectives import Fabric, fabric_of
+from costmodel.costs import OpCosts
+from costmodel.protocol import CostModel
+from costmodel.rates import Rates
+from foundation.errors import BadValueError
+from hardware_specs import DeviceSpec
+from simulator.serving.step_costs import StepCosts, Table, grid
+from workloads.graph import Pass
+from workloads.lowering import lower
+from workloads.mapping import Mapping
+from workloads.model import Model, Request
+from workloads.table import OP_CODES, Array, OpTable
+
+ATTENTION: Array = np.array([OP_CODES["attention"], OP_CODES["mla"]])
+"""Operators whose cost grows with what is cached; all others see the tokens of the step only."""
+LONGEST = 131_072
+HOST_S = 0.0
+"""Seconds that the engine's host adds to every step; stacks differ (estimated, 0 to 3e-3)."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What an engine runs on: a model in a format, a device, a mapping, a stack, and the cost model that prices it."""
+
+    model: Model
+    spec: DeviceSpec
+    rates: Rates
+    mapping: Mapping
+    cost_model: CostModel
+    dtype: str = ""
+    kv_dtype: str = ""
+
+    def price(self, table: OpTable) -> OpCosts:
+        fabric: Fabric | None = fabric_of(self.spec, self.mapping.devices)
+        return self.cost_model.predict(table, self.rates, fabric, software=self.mapping.software)
+
+    def run(self, name: str, batch: Array | int, prompt: Array) -> tuple[Pass, Array]:
+        """Return a pass of requests of given sizes, and the request that each of its scenarios belongs to.
+
+        Raises:
+            BadValueError: the model has no such pass.
+        """
+        request = Request(batch=batch, prompt=prompt, generate=2, dtype=self.dtype, kv_dtype=self.kv_dtype)
+        workload = self.model.workload(request)
+        found = {run.name: run for run in workload.passes}
+        if name not in found:
+            raise BadValueError(f"'{self.model.name}' generates no tokens one by one, so it cannot be served in steps.")
+        return found[name], np.asarray(workload.owners.get(name, np.arange(len(prompt))))
+
+    def costs(self, run: tuple[Pass, Array], requests: int, attention: bool) -> tuple[Array, Array]:
+        """Return (seconds, joules) of a pass, of attention or of all the rest, shape (requests,)."""
+        lowered, owner = lower([run[0]], self.mapping), run[1]
+        count = lowered.table.full("count")
+        keep = np.flatnonzero((np.isin(lowered.table.full("op"), ATTENTION) == attention) & (count > 0))
+        if not len(keep):
+            return np.zeros(requests), np.zeros(requests)
+        found, mine = self.price(lowered.table.take(keep)), owner[lowered.scenario[keep]]
+        seconds, joules = (
+            np.bincount(mine, weights=column * count[keep], minlength=requests)
+            for column in (found.latency_s, found.energy_j)
+        )
+        return seconds, joules
+
+
+def step_costs(engine: Engine, most_tokens: int, most_requests: int, longest: int, host_s: float = HOST_S) -> StepCosts:
+    """Return the step costs of an engine.
+
+    Args:
+        most_tokens, most_requests: of one step. longest: tokens of the longest request, prompt and output together.
+        host_s: seconds that the host adds to every step.
+
+    Raises:
+        BadValueError: a model that does not generate tokens.
+    """
+    tokens = np.arange(1, most_tokens + 1)
+    decodes = np.arange(1, most_requests + 1)
+    contexts, chunks, before = grid(longest), _two(grid(most_tokens)), _two(np.append(0, grid(longest)))
+    work, work_j = engine.costs(engine.run("prefill", 1, tokens), len(tokens), attention=False)
+    steps = engine.run("decode", decodes, np.ones_like(decodes))
+    whole, whole_j = engine.costs(steps, len(decodes), attention=False)
+    attention, attention_j = _decode_attention(engine, decodes, contexts)
+    chunk, chunk_j = _chunk_attention(engine, chunks, before)
+    return StepCosts(
+        _table(work, whole, attention, chunk, host_s), _table(work_j, whole_j, attention_j, chunk_j, 0.0),
+        contexts, chunks, before,
+    )  # fmt: skip
+
+
+def _two(points: Array) -> Array:
+    return points if len(points) > 1 else np.append(points, points[-1] + 1)
+
+
+def _table(work: Array, whole: Array, attention: Array, chunk: Array, host: float) -> Table:
+    """Put the parts together: a prefill samples one token, a decode step as many as it has decodes."""
+    sampling = np.maximum(whole - work[: len(whole)], 0.0)  # of n tokens, beyond that of one
+    one = sampling[0] if len(sampling) else 0.0
+    most = len(work)
+    padded = np.concatenate([[0.0], sampling - one, np.full(max(most - len(sampling), 0), sampling[-1] - one)])
+    floor = np.concatenate([[0.0], work])
+    return Table(floor + host, np.maximum(padded, 0.0), np.vstack([np.zeros(attention.shape[1]), attention]), chunk)
+
+
+def _decode_attention(engine: Engine, decodes: Array, contexts: Array) -> tuple[Array, Array]:
+    """Return (seconds, joules) of one step's attention, shape (decodes, contexts); contexts count the new token."""
+    batch, attended = (a.ravel() for a in np.meshgrid(decodes, contexts, indexing="ij"))
+    steps = engine.run("decode", batch, np.maximum(attended - 1, 1))
+    seconds, joules = engine.costs(steps, len(batch), attention=True)
+    shape = (len(decodes), len(contexts))
+    return seconds.reshape(shape), joules.reshape(shape)
+
+
+def _chunk_attention(engine: Engine, chunks: Array, before: Array) -> tuple[Array, Array]:
+    """Return (seconds, joules) of a chunk's attention, shape (chunks, before)."""
+    lowered = lower([engine.run("prefill", 1, chunks)[0]], engine.mapping)
+    rows = np.flatnonzero(np.isin(lowered.table.full("op"), ATTENTION))
+    shape = (len(chunks), len(before))
+    if not len(rows):
+        return np.zeros(shape), np.zeros(shape)
+    index = np.repeat(rows, len(before))
+    table = lowered.table.take(index)
+    earlier = np.tile(before, len(rows)).astype(float)
+    columns = {**table.columns, "kv_len": table.full("kv_len") + earlier}
+    table = OpTable(table.rows, columns)
+    costs, count = engine.price(table), table.full("count")
+    place = lowered.scenario[index] * len(before) + np.tile(np.arange(len(before)), len(rows))
+    seconds, joules = (
+        np.bincount(place, weights=column * count, minlength=len(chunks) * len(before))
+        for column in (costs.latency_s, costs.energy_j)
+    )
+    return seconds.reshape(shape), joules.reshape(shape)

@@ -70,12 +70,10 @@ class Settings:
     def has(self, place: Path_) -> bool:
         found: Any = self.data
         for part in place:
-            if (isinstance(found, dict) and part in found) or (
-                isinstance(found, list) and isinstance(part, int) and part < len(found)
-            ):
-                found = found[part]
-            else:
+            inside = range(len(found)) if isinstance(found, list) else found if isinstance(found, dict) else ()
+            if part not in inside:
                 return False
+            found = found[part]
         return True
 
     def known(self, at: Path_, keys: Iterable[Any], allowed: tuple[str, ...]) -> None:

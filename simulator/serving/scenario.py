@@ -1,0 +1,184 @@
+"""What is simulated: pools of engines with their step costs, who asks, and how it is measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from costmodel.costs import SOURCES, OpCosts
+from costmodel.estimate import shares
+from costmodel.memory import GPU_WORKSPACE_BYTES, memory_of
+from simulator.serving.policy import Policy
+from simulator.serving.pricing import HOST_S, Engine, step_costs
+from simulator.serving.step_costs import StepCosts
+from simulator.streams import DEFAULT_SEED, RandomStreams
+from workloads.lowering import lower
+from workloads.model import Request
+from workloads.table import OpTable
+from workloads.traffic import Traffic
+
+LEVELS = ("value", "lo", "hi")
+
+
+@dataclass(frozen=True)
+class Room:
+    """Memory of the fullest device, bytes: weights, activations of the largest step, and what KV blocks may take.
+
+    `blocks` are those of one lane; `shortfall_bytes` is what is missing for the shortest request (0: it fits).
+    """
+
+    capacity_bytes: float
+    weights_bytes: float
+    activation_bytes: float
+    kv_bytes: float
+    token_bytes: float
+    blocks: int
+    shortfall_bytes: float = 0.0
+
+    def to_json(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def room_of(engine: Engine, policy: Policy, share: float, shortest: int, blocks: int | None = None) -> Room:
+    """Return the KV blocks of one lane: a share of the device's memory without weights, activations and context.
+
+    As vLLM counts: share x capacity - what the driver reserves - weights - activations of a step of `most_tokens` -
+    workspace. A token's bytes are those of the fullest device. `blocks` replaces the count where it is given.
+    """
+    request = Request(batch=1, prompt=policy.most_tokens, generate=2, dtype=engine.dtype, kv_dtype=engine.kv_dtype)
+    workload = engine.model.workload(request)
+    report = memory_of(workload, lower(workload.passes, engine.mapping), engine.mapping, engine.rates)
+    weights, activations = (float(report.parts[name][0]) for name in ("weights", "activations"))
+    context = policy.most_tokens + 1  # the prompt and the token that is generated
+    token = float(report.parts["state"][0]) / context
+    dram = engine.spec.memory[0]
+    loose = share * dram.capacity_bytes.value - dram.reserved_bytes.value
+    loose -= weights + activations + (GPU_WORKSPACE_BYTES if engine.rates.kind == "gpu" else 0.0)
+    lanes = engine.mapping.pp
+    block_bytes = max(token * policy.block_tokens, 1e-9)
+    least = -(-shortest // policy.block_tokens)
+    found = int(max(loose, 0.0) / block_bytes / lanes)
+    if blocks is not None:
+        found = blocks
+    if loose <= 0 or (blocks is None and found < least):
+        missing = least * block_bytes * lanes - loose
+    elif blocks is not None and blocks * block_bytes * lanes > loose:
+        missing = blocks * block_bytes * lanes - loose
+    else:
+        missing = 0.0
+    return Room(dram.capacity_bytes.value, weights, activations, max(loose, 0.0), token, found, missing)
+
+
+@dataclass(frozen=True)
+class EndEngine(Engine):
+    """An engine that prices each table once, and answers at the value or at an end of the interval.
+
+    At an end, a row is off by the part of its error that it shares with its neighbours (sqrt of the shared share of the
+    variance): over the hundreds of rows of a step the parts of their own cancel.
+    """
+
+    level: str = LEVELS[0]
+    kept: dict[str, OpCosts] = field(default_factory=dict)
+
+    def price(self, table: OpTable) -> OpCosts:
+        """Return the costs of every row at this level. Raises UnsupportedError: no unit can compute a row."""
+        key = _digest(table)
+        if key not in self.kept:
+            self.kept[key] = super().price(table)
+        costs = self.kept[key]
+        if self.level == LEVELS[0]:
+            return costs
+        weight = np.sqrt(costs.shared_log_error)
+        low = self.level == "lo"
+        time_s, energy_j = (costs.latency_lo_s, costs.energy_lo_j) if low else (costs.latency_hi_s, costs.energy_hi_j)
+        return replace(
+            costs,
+            latency_s=costs.latency_s + weight * (time_s - costs.latency_s),
+            energy_j=costs.energy_j + weight * (energy_j - costs.energy_j),
+        )
+
+
+def _digest(table: OpTable) -> str:
+    found = hashlib.sha256(str(table.rows).encode())
+    for name in sorted(table.columns):
+        found.update(name.encode())
+        found.update(np.ascontiguousarray(table.columns[name]).tobytes())
+    return found.hexdigest()
+
+
+def priced(
+    engine: Engine, policy: Policy, longest: int, intervals: bool, host_s: float = HOST_S
+) -> dict[str, StepCosts]:
+    """Return the step costs of an engine by level: `value`, and with `intervals` also `lo` and `hi`.
+
+    `host_s` is what the stack adds to every step; it is passed here and nowhere else.
+    """
+    parts: Any = {name: getattr(engine, name) for name in Engine.__dataclass_fields__}
+    asked, found = EndEngine(**parts), dict[str, StepCosts]()
+    for level in LEVELS if intervals else LEVELS[:1]:
+        at = replace(asked, level=level)
+        found[level] = step_costs(at, policy.most_tokens, policy.most_requests, longest, host_s)
+    return found
+
+
+def source_shares(engine: Engine, prompt: int, generate: int, batch: int) -> dict[str, float]:
+    """Return where the time of a typical request comes from: its prefill, and its part of decode steps of `batch`."""
+    parts = (
+        (engine.run("prefill", 1, np.array([prompt]))[0], 1.0),
+        (engine.run("decode", max(batch, 1), np.array([max(prompt + generate // 2, 1)]))[0], generate / max(batch, 1)),
+    )
+    codes, weights = [], []
+    for run, times in parts:
+        table = lower([run], engine.mapping).table
+        costs = engine.price(table)
+        codes.append(costs.source)
+        weights.append(costs.latency_s * table.full("count") * times)
+    return shares(np.concatenate(codes), SOURCES, np.concatenate(weights))
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """A pool before it runs: its engine, its scheduler, its costs by level, and how many there are of it.
+
+    `options` holds what the fleet takes beside: router, role, max_queue, autoscaling, failures, power_caps.
+    """
+
+    name: str
+    engine: Engine
+    policy: Policy
+    costs: Mapping[str, StepCosts]
+    room: Room
+    instances: int = 1
+    usd_per_hour: float = float("nan")
+    price_date: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def lanes(self) -> int:
+        """Of one instance: each pipeline lane and each data-parallel rank has a batch of its own."""
+        return self.engine.mapping.pp * self.engine.mapping.dp
+
+    @property
+    def devices(self) -> int:
+        return self.engine.mapping.devices
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A whole study. `traffic` draws who asks from the streams of a replication; `random` says whether it draws at all.
+
+    warmup: (rule, share), see `results.window_of`. slo: limits by the name of a time.
+    """
+
+    pools: tuple[PoolPlan, ...]
+    traffic: Callable[[RandomStreams], Traffic]
+    slo: Mapping[str, float] = field(default_factory=dict)
+    replications: int = 5
+    seed: int = DEFAULT_SEED
+    warmup: tuple[str, float] = ("share", 0.1)
+    random: bool = True
+    fleet: Mapping[str, Any] = field(default_factory=dict)

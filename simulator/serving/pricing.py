@@ -1,27 +1,33 @@
 """Step costs of a language model on a device: what its passes cost, taken apart into what a step is made of.
 
 The rows of a prefill of one request give the work of so many tokens; those of decode steps what a token more costs to
-sample; attention is priced over a grid of (decodes, cached tokens) and of (chunk, tokens before it).
+sample; attention is priced over a grid of (decodes, cached tokens) and of (chunk, tokens before it). Operators are
+priced as they run in a network: started from a queue, with weights that come from memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from costmodel.cold import from_memory
 from costmodel.collectives import Fabric, fabric_of
 from costmodel.costs import OpCosts
+from costmodel.host_time import without_host
+from costmodel.memory import memory_of
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
-from foundation.errors import BadValueError
+from foundation.errors import BadValueError, UnsupportedError
+from foundation.formats import FORMATS
 from hardware_specs import DeviceSpec
 from simulator.serving.step_costs import StepCosts, Table, grid
 from workloads.graph import Pass
 from workloads.lowering import lower
 from workloads.mapping import Mapping
 from workloads.model import Model, Request
-from workloads.table import OP_CODES, Array, OpTable
+from workloads.table import OP_CODES, OPS, Array, OpTable
 
 ATTENTION: Array = np.array([OP_CODES["attention"], OP_CODES["mla"]])
 """Operators whose cost grows with what is cached; all others see the tokens of the step only."""
@@ -42,9 +48,40 @@ class Engine:
     dtype: str = ""
     kv_dtype: str = ""
 
+    @cached_property
+    def weights_bytes(self) -> float:
+        """The weights on the fullest device."""
+        request = Request(batch=1, prompt=1, generate=2, dtype=self.dtype, kv_dtype=self.kv_dtype)
+        workload = self.model.workload(request)
+        report = memory_of(workload, lower(workload.passes, self.mapping), self.mapping, self.rates)
+        return float(report.parts["weights"][0])
+
+    @cached_property
+    def fabric(self) -> Fabric | None:
+        return fabric_of(self.spec, self.mapping.devices)
+
     def price(self, table: OpTable) -> OpCosts:
-        fabric: Fabric | None = fabric_of(self.spec, self.mapping.devices)
-        return self.cost_model.predict(table, self.rates, fabric, software=self.mapping.software)
+        """Return the costs of operators of this network. Raises UnsupportedError: no unit can compute one of them."""
+        return from_memory(self.price_of_queue(table), table, self.rates, self.weights_bytes)
+
+    def price_of_queue(self, table: OpTable) -> OpCosts:
+        """Return the costs of operators that start from a queue, whatever else the network holds.
+
+        Raises:
+            UnsupportedError: an operator that no unit of the device can compute.
+        """
+
+        def plain(rows: OpTable) -> OpCosts:
+            return self.cost_model.predict(rows, self.rates, self.fabric, software=self.mapping.software)
+
+        costs = plain(table)
+        unpriced = np.isnan(costs.latency_s)
+        if unpriced.any():
+            row = int(np.argmax(unpriced))
+            name = table.labels[row] if table.labels else OPS[int(table.full("op")[row])]
+            dtype = list(FORMATS)[int(table.full("dtype")[row])]
+            raise UnsupportedError(f"{self.rates.device} has no unit that can compute the operator '{name}' in {dtype}.")
+        return without_host(costs, table, self.rates, plain)
 
     def run(self, name: str, batch: Array | int, prompt: Array) -> tuple[Pass, Array]:
         """Return a pass of requests of given sizes, and the request that each of its scenarios belongs to.
@@ -74,16 +111,23 @@ class Engine:
         return seconds, joules
 
 
-def step_costs(engine: Engine, most_tokens: int, most_requests: int, longest: int, host_s: float = HOST_S) -> StepCosts:
+def step_costs(
+    engine: Engine, most_tokens: int, most_requests: int, longest: int, host_s: float = HOST_S, *, exact: bool = True
+) -> StepCosts:  # fmt: skip
     """Return the step costs of an engine.
 
     Args:
         most_tokens, most_requests: of one step. longest: tokens of the longest request, prompt and output together.
         host_s: seconds that the host adds to every step.
+        exact: price every number of tokens and of decodes; else those of a sparse profile, linear between them.
 
     Raises:
         BadValueError: a model that does not generate tokens.
     """
+    if not exact:
+        from simulator.serving.profile import profile_of
+
+        return profile_of(engine, most_tokens, most_requests, longest, host_s).step_costs(most_tokens, most_requests)
     tokens = np.arange(1, most_tokens + 1)
     decodes = np.arange(1, most_requests + 1)
     contexts, chunks, before = grid(longest), _two(grid(most_tokens)), _two(np.append(0, grid(longest)))
@@ -93,7 +137,7 @@ def step_costs(engine: Engine, most_tokens: int, most_requests: int, longest: in
     attention, attention_j = _decode_attention(engine, decodes, contexts)
     chunk, chunk_j = _chunk_attention(engine, chunks, before)
     return StepCosts(
-        _table(work, whole, attention, chunk, host_s), _table(work_j, whole_j, attention_j, chunk_j, 0.0),
+        _table(work, whole, attention, chunk, host_s), _table(work_j, whole_j, attention_j, chunk_j, host_s * engine.rates.idle_w[0]),
         contexts, chunks, before,
     )  # fmt: skip
 

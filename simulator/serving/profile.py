@@ -129,7 +129,7 @@ class Profile:
         tokens, before = np.broadcast_arrays(tokens, before)
         row, column = Place.on(self.axes.chunks, tokens), Place.on(self.axes.before, before)
         count = len(self.axes.before)
-        flat = self.chunk.reshape(-1, len(COLUMNS))
+        flat = self.chunk.reshape(-1, self.work.shape[-1])
         first = (np.broadcast_to(engine, tokens.shape) * len(self.axes.chunks) + row.index) * count + column.index
         u, v = row.share[..., None], column.share[..., None]
         low = flat[first] * (1 - v) + flat[first + 1] * v
@@ -149,7 +149,7 @@ class Profile:
         """Return the sum of the attention over contexts 1, ..., tokens (less than 1: 0)."""
         knots = self.axes.contexts
         at = (np.broadcast_to(engine, row.shape) * len(self.axes.decodes) + row) * len(knots) + place.index
-        sums, level = self._sums.reshape(-1, len(COLUMNS)), self.decode.reshape(-1, len(COLUMNS))
+        sums, level = self._sums.reshape(-1, self.work.shape[-1]), self.decode.reshape(-1, self.work.shape[-1])
         more = (tokens - knots[place.index])[..., None]
         slope = (level[at + 1] - level[at]) / (knots[place.index + 1] - knots[place.index])[..., None]
         found = sums[at] + more * level[at] + slope * more * (more + 1) / 2
@@ -160,6 +160,11 @@ class Profile:
         host = np.broadcast_to(np.asarray(host_s, float), (self.engines,))[:, None]
         added = np.concatenate([np.broadcast_to(host, (self.engines, 3)), host * self.idle_w], axis=1)
         return replace(self, work=self.work + added[:, None])
+
+    def value_only(self) -> Profile:
+        """Return the profile with the first column alone, the value of time."""
+        tables = {name: getattr(self, name)[..., :1] for name in ("work", "sampling", "decode", "chunk")}
+        return replace(self, **tables)
 
     def step_costs(self, most_tokens: int, most_requests: int, engine: int = 0) -> StepCosts:
         """Return the costs of an engine for simulation, with an entry for every number of tokens and decodes."""

@@ -19,12 +19,13 @@ from archcast.yaml_settings import Settings
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadFileError, InputError
 from foundation.yaml_file import Path_, YamlDocument
+from simulator.serving.routers import ROUTERS
 
 Found = TypeVar("Found")
 
 SIZES = ("tp", "pp", "dp", "ep", "instances")
 WORDS = ("name", "model", "on", "dtype", "kv_dtype", "software", "router", "role")
-PARTS = ("policy", "knobs", "autoscaling", "failures", "speculation")
+PARTS = ("policy", "knobs", "autoscaling", "failures", "speculation", "power_caps")
 ENGINE = (*WORDS, *SIZES, *PARTS, "max_queue", "power_cap_w", "memory_share")
 POLICY_SIZES = ("most_tokens", "most_requests", "block_tokens", "blocks")
 POLICY_SHARES: dict[str, float] = {"watermark": 0.99, "swap_bytes_per_s": 1e13}
@@ -36,11 +37,12 @@ MOST_TOKENS, MOST_REQUESTS = 2048, 256
 """Of one step, where the file says nothing."""
 SLO = ("ttft_s", "tpot_s", "latency_s")
 ARRIVALS = ("traffic", "trace", "closed_loop")
-TRACE = ("file", "requests", "rate_hz", "start_s", "end_s")
+LOOP = ("users", "think_s", "ramp_s", "think")
+TRACE = ("file", "requests", "rate_hz", "start_s", "end_s", "sort", "drop_empty")
 STUDY = ("kind", "slo", "replications", "warmup", "intervals", "cost_model", "transfer", "workflow", *ARRIVALS)
 TOP = (*STUDY, *ENGINE, "pools")
 ROLES = ("both", "prefill", "decode")
-ROUTERS = ("least-loaded", "round-robin", "random", "power-of-two", "prefix-aware", "session")
+ROUTER = "least-loaded"
 WARMUPS = ("share", "mser-5")
 MEMORY_SHARE = 0.9
 """Of a device's memory that engines take (vLLM's gpu_memory_utilization by default)."""
@@ -64,12 +66,13 @@ class EngineKeys:
     dtype: str = ""
     kv_dtype: str = ""
     software: str = ""
-    router: str = ROUTERS[0]
+    router: str = ROUTER
     role: str = ROLES[0]
     policy: dict[str, Any] = field(default_factory=dict)
     knobs: dict[str, Any] = field(default_factory=dict)
     autoscaling: dict[str, Any] | None = None
     failures: Any = None
+    power_caps: Any = None
     speculation: dict[str, Any] | None = None
     max_queue: int | None = None
     power_cap_w: float | None = None
@@ -78,7 +81,7 @@ class EngineKeys:
 
 @dataclass(frozen=True)
 class ServingKeys:
-    """A whole file, checked. One of `traffic`, `trace` and `closed_loop` says who asks (a closed loop has both)."""
+    """A whole file, checked. Either `traffic` or `trace` says who asks; of a closed loop only their lengths count."""
 
     settings: Settings
     pools: tuple[EngineKeys, ...]
@@ -101,7 +104,7 @@ class ServingKeys:
 def read_serving(document: YamlDocument, overrides: Mapping[str, Any] | None = None) -> ServingKeys:
     """Return the keys of a `kind: serving` file with overrides by dotted path.
 
-    `--set trace=FILE` takes the place of `traffic` and `closed_loop`; paths in overrides are relative to the working
+    `--set trace=FILE` takes the place of `traffic`; paths in overrides are relative to the working
     folder, those in the file to the file.
 
     Raises:
@@ -113,11 +116,11 @@ def read_serving(document: YamlDocument, overrides: Mapping[str, Any] | None = N
     data = settings.data
     settings.known((), data, TOP)
     pools = _pools(settings)
-    given = [key for key in ARRIVALS if data.get(key) is not None]
-    if "trace" in given and len(given) > 1:
-        raise settings.fault((given[-1],), f"give one of trace, traffic and closed_loop, not {' and '.join(given)}.")
-    if not given:
-        raise settings.fault((), "nobody asks: give traffic, trace or closed_loop.")
+    if data.get("trace") is not None and data.get("traffic") is not None:
+        raise settings.fault(("trace",), "give either trace or traffic, not both; each says what arrives.")
+    if data.get("trace") is None and data.get("traffic") is None:
+        lengths = " (a closed loop takes its lengths from it)" if data.get("closed_loop") else ""
+        raise settings.fault((), f"nobody asks: give traffic or trace{lengths}.")
     return ServingKeys(
         settings, pools, traffic=settings.mapping(("traffic",)), trace=_trace(settings),
         closed_loop=_closed_loop(settings), slo=_slo(settings),
@@ -130,9 +133,7 @@ def read_serving(document: YamlDocument, overrides: Mapping[str, Any] | None = N
 def _override(settings: Settings, key: str, value: Any) -> None:
     first, data = key.split(".")[0], settings.data
     if first == "trace":
-        for other in ARRIVALS:
-            if other != "trace":
-                data.pop(other, None)
+        data.pop("traffic", None)
         if "." in key and not isinstance(data.get("trace"), dict):
             data["trace"] = {"file": data["trace"]} if data.get("trace") else {}
     settings.override(key, value, paths=("trace", "trace.file", "model", "on", "cost_model"))
@@ -175,14 +176,15 @@ def _engine(settings: Settings, at: Path_, keys: dict[str, Any], name: str) -> E
     for key in SIZES:
         more[key] = checked(key, lambda value, key=key: whole_number(key, value, high=MOST_INSTANCES), 1)  # type: ignore[misc]
     for key in PARTS:
-        if key != "failures":
+        if key not in ("failures", "power_caps"):
             more[key] = checked(key, lambda value, key=key: _mapping(key, value), None)  # type: ignore[misc]
     place = (*at, "policy") if settings.has((*at, "policy")) else ("policy",)
     return EngineKeys(
         name=str(keys.get("name", name)), model=settings.near(str(keys["model"])), on=settings.near(str(keys["on"])),
         at=at, **more | {"policy": _policy(settings, place, more["policy"] or {}), "knobs": more["knobs"] or {}},
-        router=settings.choice((*at, "router"), keys.get("router", ROUTERS[0]), "router", ROUTERS),
+        router=settings.choice((*at, "router"), keys.get("router", ROUTER), "router", ROUTERS),
         role=settings.choice((*at, "role"), keys.get("role", ROLES[0]), "role", ROLES), failures=keys.get("failures"),
+        power_caps=keys.get("power_caps"),
         max_queue=checked("max_queue", lambda value: whole_number("max_queue", value, low=0), None),
         power_cap_w=checked("power_cap_w", lambda value: finite_number("power_cap_w", value, strict=True), None),
         memory_share=checked(
@@ -236,20 +238,25 @@ def _trace(settings: Settings) -> dict[str, Any] | None:
         "rate_hz": lambda v: finite_number("rate_hz", v, strict=True),
         "start_s": lambda v: finite_number("start_s", v), "end_s": lambda v: finite_number("end_s", v, strict=True),
     }  # fmt: skip
-    read = {k: settings.at(("trace", k), lambda k=k: checks[k](found[k])) for k in found if k != "file"}  # type: ignore[misc]
-    return {"file": settings.near(found["file"]), **read}
+    for key in ("sort", "drop_empty"):
+        if not isinstance(found.get(key, False), bool):
+            raise settings.fault(("trace", key), f"'{key}' must be true or false, not {found[key]!r}.")
+    read = {k: settings.at(("trace", k), lambda k=k: checks[k](found[k])) for k in found if k in checks}  # type: ignore[misc]
+    return {**found, "file": settings.near(found["file"]), **read}
 
 
 def _closed_loop(settings: Settings) -> dict[str, Any] | None:
     loop = settings.mapping(("closed_loop",))
     if loop is None:
         return None
-    settings.known(("closed_loop",), loop, ("users", "think_s"))
+    settings.known(("closed_loop",), loop, LOOP)
     if "users" not in loop:
         raise settings.fault(("closed_loop",), "a closed loop needs the key 'users'.")
     users = settings.at(("closed_loop", "users"), lambda: whole_number("users", loop["users"], high=1_000_000))
-    think = settings.at(("closed_loop", "think_s"), lambda: finite_number("think_s", loop.get("think_s", 0.0)))
-    return {"users": users, "think_s": think}
+    found: dict[str, Any] = {"users": users}
+    for key in ("think_s", "ramp_s"):
+        found[key] = settings.at(("closed_loop", key), lambda key=key: finite_number(key, loop.get(key, 0.0)))  # type: ignore[misc]
+    return found | {"think": str(loop["think"])} if "think" in loop else found
 
 
 def _slo(settings: Settings) -> dict[str, float]:

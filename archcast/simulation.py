@@ -1,4 +1,4 @@
-"""`simulate`: task graphs from files, and the timeline of a prediction."""
+"""`simulate`: task graphs and served models from files, and the timeline of a prediction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from costmodel.estimate import Estimate
 from foundation.checks import whole_number
@@ -17,6 +17,9 @@ from simulator import Timeline, simulate_file
 from simulator.graph_file import example_files
 from simulator.streams import DEFAULT_SEED, MAX_SEED
 from simulator.workload_run import run_workload
+
+if TYPE_CHECKING:
+    from archcast.serving import Serving
 
 ONE_OF_EACH = "each pass runs once: prefill, and of the decode steps the middle one (predict counts all of them)"
 
@@ -60,23 +63,31 @@ class Simulation:
 
 
 def simulate(
-    file: str | Path, *, settings: Mapping[str, Any] | None = None, seed: int = DEFAULT_SEED, replications: int = 1
-) -> Simulation:  # fmt: skip
-    """Run a simulation file (`kind: graph` or `kind: run`), or a built-in example by its name.
+    file: str | Path, *, settings: Mapping[str, Any] | None = None, seed: int = DEFAULT_SEED,
+    replications: int | None = None,
+) -> Simulation | Serving:  # fmt: skip
+    """Run a simulation file (`kind: graph`, `run` or `serving`), or a built-in example by its name.
 
-    Neither kind draws a random number: every replication is the same run, so it is run once.
+    Graphs and runs draw no random number: every replication is the same run, so it is run once. Serving runs as many
+    `replications` as the file says, where none are given here.
 
     Raises:
         BadFileError: with file, line and key.
     """
     whole_number("seed", seed, low=0, high=MAX_SEED)
-    whole_number("replications", replications, high=1_000_000)
+    if replications is not None:
+        whole_number("replications", replications, high=1_000_000)
     path = _file_of(file)
     document = load_yaml(path)
-    if isinstance(document.data, dict) and document.data.get("kind") == "run":
-        return Simulation(str(file), _run(document, settings), seed, replications, ONE_OF_EACH)
+    kind = document.data.get("kind") if isinstance(document.data, dict) else None
+    if kind == "serving":
+        from archcast.serving import serve_file
+
+        return serve_file(document, settings, seed, replications, str(file))
+    if kind == "run":
+        return Simulation(str(file), _run(document, settings), seed, replications or 1, ONE_OF_EACH)
     timeline = simulate_file(path, seed=seed, overrides=dict(settings or {}))
-    return Simulation(str(file), timeline, seed, replications)
+    return Simulation(str(file), timeline, seed, replications or 1)
 
 
 def _file_of(file: str | Path) -> Path:
@@ -108,13 +119,17 @@ def timeline_of(estimate: Estimate, policy: str = "in-order") -> Timeline | None
     return run_workload(detail.workload, detail.lowered, detail.costs, detail.mapping.pp, policy)
 
 
-def write_trace(timeline: Timeline, path: str | Path) -> None:
+def write_trace(answer: Timeline | Simulation | Serving, path: str | Path) -> None:
     """Write a Chrome trace that Perfetto loads. Raises BadFileError where it cannot be written."""
-    write_text_whole(path, json.dumps(timeline.to_chrome_trace()))
+    shown = answer.timeline if isinstance(answer, Simulation) else answer
+    write_text_whole(path, json.dumps(shown.to_chrome_trace()))
 
 
-def write_timeline_html(simulation: Simulation, path: str | Path) -> None:
-    """Write the timeline as one self-contained page. Raises BadFileError where it cannot be written."""
+def write_timeline_html(simulation: Simulation | Serving, path: str | Path) -> None:
+    """Write the answer as one self-contained page. Raises BadFileError where it cannot be written."""
+    if not isinstance(simulation, Simulation):
+        write_text_whole(path, simulation.page())
+        return
     from archcast.render.document import document
     from archcast.render.markup import esc
 

@@ -28,7 +28,7 @@ LEVELS = ("value", "lo", "hi")
 class Room:
     """Memory of the fullest device, bytes: weights, activations of the largest step, and what KV blocks may take.
 
-    `blocks` are those of one lane; `shortfall_bytes` is what is missing for the shortest request (0: it fits).
+    `blocks` are those of one engine; `shortfall_bytes` is what is missing for the shortest request (0: it fits).
     """
 
     capacity_bytes: float
@@ -44,10 +44,11 @@ class Room:
 
 
 def room_of(engine: Engine, policy: Policy, share: float, shortest: int, blocks: int | None = None) -> Room:
-    """Return the KV blocks of one lane: a share of the device's memory without weights, activations and context.
+    """Return the KV blocks of one engine: a share of the device's memory without weights, activations and context.
 
     As vLLM counts: share x capacity - what the driver reserves - weights - activations of a step of `most_tokens` -
-    workspace. A token's bytes are those of the fullest device. `blocks` replaces the count where it is given.
+    workspace. A token's bytes are those of the fullest device. `blocks` replaces the count where it is given: then only
+    the weights and activations must fit.
     """
     request = Request(batch=1, prompt=policy.most_tokens, generate=2, dtype=engine.dtype, kv_dtype=engine.kv_dtype)
     workload = engine.model.workload(request)
@@ -58,19 +59,14 @@ def room_of(engine: Engine, policy: Policy, share: float, shortest: int, blocks:
     dram = engine.spec.memory[0]
     loose = share * dram.capacity_bytes.value - dram.reserved_bytes.value
     loose -= weights + activations + (GPU_WORKSPACE_BYTES if engine.rates.kind == "gpu" else 0.0)
-    lanes = engine.mapping.pp
     block_bytes = max(token * policy.block_tokens, 1e-9)
-    least = -(-shortest // policy.block_tokens)
-    found = int(max(loose, 0.0) / block_bytes / lanes)
-    if blocks is not None:
-        found = blocks
-    if loose <= 0 or (blocks is None and found < least):
-        missing = least * block_bytes * lanes - loose
-    elif blocks is not None and blocks * block_bytes * lanes > loose:
-        missing = blocks * block_bytes * lanes - loose
-    else:
-        missing = 0.0
-    return Room(dram.capacity_bytes.value, weights, activations, max(loose, 0.0), token, found, missing)
+    ranks, lanes = engine.mapping.dp, engine.mapping.pp
+    least = -(-shortest // policy.block_tokens) * lanes  # of one rank: each pipeline lane could hold the request
+    found = int(max(loose, 0.0) / block_bytes) if blocks is None else blocks // ranks
+    missing = max((least if blocks is None else 0) * block_bytes - loose, 0.0)
+    if missing == 0.0 and found < least:  # the blocks that were asked for are too few
+        missing = (least - found) * block_bytes
+    return Room(dram.capacity_bytes.value, weights, activations, max(loose, 0.0), token, found * ranks, missing)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,199 @@
+"""Replications of a scenario, and what they say together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.serving.fleet import Fleet, FleetRun, Pool
+from simulator.serving.log import Segments
+from simulator.serving.replications import Uncertain, batches, combined, half_width
+from simulator.serving.requests import Requests
+from simulator.serving.results import (
+    TIMES,
+    Run,
+    Sample,
+    Spread,
+    is_unstable,
+    levels,
+    measures,
+    sample_of,
+    spreads,
+    window_of,
+)  # fmt: skip
+from simulator.serving.scenario import LEVELS, PoolPlan, Scenario
+from simulator.serving.series import Level
+from simulator.streams import RandomStreams
+
+STATISTICS = ("mean", "p50", "p90", "p99")
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all replications say. `times` has the statistics of each time, `numbers` all else; `first` is run 0.
+
+    `chance` says what the intervals for chance rest on: "replications", "batch means", or "" (there is none).
+    """
+
+    times: Mapping[str, Mapping[str, Uncertain]]
+    numbers: Mapping[str, Uncertain]
+    lost: Mapping[str, float]
+    unstable: bool
+    unstable_runs: int
+    runs: int
+    chance: str
+    model_interval: bool
+    trace_hashes: Sequence[str]
+    first: Run
+    sample: Sample
+    levels: Mapping[str, Level]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _One:
+    """One replication, reduced to numbers."""
+
+    spreads: Mapping[str, Spread]
+    measures: Mapping[str, float]
+    lost: Mapping[str, int]
+    unstable: bool
+    trace_hash: str
+
+
+def run(scenario: Scenario) -> Study:
+    """Run all replications: at the step costs, and at the ends of their interval on the same random numbers.
+
+    Raises:
+        BadValueError: pools or traffic that cannot go together.
+        InvariantError: a law of conservation does not hold (a fault of the simulator).
+    """
+    first, sample, found_levels = _kept(scenario)
+    known = [level for level in LEVELS if all(level in plan.costs for plan in scenario.pools)]
+    by_level: dict[str, list[_One]] = {}
+    for level in known:
+        begun = [_reduced(scenario, first, sample, found_levels)] if level == LEVELS[0] else []
+        later = range(len(begun), scenario.replications)
+        by_level[level] = begun + [_reduced(scenario, once(scenario, i, level)) for i in later]
+    ones = by_level[LEVELS[0]]
+    chance = "replications" if len(ones) > 1 else "batch means" if batches(len(sample.times["request"])) else ""
+    causes = sorted({cause for one in ones for cause in one.lost})
+    unstable = sum(one.unstable for one in ones)
+    return Study(
+        times={name: _statistics(name, by_level, sample) for name in TIMES},
+        numbers={name: _number(name, by_level) for name in ones[0].measures},
+        lost={cause: float(np.mean([one.lost.get(cause, 0) for one in ones])) for cause in causes},
+        unstable=2 * unstable > len(ones), unstable_runs=unstable, runs=len(ones), chance=chance,
+        model_interval=len(known) > 1, trace_hashes=[one.trace_hash for one in ones], first=first, sample=sample,
+        levels=found_levels, notes=_notes(chance, len(known) > 1, unstable, len(ones)),
+    )  # fmt: skip
+
+
+def once(scenario: Scenario, replication: int, level: str = LEVELS[0]) -> Run:
+    """Run one replication at one level of the step costs."""
+    streams = RandomStreams(scenario.seed, replication)
+    requests = Requests.from_traffic(scenario.traffic(streams))
+    pools = [_pool(plan, level) for plan in scenario.pools]
+    found = Fleet(pools, requests, streams, segments=True, **scenario.fleet).run()
+    return _run(scenario, found)
+
+
+def _pool(plan: PoolPlan, level: str) -> Pool:
+    engine = plan.engine
+    return Pool(
+        plan.name, plan.costs[level], plan.policy, plan.instances, plan.lanes, plan.devices, engine.mapping.tp,
+        engine.rates.idle_w[LEVELS.index(level)], **plan.options,
+    )  # fmt: skip
+
+
+def _kept(scenario: Scenario) -> tuple[Run, Sample, dict[str, Level]]:
+    first = once(scenario, 0)
+    window = window_of(first, scenario.warmup)
+    return first, sample_of(first, window, scenario.slo), levels(first, window)
+
+
+def _reduced(
+    scenario: Scenario, one: Run, sample: Sample | None = None, found: Mapping[str, Level] | None = None
+) -> _One:  # fmt: skip
+    window = sample.window if sample else window_of(one, scenario.warmup)
+    sample = sample or sample_of(one, window, scenario.slo)
+    numbers = measures(one, sample, found or levels(one, window))
+    lost = {cause: len(requests) for cause, requests in one.lost.items()}
+    return _One(spreads(sample), numbers, lost, is_unstable(one, window), one.trace_hash)
+
+
+def _statistics(name: str, by_level: Mapping[str, list[_One]], sample: Sample) -> dict[str, Uncertain]:
+    """Return mean and percentiles of a time."""
+    found = {}
+    for statistic in STATISTICS:
+        columns = {level: [getattr(o.spreads[name], statistic) for o in ones] for level, ones in by_level.items()}
+        value = columns[LEVELS[0]]
+        chance = half_width(value) if len(value) > 1 else _of_batches(name, statistic, sample)
+        found[statistic] = combined(value, chance, columns.get("lo", ()), columns.get("hi", ()))
+    return found
+
+
+def _of_batches(name: str, statistic: str, sample: Sample) -> float:
+    """Return half of the interval from ten batches in a row, NaN where there are too few requests.
+
+    Gaps between tokens are taken in ten batches of steps.
+    """
+    values = sample.gaps[0] if name == "itl_s" else sample.times[name]
+    parts = batches(len(values))
+    if parts is None:
+        return math.nan
+    found = []
+    for part in parts:
+        kept, weights = values[part], sample.gaps[1][part] if name == "itl_s" else None
+        known = np.isfinite(kept)
+        found.append(getattr(Spread.of(kept[known], None if weights is None else weights[known]), statistic))
+    return half_width(found)
+
+
+def _number(name: str, by_level: Mapping[str, list[_One]]) -> Uncertain:
+    columns = {level: [one.measures[name] for one in ones] for level, ones in by_level.items()}
+    low, high = columns.get("lo", ()), columns.get("hi", ())
+    value = columns[LEVELS[0]]
+    chance = half_width(value)
+    if low and high and len(low) == len(high):  # a rate falls where steps are slower, so the ends may change places
+        ends = sorted((low, high), key=lambda column: float(np.mean(column)))
+        return combined(value, chance, ends[0], ends[1])
+    return combined(value, chance)
+
+
+def _notes(chance: str, model: bool, unstable: int, runs: int) -> tuple[str, ...]:
+    found = []
+    if chance == "":
+        found.append("One run of few requests: it says nothing about chance, so there are no intervals.")
+    elif chance == "batch means":
+        found.append("One run: intervals of times rest on ten batches of its requests; rates and energy have none.")
+    if chance and not model:
+        found.append("Intervals hold chance alone, not the error of the cost model (intervals: false).")
+    if unstable:
+        found.append(
+            f"Unstable in {unstable} of {runs} runs: requests come faster than they are served, so times grow with the "
+            "length of the run and are no steady state."
+        )
+    return tuple(found)
+
+
+def _run(scenario: Scenario, found: FleetRun) -> Run:
+    """Return what the results need of a fleet's run."""
+    names = [
+        f"{pool.name} {instance}" + (f" lane {i}" if pool.instance_of_lane.count(instance) > 1 else "")
+        for pool in found.pools
+        for i, instance in enumerate(pool.instance_of_lane)
+    ]
+    number = [lane for pool in found.pools for lane in pool.lanes]
+    segments = found.log.segments if found.log.segments is not None else Segments()
+    prices = {plan.name: plan.usd_per_hour for plan in scenario.pools}
+    return Run(
+        found.requests, found.log, segments.columns(), [name for _, name in sorted(zip(number, names, strict=True))],
+        found.lost, found.horizon, found.blocks, found.energy_j, found.device_s,
+        sum(prices[pool.name] * pool.device_s / SECONDS_PER_HOUR for pool in found.pools), found.trace_hash,
+        open_loop="closed_loop" not in scenario.fleet,
+    )  # fmt: skip

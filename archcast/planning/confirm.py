@@ -1,0 +1,230 @@
+"""Events: a fleet of equal instances serves the demand in time, and what its users see is counted.
+
+Every candidate and every size of fleet sees the same requests (common random numbers), so that differences between two
+fleets are theirs and not chance. The first `warmup` share of the requests is served but not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from archcast.planning.closed_form import Profiles
+from archcast.planning.demand import Demand
+from archcast.planning.engines import Candidate
+from archcast.planning.plan_file import Slo, Study
+from simulator.clock import to_seconds
+from simulator.serving.fleet import Fleet
+from simulator.serving.fleet_run import FleetRun
+from simulator.serving.pools import Pool
+from simulator.serving.replications import Uncertain, combined, half_width
+from simulator.serving.requests import Requests
+from simulator.serving.results import times_s
+from simulator.serving.step_costs import StepCosts
+from simulator.streams import RandomStreams
+from workloads.table import Array
+
+DECISIVE = (0.75, 1.35)
+"""Where one replication keeps the objectives below the first or misses them above the second of these ratios, the
+others are not run to decide (they are, for what is reported)."""
+GROWING = 2.0
+"""A fleet whose requests wait so many times longer in the last third than in the first cannot keep up (estimated)."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One replication: times of the requests that count, by arrival, and what the fleet burned."""
+
+    arrival_s: Array
+    ttft_s: Array
+    tpot_s: Array
+    latency_s: Array
+    lost: int
+    power_w: float
+    busy_share: float
+    preempted: int
+    trace_hash: str
+
+    def at(self, name: str, percentile: float) -> float:
+        """Return the least value with at least that share of the requests at or below it (NaN: there is none)."""
+        values = getattr(self, name)
+        known = values[np.isfinite(values)]
+        return float(np.percentile(known, percentile, method="inverted_cdf")) if len(known) else math.nan
+
+    def goodput(self, slo: Slo) -> float:
+        """Return the share of requests, lost ones included, that keep every objective."""
+        met = np.ones(len(self.ttft_s), dtype=bool)
+        for values, limit in ((self.ttft_s, slo.ttft_s), (self.tpot_s, slo.tpot_s)):
+            if limit is not None:
+                met &= ~(values > limit)
+        return float(met.sum()) / max(len(met) + self.lost, 1)
+
+    @property
+    def growing(self) -> bool:
+        """Return whether requests wait longer and longer."""
+        third = len(self.ttft_s) // 3
+        if third < 30:
+            return False
+        first, last = float(np.mean(self.ttft_s[:third])), float(np.mean(self.ttft_s[-third:]))
+        return last > GROWING * first and last > 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A fleet of `instances` of a candidate under a demand, over the replications that were run."""
+
+    candidate: Candidate
+    instances: int
+    slo: Slo
+    runs: tuple[Seen, ...] = field(repr=False)
+
+    @property
+    def devices(self) -> int:
+        return self.candidate.devices * self.instances
+
+    @property
+    def usd_per_hour(self) -> float:
+        return self.candidate.usd_per_hour * self.instances
+
+    def quantity(self, name: str, percentile: float | None = None) -> Uncertain:
+        """Return a time at a percentile (default: the objective's) with its interval for chance over replications."""
+        rank = self.slo.percentile if percentile is None else percentile
+        return _mean([run.at(name, rank) for run in self.runs])
+
+    @property
+    def ttft_s(self) -> Uncertain:
+        return self.quantity("ttft_s")
+
+    @property
+    def tpot_s(self) -> Uncertain:
+        return self.quantity("tpot_s")
+
+    @property
+    def goodput_share(self) -> Uncertain:
+        return _mean([run.goodput(self.slo) for run in self.runs])
+
+    @property
+    def power_w(self) -> Uncertain:
+        return _mean([run.power_w for run in self.runs])
+
+    @property
+    def busy_share(self) -> float:
+        return float(np.mean([run.busy_share for run in self.runs]))
+
+    @property
+    def unstable(self) -> bool:
+        return any(run.growing for run in self.runs)
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Return how much of each objective is used up, by its name; above 1 it is missed."""
+        found: dict[str, float] = {}
+        for name, limit, quantity in (
+            ("ttft_s", self.slo.ttft_s, self.ttft_s),
+            ("tpot_s", self.slo.tpot_s, self.tpot_s),
+        ):
+            if limit is not None and math.isfinite(quantity.value):
+                found[name] = quantity.value / limit
+        if self.slo.goodput_share is not None:
+            missed = max(1.0 - self.goodput_share.value, 0.0)
+            found["goodput_share"] = missed / max(1.0 - self.slo.goodput_share, 1e-9)
+        return found
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """Return the objective that binds, and how much of it is used up."""
+        ratios = self.ratios
+        name = max(ratios, key=lambda key: ratios[key])
+        return name, ratios[name]
+
+    @property
+    def meets(self) -> bool:
+        """Return whether every objective holds, no request is lost and the fleet keeps up."""
+        lost = any(run.lost for run in self.runs)
+        return self.worst[1] <= 1.0 and not lost and not self.unstable
+
+    @property
+    def trace_hashes(self) -> list[str]:
+        return [run.trace_hash for run in self.runs]
+
+
+def _mean(values: Sequence[float]) -> Uncertain:
+    return combined(values, half_width(values))
+
+
+class Confirmer:
+    """Runs fleets. Step costs are priced once an engine and policy, runs once a (candidate, instances, demand)."""
+
+    def __init__(self, study: Study, demand: Demand, profiles: Profiles, seed: int) -> None:
+        self.study, self.demand, self.profiles, self.seed = study, demand, profiles, seed
+        self.requests = 0
+        self._costs: dict[tuple[object, ...], StepCosts] = {}
+        self._seen: dict[tuple[object, ...], list[Seen]] = {}
+        self.outcomes: dict[tuple[object, ...], Outcome] = {}
+
+    def outcome(
+        self, candidate: Candidate, instances: int, *, whole: bool = False, growth: float = 1.0, slower: float = 1.0
+    ) -> Outcome:
+        """Return what a fleet does under the demand `growth` times as fast, with steps that take `slower` as long.
+
+        With `whole` every replication is run; else only as many as decide whether the objectives hold.
+        """
+        key = (id(candidate), instances, growth, slower)
+        seen = self._seen.setdefault(key, [])
+        demand = self.demand.grown(growth) if growth != 1.0 else self.demand
+        for replication in range(len(demand.runs)):
+            if replication >= len(seen):
+                seen.append(self._run(candidate, instances, demand, replication, slower))
+            found = Outcome(candidate, instances, self.study.slo, tuple(seen))
+            low, high = DECISIVE
+            worst = found.worst[1]
+            if not whole and (worst < low and found.meets or worst > high):
+                break
+        if growth == slower == 1.0:
+            self.outcomes[key] = found
+        return found
+
+    def _run(self, candidate: Candidate, instances: int, demand: Demand, replication: int, slower: float) -> Seen:
+        """Serve one replication. Steps that are `slower` are arrivals that are faster, in a time that is stretched."""
+        requests = Requests.from_traffic((demand.grown(slower) if slower != 1.0 else demand).runs[replication])
+        self.requests += len(requests)
+        streams = RandomStreams(self.seed, replication)
+        run = Fleet([self._pool(candidate, instances)], requests, streams).run()
+        first = int(self.study.warmup_share * len(requests))
+        found = times_s(requests, run.log)
+        counted = found["request"] >= first
+        times = {name: slower * found[name][counted] for name in ("ttft_s", "tpot_s", "latency_s")}
+        lost = sum(sum(number >= first for number in numbers) for numbers in run.lost.values())
+        return Seen(
+            slower * to_seconds(requests.arrival)[found["request"][counted]], **times, lost=lost,
+            power_w=_power_w(run, candidate, instances, demand.rate_hz),
+            busy_share=float(np.mean(run.pools[0].busy)) / max(run.horizon, 1),
+            preempted=int(sum(run.log.preempted)), trace_hash=run.trace_hash,
+        )  # fmt: skip
+
+    def _pool(self, candidate: Candidate, instances: int) -> Pool:
+        mapping = candidate.engine.mapping
+        return Pool(
+            "engines", self.costs(candidate), candidate.policy, instances=instances, lanes=candidate.lanes,
+            devices=mapping.devices, tp=mapping.tp, idle_w=candidate.site.idle_w, router=self.study.router,
+        )  # fmt: skip
+
+    def costs(self, candidate: Candidate) -> StepCosts:
+        """Return the step costs of a candidate."""
+        policy = candidate.policy
+        key = (candidate.engine_key, policy.most_tokens, policy.most_requests)
+        if key not in self._costs:
+            profile, place = self.profiles.profile, self.profiles.place[candidate.engine_key]
+            assert profile is not None
+            self._costs[key] = profile.step_costs(policy.most_tokens, policy.most_requests, place)
+        return self._costs[key]
+
+
+def _power_w(run: FleetRun, candidate: Candidate, instances: int, rate_hz: float) -> float:
+    """Return the mean power: all devices idle, and what the requests burn above that at the rate of the demand."""
+    idle_w = candidate.site.idle_w * candidate.devices * instances
+    above_j = max(run.energy_j - idle_w * run.horizon_s, 0.0)
+    return idle_w + above_j / len(run.requests) * rate_hz

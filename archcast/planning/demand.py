@@ -1,0 +1,134 @@
+"""The demand of a plan: requests by replication, from a generator or a trace, at the rate that is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from archcast.planning.plan_file import MOST_REQUESTS, Study
+from foundation.errors import BadValueError
+from simulator.streams import RandomStreams
+from workloads.table import Array
+from workloads.traffic import Traffic
+
+LEAST_REQUESTS = 3000
+"""A 99th percentile then rests on some thirty requests a replication."""
+LEAST_S = 150.0
+"""A run lasts many times what one request stays, so that queues have the time to grow (estimated)."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Who asks: one stream of requests a replication, at a mean rate. A trace has one, its busiest part."""
+
+    name: str
+    rate_hz: float
+    runs: tuple[Traffic, ...]
+    trace: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def prompt(self) -> Array:
+        """Return the prompt tokens of every request of every replication."""
+        return np.concatenate([run.prompt for run in self.runs])
+
+    @property
+    def generate(self) -> Array:
+        """Return the output tokens of every request of every replication."""
+        return np.concatenate([run.generate for run in self.runs])
+
+    @property
+    def longest(self) -> int:
+        """Return the tokens of the longest request, prompt and output together."""
+        return int(np.max(self.prompt + self.generate))
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Return the output tokens that are asked for in a second."""
+        return self.rate_hz * float(np.mean(self.generate))
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of every request of every replication."""
+        found = hashlib.sha256()
+        for run in self.runs:
+            for column in (run.arrival_s, run.prompt, run.generate):
+                found.update(np.ascontiguousarray(column).tobytes())
+        return found.hexdigest()[:16]
+
+    def grown(self, factor: float) -> Demand:
+        """Return the same requests arriving `factor` times as fast."""
+        runs = tuple(replace(run, arrival_s=run.arrival_s / factor) for run in self.runs)
+        return replace(self, rate_hz=self.rate_hz * factor, runs=runs)
+
+    def to_json(self) -> dict[str, Any]:
+        means = {
+            key: {"mean": float(np.mean(x)), "p50": float(np.percentile(x, 50)), "p99": float(np.percentile(x, 99))}
+            for key, x in (("prompt_tokens", self.prompt), ("generate_tokens", self.generate))
+        }
+        return {
+            "name": self.name, "rate_hz": self.rate_hz, "requests": len(self.runs[0]), "trace": self.trace,
+            "hash": self.digest, **means,
+        }  # fmt: skip
+
+
+def demand_of(study: Study, seed: int) -> Demand:
+    """Return the demand of a study. Raises BadFileError: a trace or generator that cannot be, or too many requests."""
+    return study.settings.at(study.demand_at, lambda: _trace(study) if study.trace else _drawn(study, seed))
+
+
+def _drawn(study: Study, seed: int) -> Demand:
+    from workloads.traffic import draw
+
+    spec = dict(study.traffic or {})
+    asked = spec.pop("requests", None)
+    arrivals = spec.get("arrivals")
+    rate = spec.get("rate_hz") or (arrivals.get("rate_hz") if isinstance(arrivals, dict) else None)
+    count = asked or (max(LEAST_REQUESTS, round(LEAST_S * rate)) if rate else LEAST_REQUESTS)
+    if count > MOST_REQUESTS:
+        raise BadValueError(f"{rate:g} requests a second are more than a plan takes; plan for a part of the demand.")
+    runs = tuple(
+        draw(spec, (streams.get("traffic/arrivals"), streams.get("traffic/lengths")), requests=count)
+        for streams in (RandomStreams(seed, replication) for replication in range(study.replications))
+    )
+    if rate is None:
+        rate = float(np.mean([_rate(run) for run in runs]))
+    name = str(spec.get("name") or runs[0].name or "traffic")
+    return Demand(name, float(rate), runs, "")
+
+
+def _rate(run: Traffic) -> float:
+    span = float(run.arrival_s[-1] - run.arrival_s[0])
+    if len(run) < 2 or span <= 0:
+        raise BadValueError("A demand needs at least two requests at different times, so that it has a rate.")
+    return (len(run) - 1) / span
+
+
+def _trace(study: Study) -> Demand:
+    from workloads.traffic import read_traffic
+
+    spec = study.trace or {}
+    whole = read_traffic(spec["file"], drop_empty=True)
+    rate = _rate(whole)
+    if "rate_hz" in spec:
+        whole = replace(whole, arrival_s=(whole.arrival_s - whole.arrival_s[0]) * (rate / spec["rate_hz"]))
+        rate = float(spec["rate_hz"])
+    count = min(spec.get("requests", max(LEAST_REQUESTS, round(LEAST_S * rate))), MOST_REQUESTS, len(whole))
+    first = _busiest(whole.arrival_s, count)
+    part = whole.take(np.arange(first, first + count))
+    part = replace(part, arrival_s=part.arrival_s - part.arrival_s[0])
+    busy = _rate(part)
+    notes = () if count == len(whole) else (
+        f"The plan is for the busiest {count:,} requests in a row of the trace's {len(whole):,}: {busy:.3g} requests/s, "
+        f"where the whole has {rate:.3g}.",
+    )  # fmt: skip
+    return Demand(whole.name or str(spec["file"]), busy, (part,), str(spec["file"]), notes)
+
+
+def _busiest(arrival_s: Array, count: int) -> int:
+    """Return the first of the `count` requests in a row that arrive in the shortest time."""
+    spans = arrival_s[count - 1 :] - arrival_s[: len(arrival_s) - count + 1]
+    return int(np.argmin(spans))

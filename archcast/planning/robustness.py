@@ -1,0 +1,106 @@
+"""How far an answer holds: more demand, an instance down, steps that are slower than predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archcast.planning.confirm import Confirmer, Outcome
+from archcast.planning.engines import Binding
+from archcast.planning.plan_file import Study
+from archcast.planning.screen import most_instances, over_limit
+from archcast.planning.search import Fleet, least_fleet
+from archcast.render.human import text
+
+GROWTHS = (1.1, 1.3, 2.0)
+SLOWER = 1.1
+"""Steps may take a tenth longer than the cost model says (its error on whole networks is about that)."""
+
+
+@dataclass(frozen=True)
+class Stress:
+    """One change and what the chosen fleet does under it.
+
+    `needed` instances keep the objectives under the change (None: no fleet of it within the limits does; `binding` is
+    why).
+    """
+
+    name: str
+    outcome: Outcome | None
+    needed: Outcome | None
+    binding: Binding | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.outcome is not None and self.outcome.meets
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"change": self.name, "holds": self.holds}
+        if self.outcome is not None:
+            found |= {
+                "instances": self.outcome.instances, "ttft_s": self.outcome.ttft_s.to_json(),
+                "tpot_s": self.outcome.tpot_s.to_json(), "goodput_share": self.outcome.goodput_share.to_json(),
+                "unstable": self.outcome.unstable,
+            }  # fmt: skip
+        found["instances_needed"] = self.needed.instances if self.needed else None
+        found["usd_per_hour_needed"] = self.needed.usd_per_hour if self.needed else None
+        if self.binding is not None:
+            found["binding"] = self.binding.to_json()
+        return found
+
+
+def stresses(study: Study, fleet: Fleet, confirmer: Confirmer) -> Sequence[Stress]:
+    """Return what the fleet does under each change, and how many instances would keep the objectives."""
+    found = [
+        _stress(study, fleet, confirmer, f"demand +{100 * (growth - 1):.0f} %", growth=growth) for growth in GROWTHS
+    ]
+    found.append(_one_down(study, fleet, confirmer))
+    found.append(_stress(study, fleet, confirmer, f"steps {100 * (SLOWER - 1):.0f} % slower", slower=SLOWER))
+    return found
+
+
+def _stress(
+    study: Study, fleet: Fleet, confirmer: Confirmer, name: str, growth: float = 1.0, slower: float = 1.0
+) -> Stress:
+    candidate, instances = fleet.screened.candidate, fleet.outcome.instances
+    outcome = confirmer.outcome(candidate, instances, growth=growth, slower=slower)
+    if outcome.meets:
+        return Stress(name, outcome, outcome)
+    most = most_instances(study, candidate)
+    first = max(instances + 1, round(instances * growth * slower))
+    needed = least_fleet(confirmer, fleet.screened, most, growth=growth, slower=slower, start=first)
+    return Stress(name, outcome, needed, None if needed else over_limit(study, candidate, most + 1))
+
+
+def _one_down(study: Study, fleet: Fleet, confirmer: Confirmer) -> Stress:
+    """With one instance fewer the fleet misses an objective, or it would have been smaller; one more covers that."""
+    candidate, instances = fleet.screened.candidate, fleet.outcome.instances
+    outcome = confirmer.outcome(candidate, instances - 1) if instances > 1 else None
+    if outcome is not None and outcome.meets:
+        return Stress("one instance down", outcome, fleet.outcome)
+    most = most_instances(study, candidate)
+    if instances + 1 > most:
+        return Stress("one instance down", outcome, None, over_limit(study, candidate, instances + 1))
+    return Stress("one instance down", outcome, confirmer.outcome(candidate, instances + 1))
+
+
+def sentence(stress: Stress, fleet: Fleet, percentile: str) -> str:
+    """Return one line on a change, e.g. `demand +30 %: misses, p99 TTFT 4.2 s; 5 instances (+1) would hold`."""
+    outcome = stress.outcome
+    if outcome is None:
+        said = "nothing is left that serves"
+    else:
+        times = f"{percentile} TTFT {text(outcome.ttft_s.value, 's')}, TPOT {text(outcome.tpot_s.value, 's')}"
+        said = f"{'holds' if stress.holds else 'cannot keep up' if outcome.unstable else 'misses'}, {times}"
+    if stress.holds and stress.name != "one instance down":
+        return f"{stress.name}: {said}"
+    if stress.needed is None:
+        why = f" ({stress.binding.words})" if stress.binding else ""
+        return f"{stress.name}: {said}; no fleet of this kind within the limits would hold{why}"
+    more = stress.needed.instances - fleet.outcome.instances
+    if more <= 0:
+        return f"{stress.name}: {said}"
+    cost = text(stress.needed.usd_per_hour, "usd_per_hour")
+    verb = "covers it" if stress.name == "one instance down" else "would hold"
+    return f"{stress.name}: {said}; {stress.needed.instances} instances (+{more}, {cost}) {verb}"

@@ -1,0 +1,166 @@
+"""The closed form over all candidates: what cannot serve at all and why, and for the rest the least fleet it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from archcast.planning.closed_form import SLACK, Form, Profiles, Steady, closed_forms
+from archcast.planning.demand import Demand
+from archcast.planning.engines import Binding, Candidate
+from archcast.planning.plan_file import Study
+from archcast.render.human import text
+
+JOULES_PER_KWH = 3.6e6
+SECONDS_PER_HOUR = 3600.0
+MODEST = 0.85
+"""Closed-form power times this is still a lower bound of what the events burn (estimated)."""
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A candidate that could serve: requests a second of one instance, within the objectives and at all; and bounds.
+
+    `least` instances are a lower bound; `objective` is that of the least fleet.
+    """
+
+    candidate: Candidate
+    form: Form
+    most_hz: float
+    least: int
+    objective: float
+
+    @property
+    def steady(self) -> Steady:
+        return self.form.steady
+
+    @property
+    def saturated_hz(self) -> float:
+        return self.form.steady.saturated_hz
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A candidate that no number of instances helps, or whose least fleet is over a limit. `least` is that fleet."""
+
+    label: str
+    device: str
+    binding: Binding
+    candidate: Candidate | None = None
+    least: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"label": self.label, "device": self.device, **self.binding.to_json()}
+
+
+def objective_of(study: Study, demand: Demand, usd_per_hour: float, power_w: float) -> float:
+    """Return what is to be least: USD an hour, watts, joules a generated token, or kg of CO2 an hour."""
+    facility_w = power_w * study.pue
+    if study.objective == "cost":
+        return usd_per_hour
+    if study.objective == "power":
+        return facility_w
+    if study.objective == "energy":
+        return facility_w / demand.tokens_per_s
+    return facility_w * SECONDS_PER_HOUR * (study.grid_kg_per_j or 0.0)
+
+
+def power_bound_w(screened: Screened, instances: int, rate_hz: float) -> float:
+    """Return a lower bound of the mean power of a fleet: its idle power, and the steps that the demand needs."""
+    candidate = screened.candidate
+    idle_w = candidate.site.idle_w * candidate.devices
+    return MODEST * instances * screened.steady.power_at(rate_hz / instances, idle_w)
+
+
+def bound_of(study: Study, demand: Demand, screened: Screened, instances: int) -> float:
+    """Return a lower bound of the objective of a fleet."""
+    power = power_bound_w(screened, instances, demand.rate_hz) if study.objective != "cost" else 0.0
+    return objective_of(study, demand, screened.candidate.usd_per_hour * instances, power)
+
+
+def most_instances(study: Study, candidate: Candidate) -> int:
+    """Return how many instances the limits admit: devices, those of the type, and money."""
+    most = candidate.site.most // candidate.devices
+    if math.isfinite(study.limits.usd_per_hour) and candidate.usd_per_hour > 0:
+        most = min(most, int(study.limits.usd_per_hour / candidate.usd_per_hour * (1 + 1e-12)))
+    return most
+
+
+def screen(
+    study: Study, demand: Demand, candidates: list[Candidate], profiles: Profiles
+) -> tuple[list[Screened], list[Rejected]]:
+    """Return what could serve, best bound first, and what cannot."""
+    good: list[Screened] = []
+    bad: list[Rejected] = []
+    forms = closed_forms(candidates, profiles, demand.prompt, demand.generate, study.slo.percentile)
+    for candidate, form in zip(candidates, forms, strict=True):
+        found = _one(study, demand, candidate, form)
+        if isinstance(found, Screened):
+            good.append(found)
+        else:
+            bad.append(found)
+    good.sort(key=lambda s: (s.objective, s.candidate.label))
+    return good, bad
+
+
+def _one(study: Study, demand: Demand, candidate: Candidate, form: Form) -> Screened | Rejected:
+    slo = study.slo
+    for name, value, limit in (
+        ("ttft", form.ttft_alone_s, slo.ttft_s), ("tpot", form.tpot_alone_s, slo.tpot_s),
+    ):  # fmt: skip
+        if limit is not None and value > limit:
+            words = (
+                f"{slo.name} {name.upper()} of requests that are alone on the instance is {text(value, 's')}, "
+                f"over {text(limit, 's')}"
+            )
+            return _no(candidate, f"{name}_alone", value, limit, "s", words)
+    if study.objective == "cost" and not math.isfinite(candidate.usd_per_hour):
+        words = f"no price of {candidate.site.id} is known; give prices: {{{candidate.site.id}: USD an hour}}"
+        return _no(candidate, "price", math.nan, math.nan, "", words)
+    most_hz = form.steady.most_hz(slo.tpot_s)
+    if most_hz <= 0:
+        mean_s = float(np.nanmin(form.steady.tpot_s))
+        limit = slo.tpot_s or mean_s
+        words = f"its mean TPOT beside the prompts of others is at least {text(mean_s, 's')}, over {text(limit, 's')}"
+        return _no(candidate, "tpot", mean_s, limit, "s", words)
+    least = max(1, math.ceil((1 - SLACK) * demand.rate_hz / most_hz))
+    over = over_limit(study, candidate, least)
+    if over is not None:
+        return Rejected(candidate.label, candidate.site.id, over, candidate, least)
+    screened = Screened(candidate, form, most_hz, least, 0.0)
+    return replace(screened, objective=bound_of(study, demand, screened, least))
+
+
+def _no(candidate: Candidate, constraint: str, value: float, limit: float, kind: str, words: str) -> Rejected:
+    return Rejected(candidate.label, candidate.site.id, Binding(constraint, value, limit, kind, words), candidate)
+
+
+def over_limit(study: Study, candidate: Candidate, instances: int) -> Binding | None:
+    """Return the limit that a fleet exceeds, None where it keeps them all."""
+    devices, usd = candidate.devices * instances, candidate.usd_per_hour * instances
+    if devices > candidate.site.most:
+        words = f"at least {instances} instances are {devices:,} devices; {candidate.site.most:,} are available"
+        return Binding("devices", devices, candidate.site.most, "", words)
+    if usd > study.limits.usd_per_hour * (1 + 1e-12):
+        limit = study.limits.usd_per_hour
+        words = f"at least {instances} instances cost {text(usd, 'usd_per_hour')}, over {text(limit, 'usd_per_hour')}"
+        return Binding("price", usd, limit, "usd_per_hour", words)
+    return None
+
+
+def nearest(rejected: list[Rejected]) -> Rejected | None:
+    """Return what came nearest to being possible: the least ratio of value to limit, of those that have one."""
+    known = [r for r in rejected if np.isfinite(r.binding.ratio)]
+    return min(known, key=lambda r: (r.binding.ratio, r.label), default=None)
+
+
+def counts_by_constraint(rejected: list[Rejected]) -> Mapping[str, int]:
+    """Return how many candidates each constraint keeps out, most first."""
+    found: dict[str, int] = {}
+    for one in rejected:
+        found[one.binding.constraint] = found.get(one.binding.constraint, 0) + 1
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))

@@ -30,8 +30,12 @@ class Arrivals(ABC):
     rate_hz: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate_hz", finite_number("rate_hz", self.rate_hz, high=1e9, strict=True))
+        self._take("rate_hz", low=0, high=1e9, strict=True)
         self._check()
+
+    def _take(self, name: str, *, low: float = 0.0, high: float = math.inf, strict: bool = False) -> None:
+        """Check a parameter and keep it as a float, whatever kind of number it came as."""
+        object.__setattr__(self, name, finite_number(name, getattr(self, name), low=low, high=high, strict=strict))
 
     def _check(self) -> None:  # noqa: B027 (some have a rate and nothing else)
         """Check the parameters of the kind. Raises `BadValueError`."""
@@ -117,7 +121,7 @@ class Gamma(_Renewal):
     cv: float = 1.0
 
     def _check(self) -> None:
-        finite_number("cv", self.cv, low=0.01, high=100)
+        self._take("cv", low=0.01, high=100)
 
     def _gaps(self, random: np.random.Generator) -> Array:
         shape = self.cv**-2
@@ -126,7 +130,7 @@ class Gamma(_Renewal):
 
 @dataclass(frozen=True)
 class Diurnal(Arrivals):
-    """Poisson arrivals whose rate is a sinusoid: rate_hz (1 + amplitude cos(2 pi (t - peak_s) / period_s)), by thinning.
+    """Poisson arrivals at rate_hz (1 + amplitude cos(2 pi (t - peak_s) / period_s)), by thinning.
 
     The mean over whole periods is `rate_hz`.
     """
@@ -137,9 +141,9 @@ class Diurnal(Arrivals):
     peak_s: float = 0.0
 
     def _check(self) -> None:
-        finite_number("amplitude", self.amplitude, high=1)
-        finite_number("period_s", self.period_s, strict=True)
-        finite_number("peak_s", self.peak_s)
+        self._take("amplitude", high=1)
+        self._take("period_s", strict=True)
+        self._take("peak_s")
 
     def _chunks(self, random: np.random.Generator) -> Iterator[Array]:
         now_s = 0.0

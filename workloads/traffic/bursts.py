@@ -38,9 +38,13 @@ class Switching:
     time_s: float
 
     def __post_init__(self) -> None:
-        finite_number("share", self.share, high=1, strict=True)
-        finite_number("on_share", self.on_share, low=0.001, high=0.999)
-        finite_number("time_s", self.time_s, low=1e-6, high=1e9)
+        checked = {
+            "share": finite_number("share", self.share, high=1, strict=True),
+            "on_share": finite_number("on_share", self.on_share, low=0.001, high=0.999),
+            "time_s": finite_number("time_s", self.time_s, low=1e-6, high=1e9),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @property
     def on_s(self) -> float:
@@ -70,7 +74,7 @@ class Bursty(Arrivals):
     rounded_s: float = 0.0
 
     def _check(self) -> None:
-        finite_number("rounded_s", self.rounded_s, high=1e6)
+        self._take("rounded_s", high=1e6)
         if len(self.components) > MAX_COMPONENTS:
             raise BadValueError(f"components: at most {MAX_COMPONENTS} switching sources, not {len(self.components)}.")
         if self.steady_share < -1e-9:

@@ -64,7 +64,8 @@ class UniformLengths(Lengths):
 
     def of_normal(self, normal: Array) -> Array:
         span = self.most - self.least + 1
-        return self.least + np.minimum(np.floor(normal_cdf(normal) * span), span - 1)
+        found: Array = self.least + np.minimum(np.floor(normal_cdf(normal) * span), span - 1)
+        return found
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,15 @@ class LognormalLengths(Lengths):
     most: int = MAX_TOKENS
 
     def __post_init__(self) -> None:
-        finite_number("mean", self.mean, low=1, high=MAX_TOKENS)
-        finite_number("cv", self.cv, high=100)
+        object.__setattr__(self, "mean", finite_number("mean", self.mean, low=1, high=MAX_TOKENS))
+        object.__setattr__(self, "cv", finite_number("cv", self.cv, high=100))
         object.__setattr__(self, "most", whole_number("most", self.most, high=MAX_TOKENS))
 
     def of_normal(self, normal: Array) -> Array:
         variance = math.log1p(self.cv**2)
         log = np.log(self.mean) - variance / 2 + math.sqrt(variance) * normal
-        return np.minimum(np.exp(log), self.most)
+        found: Array = np.minimum(np.exp(log), self.most)
+        return found
 
 
 @dataclass(frozen=True)
@@ -101,15 +103,16 @@ class ZipfLengths(Lengths):
 
     def __post_init__(self) -> None:
         _bounds(self)
-        finite_number("theta", self.theta, high=20)
+        object.__setattr__(self, "theta", finite_number("theta", self.theta, high=20))
         if self.most - self.least >= MAX_ZIPF:
             raise BadValueError(f"A Zipf law over more than {MAX_ZIPF:,} lengths is not drawn; bring most nearer.")
 
     @cached_property
     def _cumulative(self) -> Array:
         ranks = np.arange(1, self.most - self.least + 2, dtype=float)
-        total: Array = np.cumsum(ranks**-self.theta)
-        return total / total[-1]
+        total = np.cumsum(ranks**-self.theta)
+        found: Array = total / total[-1]
+        return found
 
     def of_normal(self, normal: Array) -> Array:
         place = np.searchsorted(self._cumulative, normal_cdf(normal), side="right")
@@ -158,11 +161,13 @@ class PromptAndAnswer:
     most_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        finite_number("rank_correlation", self.rank_correlation, low=-1, high=1)
+        correlation = finite_number("rank_correlation", self.rank_correlation, low=-1, high=1)
+        object.__setattr__(self, "rank_correlation", correlation)
         if (self.generate is None) == (self.prompt_to_generate is None):
             raise BadValueError("Lengths are given by prompt and generate, or by total and prompt_to_generate.")
         if self.prompt_to_generate is not None:
-            finite_number("prompt_to_generate", self.prompt_to_generate, low=1e-6, high=1e9)
+            ratio = finite_number("prompt_to_generate", self.prompt_to_generate, low=1e-6, high=1e9)
+            object.__setattr__(self, "prompt_to_generate", ratio)
         if self.most_tokens is not None:
             object.__setattr__(self, "most_tokens", whole_number("most_tokens", self.most_tokens, low=2))
 
@@ -183,7 +188,7 @@ class PromptAndAnswer:
 
 
 def clipped(prompt: Array, generate: Array, most_tokens: int) -> tuple[Array, Array]:
-    """Return lengths whose sum is at most `most_tokens`: the excess is taken from both in proportion (as Vidur does)."""
+    """Return lengths whose sum is at most `most_tokens`: the excess is taken from both in proportion."""
     total = prompt + generate
     excess = np.maximum(total - most_tokens, 0)
     cut_prompt = np.ceil(excess * (prompt / total)).astype(np.int64)

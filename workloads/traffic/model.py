@@ -36,9 +36,12 @@ class TrafficModel:
     source: str = ""
 
     def __post_init__(self) -> None:
-        shares = [finite_number("share of a priority", share, high=1) for _, share in self.priorities]
-        if sum(shares) > 1 + 1e-9:
+        shares = [(value, finite_number("share of a priority", share, high=1)) for value, share in self.priorities]
+        if sum(share for _, share in shares) > 1 + 1e-9:
             raise BadValueError("priorities: the shares add up to more than 1.")
+        object.__setattr__(self, "priorities", tuple(shares))
+        if self.horizon_s is not None:
+            object.__setattr__(self, "horizon_s", finite_number("horizon_s", self.horizon_s, strict=True))
 
     @property
     def rate_hz(self) -> float:

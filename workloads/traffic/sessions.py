@@ -37,8 +37,8 @@ class PromptClass:
     shared: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        finite_number("prompt_up_to", self.prompt_up_to, low=1)
-        finite_number("continues", self.continues, high=1)
+        object.__setattr__(self, "prompt_up_to", finite_number("prompt_up_to", self.prompt_up_to, low=1))
+        object.__setattr__(self, "continues", finite_number("continues", self.continues, high=1))
         _quantiles("shared", self.shared, high=1.0)
 
 
@@ -95,15 +95,15 @@ def _parents(wanted: Array, at: Array, blocks: Array, system_blocks: int) -> tup
     shared = np.zeros(len(wanted), dtype=np.int64)
     # A request's last block is rarely full, so what follows it can share only the blocks before.
     offered = (blocks - 1).astype(float)
-    offered[offered <= system_blocks] = np.nan
+    offered[offered <= system_blocks] = np.inf
     for i in np.flatnonzero(wanted > system_blocks).tolist():
         low, high = max(0, at[i] - REACH), min(i, at[i] + REACH)
-        misfit = np.abs(offered[low:high] - wanted[i])
-        if not np.isfinite(misfit).any():
+        if low >= high:
             continue
-        j = low + int(np.nanargmin(misfit))
-        parent[i], shared[i] = j, min(wanted[i], int(offered[j]))
-        offered[j] = np.nan
+        j = low + int(np.abs(offered[low:high] - wanted[i]).argmin())
+        if offered[j] < np.inf:
+            parent[i], shared[i] = j, min(wanted[i], int(offered[j]))
+            offered[j] = np.inf
     return parent, shared
 
 

@@ -18,7 +18,13 @@ from foundation.errors import BadValueError, UnknownNameError
 from workloads.traffic.arrivals import Arrivals, AtOnce, Batch, Constant, Diurnal, Gamma, Poisson
 from workloads.traffic.bursts import Bursty, Switching, two_state
 from workloads.traffic.lengths import (
-    ConstantLengths, EmpiricalLengths, Lengths, LognormalLengths, PromptAndAnswer, UniformLengths, ZipfLengths,
+    ConstantLengths,
+    EmpiricalLengths,
+    Lengths,
+    LognormalLengths,
+    PromptAndAnswer,
+    UniformLengths,
+    ZipfLengths,
 )  # fmt: skip
 from workloads.traffic.model import TrafficModel
 from workloads.traffic.named import named_specification
@@ -78,7 +84,13 @@ def _over_named(data: dict[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in data.items() if value is not None or key == "sessions"}
     if "total" in given or "prompt_to_generate" in given:
         base = {key: value for key, value in base.items() if key not in ("prompt", "generate", "rank_correlation")}
+    if "arrivals" in given and "rate_hz" not in given and not _has_rate(given["arrivals"]):
+        given["rate_hz"] = base["arrivals"]["rate_hz"]
     return {**base, **given}
+
+
+def _has_rate(arrivals: Any) -> bool:
+    return isinstance(arrivals, Mapping) and arrivals.get("rate_hz") is not None
 
 
 def _arrivals(data: Mapping[str, Any]) -> Arrivals:
@@ -91,28 +103,29 @@ def _arrivals(data: Mapping[str, Any]) -> Arrivals:
     if kind == "mmpp":
         _mapping(found, "traffic.arrivals", TWO_STATE, TWO_STATE)
         return two_state(**found)
-    if kind not in ARRIVALS:
+    if not isinstance(kind, str) or kind not in ARRIVALS:
         raise UnknownNameError("kind of arrivals", str(kind), [*ARRIVALS, "mmpp"])
     if "rate_hz" not in found and kind != "at-once":
         raise BadValueError("no rate is given; set rate_hz (requests a second), or name a known traffic.")
     if kind == "bursty":
         parts = _list(found.get("components"), "arrivals.components")
         found["components"] = tuple(_built(Switching, part, "traffic.arrivals.components") for part in parts)
-    with _inside("arrivals"):
+    with _inside("traffic.arrivals"):
         return _built(ARRIVALS[kind], found, "traffic.arrivals")
 
 
 def _lengths(data: Mapping[str, Any]) -> PromptAndAnswer:
     total, ratio = data.get("total"), data.get("prompt_to_generate")
-    extra = {"rank_correlation": data.get("rank_correlation") or 0.0, "most_tokens": data.get("most_tokens")}
+    correlation, most = data.get("rank_correlation") or 0.0, data.get("most_tokens")
     if total is not None or ratio is not None:
         if total is None or ratio is None or "prompt" in data or "generate" in data:
             raise BadValueError("give total and prompt_to_generate, or prompt and generate, not a mixture.")
-        return PromptAndAnswer(_length("total", total), None, prompt_to_generate=ratio, **extra)
+        return PromptAndAnswer(_length("total", total), None, 0.0, ratio, most)
     for key in ("prompt", "generate"):
         if data.get(key) is None:
             raise BadValueError(f"'{key}' is missing: how many tokens, as a number or a distribution.")
-    return PromptAndAnswer(_length("prompt", data["prompt"]), _length("generate", data["generate"]), **extra)
+    prompt, generate = _length("prompt", data["prompt"]), _length("generate", data["generate"])
+    return PromptAndAnswer(prompt, generate, correlation, None, most)
 
 
 def _length(key: str, spec: Any) -> Lengths:
@@ -120,13 +133,13 @@ def _length(key: str, spec: Any) -> Lengths:
         return ConstantLengths(whole_number(key, spec))
     found = {**spec}
     kind = found.pop("kind", None)
-    if kind not in LENGTHS:
+    if not isinstance(kind, str) or kind not in LENGTHS:
         raise UnknownNameError(f"kind of length in traffic.{key}", str(kind), LENGTHS)
     if kind == "empirical":
         found["tokens_at"] = _numbers(found.get("tokens_at"), "tokens_at")
         even = np.linspace(0, 1, max(2, len(found["tokens_at"]))).tolist()
         found["quantiles"] = _numbers(found.get("quantiles", even), "quantiles")
-    with _inside(key):
+    with _inside(f"traffic.{key}"):
         return _built(LENGTHS[kind], found, f"traffic.{key}")
 
 
@@ -135,7 +148,7 @@ def _sessions(spec: Any) -> Sessions | None:
     if spec is None:
         return None
     found = {**_mapping(spec, "traffic.sessions")}
-    with _inside("sessions"):
+    with _inside("traffic.sessions"):
         if "classes" not in found:
             same = {"prompt_up_to": 1.0, "continues": found.pop("continues", None), "shared": found.pop("shared", None)}
             found["classes"] = [same]
@@ -190,6 +203,8 @@ def _numbers(value: Any, name: str) -> tuple[float, ...]:
 
 def _spread(value: Any, name: str) -> tuple[float, ...]:
     """Quantiles, or one number that they all have."""
+    if value is None:
+        raise BadValueError(f"the key '{name}' is missing.")
     one = isinstance(value, int | float) and not isinstance(value, bool)
     return (float(value), float(value)) if one else _numbers(value, name)
 
@@ -200,4 +215,5 @@ def _inside(key: str) -> Iterator[None]:
     try:
         yield
     except BadValueError as error:
-        raise BadValueError(f"{key}: {error}") from None
+        said = str(error).startswith("traffic")
+        raise BadValueError(str(error) if said else f"{key}: {error}") from None

@@ -19,6 +19,7 @@ class AzureReader(TraceReader):
 
     format: ClassVar[str] = "Azure"
     header: ClassVar[str] = ",".join(COLUMNS)
+    from_first: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._first_ns: int | None = None

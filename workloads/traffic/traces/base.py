@@ -45,6 +45,8 @@ class TraceReader(ABC):
     header: ClassVar[str]
     prefix_tokens: ClassVar[int] = 512
     has_header: ClassVar[bool] = True
+    from_first: ClassVar[bool] = False
+    """Times count from the first row; those of earlier requests, which only a sorted reading takes, are negative."""
 
     @staticmethod
     @abstractmethod
@@ -83,6 +85,7 @@ class _Columns:
 
     def traffic(self, prefix_tokens: int, name: str, source: str) -> Traffic:
         times = np.array(self.arrival_s)
+        times -= min(0.0, times.min())
         whole = {key: np.array(column) for key, column in self.whole.items()}
         found = Traffic(
             times, **whole, prefix_start=np.array(self.prefix_start), prefix_ids=np.array(self.ids, dtype=np.int64),
@@ -101,7 +104,7 @@ def read_with(reader: TraceReader, path: str | Path, *, sort: bool, drop_empty: 
             row = reader.row(text)
             if drop_empty and min(row.prompt, row.generate) == 0:
                 continue
-            _check(row, reader.prefix_tokens)
+            _check(row, reader)
             if row.arrival_s < before and not sort:
                 raise Wrong(
                     f"the time {row.arrival_s:g} s is before that of the row above ({before:g} s). Sort the file by "
@@ -127,8 +130,10 @@ def _rows_after_header(reader: TraceReader, path: str | Path) -> Iterator[tuple[
     yield from lines
 
 
-def _check(row: Row, prefix_tokens: int) -> None:
-    if not (math.isfinite(row.arrival_s) and 0 <= row.arrival_s <= MAX_TIME_S):
+def _check(row: Row, reader: TraceReader) -> None:
+    prefix_tokens = reader.prefix_tokens
+    least_s = -MAX_TIME_S if reader.from_first else 0.0
+    if not least_s <= row.arrival_s <= MAX_TIME_S:
         raise Wrong(f"a request cannot arrive at {row.arrival_s:g} s; times are from 0 to {MAX_TIME_S:g} s.")
     for name in ("prompt", "generate"):
         value = getattr(row, name)

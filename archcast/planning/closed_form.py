@@ -60,11 +60,16 @@ class Steady:
 
 @dataclass(frozen=True)
 class Form:
-    """The closed form of one candidate: times at a percentile over requests that are alone, and its steady states."""
+    """The closed form of one candidate: times at a percentile over requests that are alone, and its steady states.
+
+    `slower` is the upper end of the cost model's interval of the time per output token over its value, with half of
+    the instance busy.
+    """
 
     ttft_alone_s: float
     tpot_alone_s: float
     steady: Steady
+    slower: float = 1.0
 
 
 class Profiles:
@@ -108,7 +113,12 @@ def closed_forms(
         getattr(found, name)[:, 0].reshape(users.shape) for name in ("request_rate_hz", "tpot_s", "power_w")
     )
     rate = np.maximum.accumulate(rate, axis=0)
+    ends = found.tpot_s[:, 2].reshape(users.shape)[POINTS // 2] / tpot[POINTS // 2]
+    slower = np.where(np.isfinite(ends), np.maximum(ends, 1.0), 1.0)
     return [
-        Form(float(alone.ttft_s[i, 0]), float(alone.tpot_s[i, 0]), Steady(rate[:, i], tpot[:, i], power[:, i]))
+        Form(
+            float(alone.ttft_s[i, 0]), float(alone.tpot_s[i, 0]), Steady(rate[:, i], tpot[:, i], power[:, i]),
+            float(slower[i]),
+        )
         for i in range(len(candidates))
-    ]
+    ]  # fmt: skip

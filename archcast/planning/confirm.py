@@ -161,6 +161,7 @@ class Confirmer:
     def __init__(self, study: Study, demand: Demand, profiles: Profiles, seed: int) -> None:
         self.study, self.demand, self.profiles, self.seed = study, demand, profiles, seed
         self.requests = 0
+        self.runs = 0
         self._costs: dict[tuple[object, ...], StepCosts] = {}
         self._seen: dict[tuple[object, ...], list[Seen]] = {}
         self.outcomes: dict[tuple[object, ...], Outcome] = {}
@@ -181,16 +182,21 @@ class Confirmer:
             found = Outcome(candidate, instances, self.study.slo, tuple(seen))
             low, high = DECISIVE
             worst = found.worst[1]
-            if not whole and (worst < low and found.meets or worst > high):
+            if not whole and ((worst < low and found.meets) or worst > high):
                 break
         if growth == slower == 1.0:
             self.outcomes[key] = found
         return found
 
+    def known(self, candidate: Candidate, instances: int) -> Outcome | None:
+        """Return the outcome of a fleet under the demand as it is, where it was run."""
+        return self.outcomes.get((id(candidate), instances, 1.0, 1.0))
+
     def _run(self, candidate: Candidate, instances: int, demand: Demand, replication: int, slower: float) -> Seen:
         """Serve one replication. Steps that are `slower` are arrivals that are faster, in a time that is stretched."""
         requests = Requests.from_traffic((demand.grown(slower) if slower != 1.0 else demand).runs[replication])
         self.requests += len(requests)
+        self.runs += 1
         streams = RandomStreams(self.seed, replication)
         run = Fleet([self._pool(candidate, instances)], requests, streams).run()
         first = int(self.study.warmup_share * len(requests))

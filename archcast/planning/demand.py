@@ -122,8 +122,8 @@ def _trace(study: Study) -> Demand:
     part = replace(part, arrival_s=part.arrival_s - part.arrival_s[0])
     busy = _rate(part)
     notes = () if count == len(whole) else (
-        f"The plan is for the busiest {count:,} requests in a row of the trace's {len(whole):,}: {busy:.3g} requests/s, "
-        f"where the whole has {rate:.3g}.",
+        f"The plan is for the busiest {count:,} requests in a row of the trace's {len(whole):,}: {busy:.3g} "
+        f"requests/s, where the whole has {rate:.3g}.",
     )  # fmt: skip
     return Demand(whole.name or str(spec["file"]), busy, (part,), str(spec["file"]), notes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from archcast.question import Target, choose_format, find_model, find_target, ma
 from costmodel.estimate import Quantity
 from foundation.errors import InputError, UnknownNameError
 from hardware_specs.catalogue import node_of
-from simulator.serving.pricing import Engine
 from simulator.serving.policy import Policy
+from simulator.serving.pricing import Engine
 from simulator.serving.scenario import Room, room_of
 from workloads.mapping import Mapping as Parallel
 from workloads.model import Model, Request
@@ -84,7 +85,7 @@ class Candidate:
     @property
     def lane_policy(self) -> Policy:
         """Return the policy of one lane, which has its share of the instance's KV blocks."""
-        return replace(self.policy, blocks=self.room.blocks)
+        return replace(self.policy, blocks=self.policy.blocks // self.lanes)
 
     @property
     def usd_per_hour(self) -> float:
@@ -129,7 +130,7 @@ def sites_of(study: Study) -> tuple[Site, ...]:
     found: list[Site] = []
     listed = {load: load for load in study.devices}
     for i, name in enumerate(study.devices):
-        target = study.settings.at(("devices", i), lambda n=name: find_target(n))
+        target = study.settings.at(("devices", i), partial(find_target, name))
         listed[name] = target.spec.id
         found.append(_site(study, name, target))
     for key, place in (("prices", ("prices",)), ("available", ("limits", "available"))):
@@ -166,20 +167,20 @@ def model_of(study: Study) -> Model:
 
 def candidates_of(
     study: Study, sites: tuple[Site, ...], model: Model, longest: int
-) -> tuple[list[Candidate], list[tuple[str, Binding]]]:
+) -> tuple[list[Candidate], list[tuple[str, str, Binding]]]:
     """Return the candidates whose weights and longest request (`longest` tokens) fit, and those that do not.
 
-    The latter come as (label, what binds): memory, a format that the device cannot compute, or too few devices.
+    The latter come as (label, device, what binds): memory, a format that the device cannot compute, or too few devices.
     """
     cost_model = study.settings.at(("cost_model",), lambda: find_cost_model(study.cost_model))
     found: list[Candidate] = []
-    left: list[tuple[str, Binding]] = []
+    left: list[tuple[str, str, Binding]] = []
     for site in sites:
         for dtype in study.formats:
             try:
                 own, _ = choose_format(model, site.target, dtype)
             except InputError as error:
-                left.append((f"{site.id} {dtype}", Binding("format", np.nan, np.nan, "", str(error))))
+                left.append((f"{site.id} {dtype}", site.id, Binding("format", np.nan, np.nan, "", str(error))))
                 continue
             for mapping in _mappings(study, site, model):
                 for kv_dtype in study.kv_formats:
@@ -199,20 +200,20 @@ def _mappings(study: Study, site: Site, model: Model) -> Iterator[Parallel]:
 
 
 def _add(
-    study: Study, site: Site, engine: Engine, longest: int, found: list[Candidate], left: list[tuple[str, Binding]]
+    study: Study, site: Site, engine: Engine, longest: int, found: list[Candidate], left: list[tuple[str, str, Binding]]
 ) -> None:
     mapping = engine.mapping
     label = f"{site.id} {mapping.label()} {engine.dtype or engine.model.defaults['dtype']}"
     if mapping.devices > site.most:
         words = f"it takes {mapping.devices} devices; {site.most} are available"
-        left.append((label, Binding("devices", mapping.devices, site.most, "", words)))
+        left.append((label, site.id, Binding("devices", mapping.devices, site.most, "", words)))
         return
     for changes in study.policies:
         policy = policy_of(changes)
         try:
             room = room_of(engine, policy, study.memory_share, longest)
         except InputError as error:
-            left.append((label, Binding("mapping", np.nan, np.nan, "", str(error))))
+            left.append((label, site.id, Binding("mapping", np.nan, np.nan, "", str(error))))
             return
         if room.shortfall_bytes > 0:
             offered = room.capacity_bytes * study.memory_share
@@ -220,11 +221,9 @@ def _add(
                 f"weights, one step and the longest request ({longest:,} tokens) need "
                 f"{bytes_text(offered + room.shortfall_bytes)} on the fullest device of {bytes_text(offered)}"
             )
-            left.append((label, Binding("memory", offered + room.shortfall_bytes, offered, "bytes", words)))
+            left.append((label, site.id, Binding("memory", offered + room.shortfall_bytes, offered, "bytes", words)))
             return
-        found.append(
-            Candidate(site, engine, replace(policy, blocks=room.blocks * mapping.pp * mapping.dp), changes, room)
-        )
+        found.append(Candidate(site, engine, replace(policy, blocks=room.blocks), changes, room))
 
 
 def policy_of(changes: Mapping[str, Any]) -> Policy:

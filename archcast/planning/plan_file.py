@@ -9,9 +9,9 @@ devices: [h100-sxm, b200]
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,11 @@ def _formats(settings: Settings, key: str) -> tuple[str, ...]:
     names = [""] if given is None else [given] if isinstance(given, str) else given
     if not isinstance(names, list) or not names:
         raise settings.fault((key,), f"'{key}' must be a list of number formats.")
-    return tuple(dict.fromkeys(settings.at((key,), lambda n=n: number_format(str(n)).name if n else "") for n in names))
+    return tuple(dict.fromkeys(settings.at((key,), partial(_format, name)) for name in names))
+
+
+def _format(name: object) -> str:
+    return number_format(str(name)).name if name else ""
 
 
 def _sizes(settings: Settings) -> tuple[int, ...]:
@@ -229,7 +233,7 @@ def _sizes(settings: Settings) -> tuple[int, ...]:
     if not sizes:
         raise settings.fault(("instance_devices",), "'instance_devices' must have at least one size.")
     read = [
-        settings.at(("instance_devices",), lambda n=n: whole_number("instance_devices", n, high=MOST_DEVICES))
+        settings.at(("instance_devices",), partial(whole_number, "instance_devices", n, high=MOST_DEVICES))
         for n in sizes
     ]
     return tuple(sorted(set(read)))
@@ -245,9 +249,9 @@ def _policies(settings: Settings) -> tuple[dict[str, Any], ...]:
         for key, value in one.items():
             place: Path_ = ("policies", i, key)
             if key in ("most_tokens", "most_requests", "block_tokens"):
-                settings.at(place, lambda: whole_number(key, value, high=1_000_000))  # noqa: B023
+                settings.at(place, partial(whole_number, key, value, high=1_000_000))
             elif key == "watermark":
-                settings.at(place, lambda: finite_number(key, value, high=0.99))  # noqa: B023
+                settings.at(place, partial(finite_number, key, value, high=0.99))
             elif not isinstance(value, bool):
                 raise settings.fault(place, f"'{key}' must be true or false, not {value!r}.")
     return tuple(policies)
@@ -279,7 +283,7 @@ def _limits(settings: Settings) -> Limits:
     if not isinstance(available, dict):
         raise settings.fault(("limits", "available"), "'available' must be a mapping of device to number.")
     counts = {
-        str(name): settings.at(("limits", "available", name), lambda n=n: whole_number("available", n, low=0))
+        str(name): settings.at(("limits", "available", name), partial(whole_number, "available", n, low=0))
         for name, n in available.items()
     }
     most = settings.at(
@@ -288,8 +292,3 @@ def _limits(settings: Settings) -> Limits:
     budget = given.get("usd_per_hour")
     usd = float("inf") if budget is None else _number(settings, ("limits", "usd_per_hour"), budget)
     return Limits(most, usd, counts)
-
-
-def safe_name(text: str) -> str:
-    """Return text as part of a name of a random stream."""
-    return re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-")

@@ -14,8 +14,6 @@ from archcast.planning.search import Fleet, least_fleet
 from archcast.render.human import text
 
 GROWTHS = (1.1, 1.3, 2.0)
-SLOWER = 1.1
-"""Steps may take a tenth longer than the cost model says (its error on whole networks is about that)."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,17 @@ class Stress:
 
 
 def stresses(study: Study, fleet: Fleet, confirmer: Confirmer) -> Sequence[Stress]:
-    """Return what the fleet does under each change, and how many instances would keep the objectives."""
+    """Return what the fleet does under each change, and how many instances would keep the objectives.
+
+    Steps are slower by as much as the cost model's interval for the time per output token allows.
+    """
     found = [
         _stress(study, fleet, confirmer, f"demand +{100 * (growth - 1):.0f} %", growth=growth) for growth in GROWTHS
     ]
     found.append(_one_down(study, fleet, confirmer))
-    found.append(_stress(study, fleet, confirmer, f"steps {100 * (SLOWER - 1):.0f} % slower", slower=SLOWER))
+    slower = 1.0 + round(fleet.screened.form.slower - 1.0, 3)
+    if slower > 1.0:
+        found.append(_stress(study, fleet, confirmer, f"steps {100 * (slower - 1):.0f} % slower", slower=slower))
     return found
 
 

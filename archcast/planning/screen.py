@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,13 +45,13 @@ class Screened:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A candidate that no number of instances helps, or whose least fleet is over a limit. `least` is that fleet."""
+    """A candidate that no number of instances helps, or whose least fleet is over a limit (`screened` has it)."""
 
     label: str
     device: str
     binding: Binding
     candidate: Candidate | None = None
-    least: int = 0
+    screened: Screened | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"label": self.label, "device": self.device, **self.binding.to_json()}
@@ -128,10 +128,10 @@ def _one(study: Study, demand: Demand, candidate: Candidate, form: Form) -> Scre
         words = f"its mean TPOT beside the prompts of others is at least {text(mean_s, 's')}, over {text(limit, 's')}"
         return _no(candidate, "tpot", mean_s, limit, "s", words)
     least = max(1, math.ceil((1 - SLACK) * demand.rate_hz / most_hz))
+    screened = Screened(candidate, form, most_hz, least, 0.0)
     over = over_limit(study, candidate, least)
     if over is not None:
-        return Rejected(candidate.label, candidate.site.id, over, candidate, least)
-    screened = Screened(candidate, form, most_hz, least, 0.0)
+        return Rejected(candidate.label, candidate.site.id, over, candidate, screened)
     return replace(screened, objective=bound_of(study, demand, screened, least))
 
 
@@ -152,13 +152,17 @@ def over_limit(study: Study, candidate: Candidate, instances: int) -> Binding | 
     return None
 
 
-def nearest(rejected: list[Rejected]) -> Rejected | None:
-    """Return what came nearest to being possible: the least ratio of value to limit, of those that have one."""
+STAGES = ("format", "mapping", "memory", "ttft_alone", "tpot_alone", "tpot", "ttft", "goodput", "devices", "price")
+"""Constraints in the order in which a candidate meets them: one that falls later came nearer."""
+
+
+def nearest(rejected: Sequence[Rejected]) -> Rejected | None:
+    """Return what came nearest to serving: the one that failed last, of those the least over its limit."""
     known = [r for r in rejected if np.isfinite(r.binding.ratio)]
-    return min(known, key=lambda r: (r.binding.ratio, r.label), default=None)
+    return min(known, key=lambda r: (-STAGES.index(r.binding.constraint), r.binding.ratio, r.label), default=None)
 
 
-def counts_by_constraint(rejected: list[Rejected]) -> Mapping[str, int]:
+def counts_by_constraint(rejected: Sequence[Rejected]) -> Mapping[str, int]:
     """Return how many candidates each constraint keeps out, most first."""
     found: dict[str, int] = {}
     for one in rejected:

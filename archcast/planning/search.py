@@ -20,7 +20,6 @@ from archcast.planning.plan_file import Study
 from archcast.planning.screen import Rejected, Screened, bound_of, most_instances, objective_of, over_limit
 from archcast.render.human import text
 
-
 BELOW = 0.8
 """No fleet is tried whose closed-form capacity is below this share of the demand: its queues grow without end."""
 
@@ -82,10 +81,10 @@ def _best(study: Study, demand: Demand, group: list[Screened], confirmer: Confir
     """Return the best fleet of an engine over its policies."""
     best: Fleet | None = None
     for one in group:
-        most = most_instances(study, one.candidate)
-        if best is not None:
-            most = min(most, best.outcome.instances)
-        outcome = least_fleet(confirmer, one, most)
+        most, start = most_instances(study, one.candidate), 0
+        if best is not None:  # of policies with as many instances the one that keeps more in hand is taken
+            most = start = min(most, best.outcome.instances)
+        outcome = least_fleet(confirmer, one, most, start=start)
         if outcome is None:
             if best is None:
                 found.failed.append(_failed(study, confirmer, one, most))
@@ -180,7 +179,7 @@ def _failed(study: Study, confirmer: Confirmer, screened: Screened, most: int) -
     )
     constraint = limit.constraint if limit else name.removesuffix("_s")
     binding = Binding(constraint, ratio * (allowed or 1.0), allowed or 1.0, kind, words)
-    return Rejected(candidate.label, candidate.site.id, binding, candidate, screened.least)
+    return Rejected(candidate.label, candidate.site.id, binding, candidate, screened)
 
 
 def _word(name: str) -> str:

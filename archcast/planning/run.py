@@ -1,0 +1,121 @@
+"""`plan`: from a file to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archcast.cost_models import find_cost_model
+from archcast.planning.answer import Effort, Plan
+from archcast.planning.closed_form import Profiles
+from archcast.planning.confirm import Confirmer, Outcome
+from archcast.planning.demand import Demand, demand_of
+from archcast.planning.engines import Site, candidates_of, model_of, sites_of
+from archcast.planning.front import Point, points_of
+from archcast.planning.plan_file import MOST_DEVICES, Study, read_plan
+from archcast.planning.robustness import stresses
+from archcast.planning.screen import Rejected, nearest, screen
+from archcast.planning.search import Found, least_fleet, search
+from archcast.planning.words import summary_of, why_lost, why_none
+from foundation.checks import whole_number
+from foundation.errors import BadFileError, InputError
+from simulator.streams import DEFAULT_SEED, MAX_SEED
+
+MORE_INSTANCES = 2
+"""The chosen and the next fleets are also run with so many more instances, to show what more money buys."""
+BEYOND = 4 * MOST_DEVICES
+"""Devices up to which a fleet is looked for that would serve were it not for the limits."""
+
+
+def plan(
+    file: str | Path | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None, seed: int = DEFAULT_SEED
+) -> Plan:
+    """Return the fleet that serves a demand within its objectives at the least cost (power, energy, carbon).
+
+    Args:
+        file: a YAML file of kind `plan` (docs/plan.md), or a mapping with its keys.
+        settings: values by dotted path that take the place of the file's, such as {"trace": "trace.csv"}.
+        seed: of every random stream; equal seeds give equal answers.
+
+    Raises:
+        BadFileError: file, line and key of what cannot be.
+
+    A demand that no fleet meets is an answer: `verdict` is "infeasible" and `summary` says what binds.
+    """
+    whole_number("seed", seed, low=0, high=MAX_SEED)
+    study = read_plan(file, settings)
+    name = "plan" if isinstance(file, Mapping) else str(file)
+    try:
+        return _plan(study, name, seed)
+    except BadFileError:
+        raise
+    except InputError as error:
+        raise BadFileError(study.settings.document.path, str(error)) from None
+
+
+def _plan(study: Study, file: str, seed: int) -> Plan:
+    sites, model = sites_of(study), model_of(study)
+    demand = demand_of(study, seed)
+    candidates, left = candidates_of(study, sites, model, demand.longest)
+    profiles = Profiles(candidates, demand.longest)
+    screened, bad = screen(study, demand, candidates, profiles)
+    confirmer = Confirmer(study, demand, profiles, seed)
+    found = search(study, demand, screened, confirmer)
+    rejected = [*(Rejected(*one) for one in left), *bad, *found.failed]
+    fleets = tuple(found.fleets)
+    if fleets:
+        _more(study, found, confirmer)
+        holds = stresses(study, fleets[0], confirmer)
+        summary, why = summary_of(study, demand, model.name, fleets), why_lost(study, fleets, confirmer)
+        near, beyond = None, None
+    else:
+        holds, why = [], ""
+        near = nearest(rejected)
+        beyond = _beyond(near, confirmer) if near is not None else None
+        summary = why_none(study, demand, model.name, near, beyond)
+    points = points_of(o for o in confirmer.outcomes.values() if np.isfinite(o.ttft_s.value))
+    return Plan(
+        file=file, study=study, model=model.name, demand=demand, seed=seed, fleets=fleets, rejected=tuple(rejected),
+        points=tuple(points), stresses=tuple(holds), nearest=near, beyond=beyond, summary=summary, why=why,
+        effort=Effort(len(candidates) + len(left), len(screened), confirmer.runs, len(points), confirmer.requests),
+        versions=_versions(study, sites), notes=(*demand.notes, *_notes(study, demand, points)),
+    )  # fmt: skip
+
+
+def _more(study: Study, found: Found, confirmer: Confirmer) -> None:
+    """Run the best fleets with more instances too, for the front."""
+    from archcast.planning.screen import most_instances
+
+    for fleet in found.fleets[:2]:
+        candidate, instances = fleet.outcome.candidate, fleet.outcome.instances
+        for more in range(1, MORE_INSTANCES + 1):
+            if instances + more <= most_instances(study, candidate):
+                confirmer.outcome(candidate, instances + more)
+
+
+def _beyond(near: Rejected, confirmer: Confirmer) -> Outcome | None:
+    """Return the fleet of the nearest candidate that would serve without the limits on devices and money."""
+    if near.binding.constraint not in ("devices", "price") or near.screened is None:
+        return None
+    return least_fleet(confirmer, near.screened, BEYOND // near.screened.candidate.devices)
+
+
+def _notes(study: Study, demand: Demand, points: Sequence[Point]) -> tuple[str, ...]:
+    found = []
+    if len(demand.runs) == 1:
+        found.append("A trace is one run: intervals for chance are not known.")
+    return tuple(found)
+
+
+def _versions(study: Study, sites: Sequence[Site]) -> dict[str, str]:
+    from archcast import __version__
+
+    cost_model = find_cost_model(study.cost_model)
+    devices = {f"device {site.id}": site.target.rates.digest() for site in sites}
+    return {
+        "archcast": __version__, "cost_model": f"{cost_model.name} {cost_model.version}", **devices,
+        "numpy": np.__version__,
+    }  # fmt: skip

@@ -1,0 +1,113 @@
+"""Sentences of a plan: what was chosen, why the runner-up lost, and what keeps every fleet from serving."""
+
+from __future__ import annotations
+
+import math
+
+from archcast.planning.confirm import Confirmer, Outcome
+from archcast.planning.demand import Demand
+from archcast.planning.plan_file import Study
+from archcast.planning.screen import Rejected
+from archcast.planning.search import Fleet
+from archcast.render.human import digits, percent, text
+
+SAID = {"cost": "costs", "power": "draws", "energy": "takes", "carbon": "emits"}
+BEST = {"cost": "cheapest", "power": "coolest", "energy": "most frugal", "carbon": "lowest-carbon"}
+WORDS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "goodput_share": "goodput"}
+
+
+def amount(study: Study, objective: float) -> str:
+    """Return an objective with its unit."""
+    if study.objective == "cost":
+        return text(objective, "usd_per_hour")
+    if study.objective == "power":
+        return text(objective, "w")
+    return f"{digits(objective)} {'J a token' if study.objective == 'energy' else 'kg CO2/h'}"
+
+
+def name_of(outcome: Outcome) -> str:
+    """Return a fleet in words, e.g. `3 instances of 2 x h100-sxm (tp=2, fp8, most_tokens 2048)`."""
+    candidate = outcome.candidate
+    count = "1 instance" if outcome.instances == 1 else f"{outcome.instances} instances"
+    mapping = candidate.engine.mapping.label()
+    inside = [] if mapping == "one device" else mapping.split(" ")
+    how = ", ".join([*inside, candidate.format, candidate.policy_label])
+    return f"{count} of {candidate.devices} x {candidate.site.id} ({how})"
+
+
+def times_of(study: Study, outcome: Outcome) -> str:
+    """Return the times at the percentile of the objectives."""
+    return f"{study.slo.name} TTFT {text(outcome.ttft_s.value, 's')} and TPOT {text(outcome.tpot_s.value, 's')}"
+
+
+def summary_of(study: Study, demand: Demand, model: str, fleets: tuple[Fleet, ...]) -> str:
+    """Return the answer in a sentence."""
+    best = fleets[0]
+    outcome = best.outcome
+    total = "1 device" if outcome.devices == 1 else f"{outcome.devices} devices"
+    return (
+        f"The {BEST[study.objective]} fleet for {model} at {digits(demand.rate_hz)} requests/s is {name_of(outcome)}, "
+        f"{total}: it {SAID[study.objective]} {amount(study, best.objective)}, with {times_of(study, outcome)} "
+        f"(objectives {objectives(study)})."
+    )
+
+
+def objectives(study: Study) -> str:
+    """Return the objectives in words."""
+    slo = study.slo
+    found = [
+        f"{name} {text(limit, 's')}"
+        for name, limit in (("TTFT", slo.ttft_s), ("TPOT", slo.tpot_s))
+        if limit is not None
+    ]
+    said = f"{slo.name} {' and '.join(found)}"
+    return f"{said}, goodput {percent(slo.goodput_share)}" if slo.goodput_share is not None else said
+
+
+def why_lost(study: Study, fleets: tuple[Fleet, ...], confirmer: Confirmer) -> str:
+    """Return one sentence on why the second best is not the best."""
+    if len(fleets) < 2:
+        return ""
+    best, other = fleets[0], fleets[1]
+    outcome = other.outcome
+    dearer = other.objective / best.objective - 1 if best.objective > 0 else math.inf
+    head = f"The runner-up, {name_of(outcome)}, {SAID[study.objective]} {amount(study, other.objective)}"
+    if dearer < 5e-4:
+        used = (f"{percent(fleet.outcome.worst[1])} of its {WORDS[fleet.outcome.worst[0]]}" for fleet in (other, best))
+        return f"{head}, as much, but uses up {next(used)} objective where the chosen fleet uses {next(used)}."
+    head = f"{head}, {percent(dearer)} more"
+    fewer = confirmer.known(outcome.candidate, outcome.instances - 1)
+    if fewer is None or fewer.meets:
+        hz = other.screened.most_hz
+        return f"{head}: one of its instances serves at most {digits(hz)} requests/s within the objectives."
+    name, _ = fewer.worst
+    value, limit = getattr(fewer, name).value, getattr(study.slo, name)
+    said = f"{study.slo.name} {WORDS[name]} is {text(value, 's')}, over {text(limit, 's')}"
+    if name == "goodput_share":
+        said = f"goodput is {percent(value)}, under {percent(limit)}"
+    end = " and its queue grows without end" if fewer.unstable else ""
+    count = "1 instance" if fewer.instances == 1 else f"{fewer.instances} instances"
+    return f"{head}: with {count} its {said}{end}."
+
+
+def why_none(study: Study, demand: Demand, model: str, nearest: Rejected | None, beyond: Outcome | None) -> str:
+    """Return why no fleet serves: what binds, how near the nearest came, and what would serve without the limits."""
+    asked = f"{model} at {digits(demand.rate_hz)} requests/s within {objectives(study)}"
+    head = f"No fleet of {', '.join(study.devices)} serves {asked}"
+    if nearest is None:
+        return f"{head}: no candidate could be evaluated."
+    binding = nearest.binding
+    over = f", {binding.ratio:.3g} times the limit" if math.isfinite(binding.ratio) and binding.ratio > 1 else ""
+    said = f"{head}: {_constraint(binding.constraint)} binds. Nearest is {nearest.label}: {binding.words}{over}."
+    if beyond is not None:
+        cost = f" at {text(beyond.usd_per_hour, 'usd_per_hour')}" if math.isfinite(beyond.usd_per_hour) else ""
+        said += f" Without that limit {name_of(beyond)}, {beyond.devices} devices, would serve{cost}."
+    return said
+
+
+def _constraint(name: str) -> str:
+    return {
+        "memory": "memory", "ttft_alone": "the TTFT of requests that are alone",
+        "tpot_alone": "the TPOT of requests that are alone", "tpot": "TPOT", "ttft": "TTFT", "goodput": "goodput",
+        "devices": "the number of devices", "price": "price", "format": "the number format", "mapping": "the mapping",
+    }[name]  # fmt: skip

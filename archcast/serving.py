@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import find_cost_model
-from archcast.question import ask
+from archcast.question import ask, find_model, find_target
 from archcast.serving_file import EngineKeys, ServingKeys, as_fault, read_serving
 from costmodel.protocol import CostModel
 from costmodel.rates import compile_rates
@@ -21,6 +21,7 @@ from simulator.serving.autoscaling import Autoscaling
 from simulator.serving.closed_loop import ClosedLoop
 from simulator.serving.disaggregation import Transfer
 from simulator.serving.failures import Failures, Outage, PowerCap
+from simulator.serving.kv_blocks import kv_bytes_per_token
 from simulator.serving.policy import Policy
 from simulator.serving.pricing import Engine
 from simulator.serving.run import Study, run
@@ -29,7 +30,8 @@ from simulator.streams import RandomStreams
 from workloads.mapping import Mapping as Parallel
 from workloads.traffic import Traffic
 
-LONGEST = 1_000_000
+LONGEST = 131_072
+"""Tokens of a request up to which steps are priced; beyond, attention goes on as it was (linear)."""
 DRAWING_ROUTERS = ("random", "power-of-two")
 
 
@@ -103,9 +105,9 @@ def _serve(keys: ServingKeys, seed: int, file: str) -> Serving:
     draw, drawn = _traffic(keys)
     runs = keys.replications if drawn or _draws(keys) else 1
     asked = [draw(RandomStreams(seed, i)) for i in range(runs)]
-    longest = min(max(int((t.prompt + t.generate).max()) for t in asked), LONGEST)
+    longest = LONGEST if keys.workflow else min(max(int((t.prompt + t.generate).max()) for t in asked), LONGEST)
     shortest = min(int((t.prompt + t.generate).min()) for t in asked) - 1
-    engines = [(pool, *keys.at(pool.at, lambda pool=pool: _engine(pool, cost_model))) for pool in keys.pools]  # type: ignore[misc]
+    engines = [(pool, *_engine(pool, keys, cost_model)) for pool in keys.pools]
     rooms, notes = {}, list(dict.fromkeys(note for _, _, found in engines for note in found))
     for pool, engine, _ in engines:
         policy = keys.at((*pool.at, "policy"), lambda pool=pool: _policy(pool, 10_000))  # type: ignore[misc]
@@ -130,16 +132,21 @@ def _serve(keys: ServingKeys, seed: int, file: str) -> Serving:
     )
 
 
-def _engine(pool: EngineKeys, cost_model: CostModel) -> tuple[Engine, tuple[str, ...]]:
-    """Return an engine and notes on the choice of its format. Raises InputError."""
-    question = ask(pool.model, pool.on, dtype=pool.dtype, kv_dtype=pool.kv_dtype, knobs=pool.knobs)
-    mapping = Parallel(tp=pool.tp, pp=pool.pp, dp=pool.dp, ep=pool.ep, software=pool.software)
-    spec, rates = question.target.spec, question.target.rates
-    if pool.power_cap_w is not None:
-        spec = _capped(spec, pool.power_cap_w)
+def _engine(pool: EngineKeys, keys: ServingKeys, cost_model: CostModel) -> tuple[Engine, tuple[str, ...]]:
+    """Return an engine and notes on the choice of its format. Raises BadFileError, with the key."""
+    target = keys.at(keys.place(pool, "on"), lambda: find_target(pool.on))
+    model = keys.at(keys.place(pool, "model"), lambda: find_model(pool.model, pool.knobs))
+    question = keys.at(pool.at, lambda: ask(model, target.spec, dtype=pool.dtype, kv_dtype=pool.kv_dtype))
+    mapping = keys.at(pool.at, lambda: Parallel(tp=pool.tp, pp=pool.pp, dp=pool.dp, ep=pool.ep, software=pool.software))
+    spec, rates, cap_w = target.spec, target.rates, pool.power_cap_w
+    if cap_w is not None:
+        spec = keys.at(keys.place(pool, "power_cap_w"), lambda: _capped(target.spec, cap_w))
         rates = compile_rates(spec)
     request = question.request
-    return Engine(question.model, spec, rates, mapping, cost_model, request.dtype, request.kv_dtype), question.notes
+    engine = Engine(model, spec, rates, mapping, cost_model, request.dtype, request.kv_dtype)
+    keys.at(keys.place(pool, "model"), lambda: engine.run("decode", 1, np.ones(1, dtype=np.int64)))
+    keys.at(pool.at, lambda: engine.weights_bytes)
+    return engine, question.notes
 
 
 def _capped(spec: DeviceSpec, cap_w: float) -> DeviceSpec:
@@ -271,16 +278,15 @@ def _fleet(keys: ServingKeys, engine: Engine) -> dict[str, Any]:
 
 def _kv_bytes_per_token(engine: Engine) -> float:
     """Return the KV bytes of a token over all ranks that hold a part of it (heads are divided over tp)."""
-    room = room_of(engine, Policy(), 0.9, 1)
-    return room.token_bytes * engine.mapping.tp * engine.mapping.pp
+    return kv_bytes_per_token(engine) * engine.mapping.tp * engine.mapping.pp
 
 
 def _reason(name: str, room: Room, pools: int) -> str:
     who = f"a device of pool '{name}'" if pools > 1 else "a device"
-    held = room.weights_bytes + room.activation_bytes
+    held = sum(room.held_bytes.values())
     return (
-        f"{who} of {room.capacity_bytes / 1e9:.4g} GB has {held / 1e9:.4g} GB of weights and activations to hold and "
-        f"is {room.shortfall_bytes / 1e9:.3g} GB short of a place for the shortest request's KV cache"
+        f"{who} of {room.capacity_bytes / 1e9:.4g} GB has {held / 1e9:.4g} GB of weights and buffers to hold and is "
+        f"{room.shortfall_bytes / 1e9:.3g} GB short of a place for the shortest request's KV cache"
     )
 
 

@@ -100,6 +100,11 @@ class ServingKeys:
         """Run `make`; what it refuses becomes a fault of the file at that place. Raises BadFileError."""
         return self.settings.at(place, make)
 
+    def place(self, pool: EngineKeys, key: str) -> Path_:
+        """Return where a key of a pool stands: in the pool, or at the top for all pools."""
+        own = (*pool.at, key)
+        return own if self.settings.has(own) or not self.settings.has((key,)) else (key,)
+
 
 def read_serving(document: YamlDocument, overrides: Mapping[str, Any] | None = None) -> ServingKeys:
     """Return the keys of a `kind: serving` file with overrides by dotted path.

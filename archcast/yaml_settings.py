@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,7 +66,14 @@ class Settings:
         except ArchcastError as error:
             if error.exit_code != 2:
                 raise
-            raise self.fault(place, str(error)) from None
+            raise self.fault(self._closer(place, str(error)), str(error)) from None
+
+    def _closer(self, place: Path_, message: str) -> Path_:
+        """Return the key below `place` that a message names before `=` or `must`, if the file has it; else `place`."""
+        for word in re.findall(r"(?:^|: |The )([a-z_]+)(?:=| must| cannot)", message):
+            if self.has((*place, word)):
+                return (*place, word)
+        return place
 
     def has(self, place: Path_) -> bool:
         found: Any = self.data

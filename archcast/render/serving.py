@@ -247,7 +247,7 @@ def _throughput(study: Study) -> tuple[tuple[Array, Array], tuple[Array, Array]]
 
 
 def _overlap(begin: Array, end: Array, start_s: float, stop_s: float) -> Array:
-    return np.maximum(np.minimum(end, stop_s) - np.maximum(begin, start_s), 0.0)
+    return np.asarray(np.maximum(np.minimum(end, stop_s) - np.maximum(begin, start_s), 0.0))
 
 
 def _details(answer: Serving, study: Study) -> str:
@@ -277,8 +277,8 @@ def _provenance(answer: Serving) -> str:
         rows["trace hash"] = answer.study.trace_hashes[0]
     for name, room in answer.rooms.items():
         rows[f"memory of {name}"] = (
-            f"{text(room.weights_bytes, 'bytes')} weights, {text(room.activation_bytes, 'bytes')} activations, "
-            f"{text(room.kv_bytes, 'bytes')} for KV blocks, of {text(room.capacity_bytes, 'bytes')}"
+            f"{text(sum(room.held_bytes.values()), 'bytes')} of weights and buffers, {text(room.kv_bytes, 'bytes')} for "
+            f"{room.blocks:,} KV blocks an engine, of {text(room.capacity_bytes, 'bytes')}"
         )
     return _facts("Where it is from", rows | answer.versions, wide=answer.study is None)
 

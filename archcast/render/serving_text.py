@@ -44,7 +44,8 @@ def head(answer: Serving) -> list[str]:
     loop = answer.about.get("closed_loop")
     users = f" from {loop['users']} users" if loop else ""
     lengths = f"{asked['prompt_mean']:.0f} tokens in, {asked['generate_mean']:.0f} out (means)"
-    return [*lines, f"{asked['requests']:,} requests{name}{rate}{users}, {lengths}"]
+    count = "1 request" if asked["requests"] == 1 else f"{asked['requests']:,} requests"
+    return [*lines, f"{count}{name}{rate}{users}, {lengths}"]
 
 
 def _study(answer: Serving, study: Study) -> list[str]:

@@ -74,12 +74,15 @@ def run(scenario: Scenario) -> Study:
     """
     first, sample, found_levels = _kept(scenario)
     known = [level for level in LEVELS if all(level in plan.costs for plan in scenario.pools)]
-    by_level: dict[str, list[_One]] = {}
-    for level in known:
-        begun = [_reduced(scenario, first, sample, found_levels)] if level == LEVELS[0] else []
-        later = range(len(begun), scenario.replications)
-        by_level[level] = begun + [_reduced(scenario, once(scenario, i, level)) for i in later]
-    ones = by_level[LEVELS[0]]
+    ones = [_reduced(scenario, first, sample, found_levels)]
+    for i in range(1, scenario.replications):
+        ones.append(_reduced(scenario, once(scenario, i)))
+        if i == 1 and ones[1].trace_hash == first.trace_hash:
+            ones.pop()  # nothing is drawn: every replication is this one
+            break
+    by_level = {LEVELS[0]: ones}
+    for level in known[1:]:
+        by_level[level] = [_reduced(scenario, once(scenario, i, level)) for i in range(len(ones))]
     chance = "replications" if len(ones) > 1 else "batch means" if batches(len(sample.times["request"])) else ""
     causes = sorted({cause for one in ones for cause in one.lost})
     unstable = sum(one.unstable for one in ones)
@@ -89,7 +92,7 @@ def run(scenario: Scenario) -> Study:
         lost={cause: float(np.mean([one.lost.get(cause, 0) for one in ones])) for cause in causes},
         unstable=2 * unstable > len(ones), unstable_runs=unstable, runs=len(ones), chance=chance,
         model_interval=len(known) > 1, trace_hashes=[one.trace_hash for one in ones], first=first, sample=sample,
-        levels=found_levels, notes=_notes(chance, len(known) > 1, unstable, len(ones)),
+        levels=found_levels, notes=_notes(chance, len(known) > 1, unstable, len(ones), scenario.replications),
     )  # fmt: skip
 
 
@@ -165,8 +168,8 @@ def _number(name: str, by_level: Mapping[str, list[_One]]) -> Uncertain:
     return combined(value, chance)
 
 
-def _notes(chance: str, model: bool, unstable: int, runs: int) -> tuple[str, ...]:
-    found = []
+def _notes(chance: str, model: bool, unstable: int, runs: int, asked: int) -> tuple[str, ...]:
+    found = [] if runs == asked else ["Nothing is drawn at random here: one run is all there is."]
     if chance == "":
         found.append("One run of few requests: it says nothing about chance, so there are no intervals.")
     elif chance == "batch means":

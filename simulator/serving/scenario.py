@@ -11,62 +11,59 @@ import numpy as np
 
 from costmodel.costs import SOURCES, OpCosts
 from costmodel.estimate import shares
-from costmodel.memory import GPU_WORKSPACE_BYTES, memory_of
+from foundation.errors import BadValueError
+from simulator.serving.kv_blocks import kv_bytes_per_token, not_kv_bytes
 from simulator.serving.policy import Policy
 from simulator.serving.pricing import HOST_S, Engine, step_costs
 from simulator.serving.step_costs import StepCosts
 from simulator.streams import DEFAULT_SEED, RandomStreams
 from workloads.lowering import lower
-from workloads.model import Request
 from workloads.table import OpTable
 from workloads.traffic import Traffic
 
 LEVELS = ("value", "lo", "hi")
+ENDLESS_BLOCKS = 10**9
 
 
 @dataclass(frozen=True)
 class Room:
-    """Memory of the fullest device, bytes: weights, activations of the largest step, and what KV blocks may take.
+    """Memory of the fullest device, bytes: what is held beside the KV cache, and what is left for it.
 
     `blocks` are those of one engine; `shortfall_bytes` is what is missing for the shortest request (0: it fits).
     """
 
     capacity_bytes: float
-    weights_bytes: float
-    activation_bytes: float
+    held_bytes: Mapping[str, float]
     kv_bytes: float
     token_bytes: float
     blocks: int
     shortfall_bytes: float = 0.0
 
-    def to_json(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+    def to_json(self) -> dict[str, Any]:
+        doc = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "held_bytes"}
+        return {**doc, "held_bytes": dict(self.held_bytes)}
 
 
 def room_of(engine: Engine, policy: Policy, share: float, shortest: int, blocks: int | None = None) -> Room:
-    """Return the KV blocks of one engine: a share of the device's memory without weights, activations and context.
+    """Return the KV blocks of one engine: what a share of the device's memory leaves (`kv_blocks`).
 
-    As vLLM counts: share x capacity - what the driver reserves - weights - activations of a step of `most_tokens` -
-    workspace. A token's bytes are those of the fullest device. `blocks` replaces the count where it is given: then only
-    the weights and activations must fit.
+    A token's bytes are those of the fullest device. `blocks` replaces the count where it is given: then only what else
+    is held must fit. Data-parallel ranks have blocks of their own; pipeline lanes share those of their devices.
     """
-    request = Request(batch=1, prompt=policy.most_tokens, generate=2, dtype=engine.dtype, kv_dtype=engine.kv_dtype)
-    workload = engine.model.workload(request)
-    report = memory_of(workload, lower(workload.passes, engine.mapping), engine.mapping, engine.rates)
-    weights, activations = (float(report.parts[name][0]) for name in ("weights", "activations"))
-    context = policy.most_tokens + 1  # the prompt and the token that is generated
-    token = float(report.parts["state"][0]) / context
-    dram = engine.spec.memory[0]
-    loose = share * dram.capacity_bytes.value - dram.reserved_bytes.value
-    loose -= weights + activations + (GPU_WORKSPACE_BYTES if engine.rates.kind == "gpu" else 0.0)
-    block_bytes = max(token * policy.block_tokens, 1e-9)
-    ranks, lanes = engine.mapping.dp, engine.mapping.pp
-    least = -(-shortest // policy.block_tokens) * lanes  # of one rank: each pipeline lane could hold the request
+    held = not_kv_bytes(engine, policy.most_tokens, policy.most_requests)
+    capacity = engine.spec.dram.capacity_bytes.value
+    loose = share * capacity - sum(held.values())
+    try:
+        token = kv_bytes_per_token(engine)
+    except BadValueError:  # nothing grows with the context: blocks are never short
+        return Room(capacity, held, max(loose, 0.0), 0.0, ENDLESS_BLOCKS * engine.mapping.dp, max(-loose, 0.0))
+    block_bytes, ranks = token * policy.block_tokens, engine.mapping.dp
+    least = -(-shortest // policy.block_tokens) * engine.mapping.pp  # each lane of a rank can hold the request
     found = int(max(loose, 0.0) / block_bytes) if blocks is None else blocks // ranks
     missing = max((least if blocks is None else 0) * block_bytes - loose, 0.0)
     if missing == 0.0 and found < least:  # the blocks that were asked for are too few
         missing = (least - found) * block_bytes
-    return Room(dram.capacity_bytes.value, weights, activations, max(loose, 0.0), token, found * ranks, missing)
+    return Room(capacity, held, max(loose, 0.0), token, found * ranks, missing)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,10 @@ HOST_S = 0.0
 
 @dataclass(frozen=True)
 class Engine:
-    """What an engine runs on: a model in a format, a device, a mapping, a stack, and the cost model that prices it."""
+    """What an engine runs on: a model in a format, a device, a mapping, a stack, and the cost model that prices it.
+
+    `known_weights_bytes`: of the fullest device, where the caller has counted them already.
+    """
 
     model: Model
     spec: DeviceSpec
@@ -47,10 +50,13 @@ class Engine:
     cost_model: CostModel
     dtype: str = ""
     kv_dtype: str = ""
+    known_weights_bytes: float | None = None
 
     @cached_property
     def weights_bytes(self) -> float:
         """The weights on the fullest device."""
+        if self.known_weights_bytes is not None:
+            return self.known_weights_bytes
         request = Request(batch=1, prompt=1, generate=2, dtype=self.dtype, kv_dtype=self.kv_dtype)
         workload = self.model.workload(request)
         report = memory_of(workload, lower(workload.passes, self.mapping), self.mapping, self.rates)
@@ -80,7 +86,9 @@ class Engine:
             row = int(np.argmax(unpriced))
             name = table.labels[row] if table.labels else OPS[int(table.full("op")[row])]
             dtype = list(FORMATS)[int(table.full("dtype")[row])]
-            raise UnsupportedError(f"{self.rates.device} has no unit that can compute the operator '{name}' in {dtype}.")
+            raise UnsupportedError(
+                f"{self.rates.device} has no unit that can compute the operator '{name}' in {dtype}."
+            )
         return without_host(costs, table, self.rates, plain)
 
     def run(self, name: str, batch: Array | int, prompt: Array) -> tuple[Pass, Array]:

@@ -175,10 +175,10 @@ class Profile:
         level, share = self.decode[engine], row.share[:, None, None]
         decode = level[row.index] * (1 - share) + level[row.index + 1] * share
         work = np.concatenate([work[:1] * 0.0 + (work[:1] - self.work_of(one, np.ones(1))), work])
-        tables = [
+        time_s, energy_j = (
             Table(work[:, at], sampling[:, at], decode[:, :, at], self.chunk[engine, :, :, at]) for at in (0, 3)
-        ]  # fmt: skip
-        return StepCosts(*tables, axes.contexts, axes.chunks, axes.before)
+        )  # fmt: skip
+        return StepCosts(time_s, energy_j, axes.contexts, axes.chunks, axes.before)
 
 
 def _along(table: Array, engine: Array, place: Place) -> Array:
@@ -212,21 +212,17 @@ def profile_of(
     sizes += [sizes[1] * len(axes.contexts), len(axes.chunks) * len(axes.before)]
     work, whole, attention, chunk = np.split(_priced(several, axes, sizes), np.cumsum(sizes)[:-1], axis=1)
     shape = (len(several), len(axes.decodes) - 1, len(axes.contexts), len(COLUMNS))
+    attention = np.maximum.accumulate(attention.reshape(shape), axis=2)  # as in `StepCosts`: more is never faster
     beyond = np.maximum(whole - work[:, np.searchsorted(axes.tokens, axes.decodes[1:])], 0.0)
     found = Profile(
         axes, work, np.pad(np.maximum(beyond - beyond[:, :1], 0.0), ((0, 0), (1, 0), (0, 0))),
-        np.pad(attention.reshape(shape), ((0, 0), (1, 0), (0, 0), (0, 0))),
+        np.pad(attention, ((0, 0), (1, 0), (0, 0), (0, 0))),
         chunk.reshape(len(several), len(axes.chunks), len(axes.before), len(COLUMNS)),
-        *(np.array(column) for column in zip(*map(_size, several), strict=True)),
+        np.array([e.mapping.tp for e in several]), np.array([e.mapping.pp * e.mapping.dp for e in several]),
+        np.array([e.mapping.devices for e in several]),
         np.array([e.rates.idle_w for e in several]), np.array([e.rates.limit_w for e in several]),
     )  # fmt: skip
     return found.with_host(host_s) if np.any(host_s) else found
-
-
-def _size(engine: Engine) -> tuple[int, int, int]:
-    """Return (ranks a lane keeps busy, lanes, devices)."""
-    mapping = engine.mapping
-    return mapping.tp, mapping.pp * mapping.dp, mapping.devices
 
 
 def _priced(engines: list[Engine], axes: Axes, sizes: list[int]) -> Array:

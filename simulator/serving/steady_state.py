@@ -29,6 +29,10 @@ CHUNKS = 16
 """Chunks of a prompt that are summed one by one; of more, so many are, linear between them."""
 SETTLE = 4
 """Rounds in which decodes beside a chunk and the chunk's size agree."""
+SURE = (0.6, 0.9)
+"""Shares of all token budgets used, between which steps become full (estimated)."""
+SPILL = 3.0
+"""Of k prompts that began together but do not fit beside the decodes, this over k^2 wait a step (estimated, 1 to 4)."""
 MIXING = 0.05
 """Squared coefficient of variation of lengths at which phases are half random (estimated, 0.01 to 0.2)."""
 _HERMITE_X, _HERMITE_W = np.polynomial.hermite_e.hermegauss(NODES)
@@ -40,7 +44,8 @@ class Lengths:
     """Lengths of requests in tokens, one entry a candidate.
 
     prompt, generate: means. prompt_var, generate_var: variances. attended: mean number of tokens that a decode step
-    attends to, over all steps of all requests.
+    attends to, over all steps of all requests. together: 1 where all users began at the same moment, which those whose
+    requests are alike stay at: as many prompts as fit are computed in one step; 0 where phases are random.
     """
 
     prompt: Array
@@ -48,14 +53,15 @@ class Lengths:
     prompt_var: Array
     generate_var: Array
     attended: Array
+    together: Array
 
     @staticmethod
-    def constant(prompt: Any, generate: Any) -> Lengths:
+    def constant(prompt: Any, generate: Any, *, together: bool = False) -> Lengths:
         """Return requests that are all alike. Raises BadValueError: a length below 1."""
         p, g = np.broadcast_arrays(np.atleast_1d(np.asarray(prompt, float)), np.atleast_1d(np.asarray(generate, float)))
         if not ((p >= 1) & (g >= 1)).all():
             raise BadValueError("A request has at least 1 token of prompt and generates at least 1.")
-        return Lengths(p, g, np.zeros(p.shape), np.zeros(p.shape), p + g / 2)
+        return Lengths(p, g, np.zeros(p.shape), np.zeros(p.shape), p + g / 2, np.full(p.shape, float(together)))
 
     @staticmethod
     def of(prompt: Array, generate: Array) -> Lengths:
@@ -64,7 +70,7 @@ class Lengths:
         p, g = one.prompt, one.generate
         steps = np.maximum(g - 1, 0)
         attended = (steps * (p + g / 2)).sum() / steps.sum() if steps.any() else p.mean()
-        return Lengths(*(np.atleast_1d(x) for x in (p.mean(), g.mean(), p.var(), g.var(), attended)))
+        return Lengths(*(np.atleast_1d(x) for x in (p.mean(), g.mean(), p.var(), g.var(), attended, 0.0)))
 
 
 @dataclass(frozen=True)
@@ -190,11 +196,15 @@ class _Case:
     def of(profile: Profile, lengths: Lengths, limits: Limits, engine: Any, users: Array) -> _Case:
         if not (np.isfinite(users) & (users > 0)).all():
             raise BadValueError("Concurrency and rates must be above 0 and finite.")
-        columns = [getattr(lengths, f.name) for f in fields(lengths)] + [getattr(limits, f.name) for f in fields(limits)]
+        columns = [getattr(lengths, f.name) for f in fields(lengths)] + [
+            getattr(limits, f.name) for f in fields(limits)
+        ]
         wide = [np.array(c) for c in np.broadcast_arrays(*columns, np.atleast_1d(engine), np.atleast_1d(users))]
         count = len(fields(lengths))
         if (wide[count] > profile.axes.tokens[-1]).any():
-            raise BadValueError(f"The profile reaches {profile.axes.tokens[-1]} tokens a step; most_tokens asks for more.")
+            raise BadValueError(
+                f"The profile reaches {profile.axes.tokens[-1]} tokens a step; most_tokens asks for more."
+            )
         return _Case(profile, Lengths(*wide[:count]), Limits(*wide[count:-2]), wide[-2].astype(np.intp), wide[-1])
 
     @property
@@ -215,16 +225,12 @@ class _Case:
 
 @dataclass(frozen=True)
 class _Cycle:
-    """One request's life: costs (candidates, 6) of the whole, of what precedes its first token, of a step left over.
-
-    `decodes` is the mean number of decodes of a step.
-    """
+    """One request's life: costs (candidates, 6) of the whole, of what precedes its first token, of a step left over."""
 
     life: Array
     first: Array
     residual: Array
     steps: Array
-    decodes: Array
 
     @staticmethod
     def of(case: _Case, slots: Array) -> _Cycle:
@@ -242,16 +248,20 @@ class _Cycle:
         life = pure * alone[:, None] + mixed
         filling = counts.filling[:, None]
         first = own + filling * (beside + chunks * (slots / counts.mixed)[:, None])
+        # near saturation the rest is a small difference of large numbers: there, the mean over the decodes of all steps
+        mean = pure * alone[:, None] + mixed * (counts.decodes / slots)[:, None]
+        sure = counts.sure[:, None]
+        first = np.minimum(first * (1 - sure) + (life - mean) * sure, life)
         squares = alone[:, None] * pure**2 + mixed**2 / counts.mixed[:, None]
-        mean = slots * (generate - 1) / counts.steps
-        return _Cycle(life, np.minimum(first, life), squares / np.maximum(2 * life, 1e-300), counts.steps, mean)
+        return _Cycle(life, first, squares / np.maximum(2 * life, 1e-300), counts.steps)
 
 
 @dataclass(frozen=True)
 class _Counts:
     """Steps: of a life, of these with prompts (of all slots), those in which a request's own prompt is computed or
     waits; decodes beside prompts; and by point of the prompts' lengths: their tokens and weight, chunks alone, steps of
-    a full budget, and the share of prompts that find it busy. Shapes (n,) or (n, points)."""
+    a full budget, the share of prompts that find it busy; how near all budgets are to be
+    used up (0 to 1). Shapes (n,) or (n, points)."""
 
     steps: Array
     mixed: Array
@@ -263,6 +273,7 @@ class _Counts:
     alone: Array
     packed: Array
     behind: Array
+    sure: Array
 
     @staticmethod
     def of(case: _Case, slots: Array) -> _Counts:
@@ -275,22 +286,32 @@ class _Counts:
             left = np.maximum(budget - decodes, 1.0)
             alone, packed = np.ceil(prompts / left[:, None] - 1e-9), prompts / left[:, None]
             own, full = (weight * alone).sum(axis=1), (weight * packed).sum(axis=1)
-            rest, busy = made + own, slots * full
-            # the closed queue: life = rest + wait, wait = v s load / (1 - load), load = C s / life
-            service = (weight * packed**2).sum(axis=1) / full * many * varied / 2
-            apart = rest - busy
-            steps = (rest + busy + np.sqrt(apart**2 + 4 * service * busy)) / 2
+            busy, think = slots * full, made + own - full
+            # Little's law and the arrival theorem (Bard 1979): (N - think - (1 - v) s) (N - C s) = v s think
+            v = np.minimum((weight * packed**2).sum(axis=1) / full**2 * many * varied / 2, 1.0)
+            unhindered, rest = think + (1 - v) * full, v * full * think
+            steps = (unhindered + busy + np.sqrt((unhindered - busy) ** 2 + 4 * rest)) / 2
             load = np.minimum(busy / steps, 1.0)
             need = np.where(own > full, (slots * own - steps) / np.maximum(slots * (own - full), 1e-9), 0.0)
-            behind = np.clip(np.maximum(need, load * many), 0.0, 1.0)[:, None]
+            behind = np.clip(np.maximum(need, many * np.maximum(load, lengths.together)), 0.0, 1.0)[:, None]
             none = np.exp(slots * np.log1p(-np.minimum(1.0 / steps, 1 - 1e-12)))
-            small = (steps * (1.0 - none) / slots)[:, None]
-            each = np.where(prompts < left[:, None], small, alone * (1 - behind) + packed * behind)
+            fits = prompts < left[:, None]
+            # prompts that fit beside others go where long ones make full steps, or where all budgets are used
+            long = slots * (weight * packed * ~fits).sum(axis=1) / steps
+            sure = np.clip((load - SURE[0]) / (SURE[1] - SURE[0]), 0.0, 1.0)
+            among = 1 - (1 - many * np.minimum(long, 1.0)) * (1 - many * sure)
+            behind = np.where(fits, among[:, None], behind)
+            small = np.where(
+                lengths.together[:, None] > 0,
+                1.0 / _bunch(case, slots)[:, None],
+                (steps * (1.0 - none) / slots)[:, None],
+            )
+            each = np.where(fits, small, alone) * (1 - behind) + packed * behind
             mixed = np.clip(slots * (weight * each).sum(axis=1), 1e-9, steps)
             decodes = np.clip(slots - slots * (steps - made) / mixed, 0.0, np.minimum(slots - 1, budget - 1))
         return _Counts(
             steps, mixed, steps - made, decodes, prompts, weight, np.maximum(budget - decodes, 1.0), alone, packed,
-            np.broadcast_to(behind, prompts.shape),
+            behind, sure,
         )  # fmt: skip
 
 
@@ -333,10 +354,13 @@ def _prompt_costs(case: _Case, slots: Array, counts: _Counts) -> tuple[Array, Ar
     large = alone * (1 - behind) + budgeted * packed * behind
     fits = counts.prompts < budget
     steps = np.where(fits, 1.0, counts.alone * (1 - counts.behind) + counts.packed * counts.behind)
+    bunch = _bunch(case, slots)[:, None]
+    spills = np.where(fits & (bunch * counts.prompts > budget), case.lengths.together[:, None] * SPILL / bunch**2, 0.0)
     waits = np.maximum(counts.filling - (counts.weight * steps).sum(axis=1), 0.0)[:, None, None]
     small, mine = _together(case, slots, counts, budgeted)
     weight, fits = counts.weight[..., None], fits[..., None]
-    every = (weight * np.where(fits, small, large)).sum(axis=1)
+    every = (weight * np.where(fits, small * (1 - behind) + budgeted * packed * behind, large)).sum(axis=1)
+    mine = mine * (1 - behind) + budgeted * (behind + spills[..., None])
     own = (weight * (np.where(fits, mine, large) + waits * budgeted)).sum(axis=1)
     return (weight * _chunk_sums(case, counts)).sum(axis=1), every, own
 
@@ -348,6 +372,8 @@ def _together(case: _Case, slots: Array, counts: _Counts, budgeted: Array) -> tu
     """
     others = (slots - 1)[:, None]
     number, chance = _binomial(others, 1.0 / counts.steps[:, None])
+    alike, one = case.lengths.together[:, None] > 0, np.arange(NODES) == 0
+    number, chance = np.where(alike, _bunch(case, slots)[:, None] - 1, number), np.where(alike, one, chance)
     most = case.limits.most_tokens[:, None, None]
     prompts, together = counts.prompts[..., None], 1.0 + number[:, None]
     decodes = np.minimum(others[..., None] - number[:, None], most - 1)
@@ -359,6 +385,12 @@ def _together(case: _Case, slots: Array, counts: _Counts, budgeted: Array) -> tu
     over = np.maximum(counts.prompts - (chance / together * mine).sum(axis=2), 0.0) / counts.budget[:, None]
     idle = case.profile.work_of(case.engine, slots)[:, None]
     return share + over[..., None] * np.maximum(budgeted - idle, 0.0), (chance[..., None] * work).sum(axis=2)
+
+
+def _bunch(case: _Case, slots: Array) -> Array:
+    """Return how many prompts that began together are computed in one step, at least one."""
+    fitting = np.floor(case.limits.most_tokens / case.lengths.prompt + 1e-9)
+    return np.maximum(np.minimum(fitting, slots), 1.0)
 
 
 def _binomial(trials: Array, chance: Array) -> tuple[Array, Array]:

@@ -79,12 +79,13 @@ def served_work(engine: Served, batch: Array, prompt: Array, generate: Array, sp
         BadValueError: the model generates no tokens. UnsupportedError, MappingError: it cannot run so.
     """
     requests, tokens, outputs = (np.maximum(np.asarray(x, float), 1.0) for x in (batch, prompt, generate))
-    slots, tokens = np.round(requests), np.round(tokens)
+    # a pipeline holds as many batches as it has stages, which follow one another: each is one part of the requests
+    slots, tokens = np.maximum(np.round(requests / engine.mapping.pp), 1.0), np.round(tokens)
     # tokens made so far, seen from a step: half of a request's mean where all are of one length
     context = np.maximum(np.round(tokens + outputs * (1.0 + np.asarray(spread)) / 2.0), 1.0)
     steps = _pass(engine, "decode", slots, context)
     prefills = _pass(engine, "prefill", 1.0, np.concatenate([slots + tokens, slots, tokens]))
-    prompts = requests / outputs
+    prompts = requests / engine.mapping.pp / outputs
     out = {f"decode_{name}": column for name, column in steps.items()}
     for name, column in prefills.items():
         joined, without, alone = np.split(column, 3)

@@ -1,4 +1,4 @@
-"""Joules of an output token of served models: ML.ENERGY, with each family of networks left out in turn.
+"""Joules of an output token of served models: ML.ENERGY's rows, and answers with a family of networks left out.
 
 Version 3 is vLLM 0.11.1 on H100 with as many requests in flight as `max_num_seqs` allows, all the time; version 2 is an
 older engine on A100 and H100. Measured are watts of all GPUs and output tokens a second; joules of a token are their
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from costmodel.collectives import fabric_of
-from costmodel.evaluation.scores import Score, score
 from costmodel.measured.base import ImportRequest
 from costmodel.measured.data_files import Columns, device_id, read_file, set_folder, workload_id
 from costmodel.protocol import SHIPPED, CostModel
@@ -51,9 +50,11 @@ TEXT_MODELS: dict[str, str] = {
     "Qwen/Qwen3-VL-235B-A22B-Instruct-FP8": "qwen3-235b-a22b-2507-fp8", "Qwen/Qwen3-VL-32B-Instruct": "qwen3-32b",
     "Qwen/Qwen3-Omni-30B-A3B-Instruct": "qwen3-30b-a3b-2507", "Qwen/Qwen3-VL-8B-Instruct": "qwen3-8b",
     "nvidia/NVIDIA-Nemotron-Nano-12B-v2-VL-BF16": "nemotron-nano-12b-v2", "llava-hf/llava-1.5-7b-hf": "llama-2-7b",
-    "llava-hf/llava-1.5-13b-hf": "llama-2-13b", "llava-hf/llama3-llava-next-8b-hf": "llama-3-8b",
+    "llava-hf/llava-1.5-13b-hf": "llama-2-13b", "facebook/chameleon-7b": "llama-2-7b",
+    "microsoft/Phi-3-vision-128k-instruct": "phi-3-mini-4k", "llava-hf/llama3-llava-next-8b-hf": "llama-3-8b",
 }  # fmt: skip
-"""Language models that answer about images and videos, by what generates their tokens: encoders are left out."""
+"""Language models that answer about images and videos, by what generates their tokens: encoders are left out.
+Chameleon follows Llama 2 (Chameleon Team 2024, section 2.3)."""
 GIVEN, MOST = "batch given", "max_num_seqs given"
 """Whether the mean of requests in flight is an input, or only the most that are allowed."""
 
@@ -81,6 +82,11 @@ class Row:
         return self.model, self.device, self.mapping
 
     @property
+    def language(self) -> bool:
+        """Say whether requests are without images and videos."""
+        return self.task in LANGUAGE
+
+    @property
     def family(self) -> str:
         name = self.model.lower()
         return next((family for part, family in FAMILIES if part in name), name)
@@ -88,24 +94,18 @@ class Row:
 
 @dataclass(frozen=True)
 class ServedRows:
-    """Rows that can be asked. `asked` counts all rows of the data, `refused` why some cannot be."""
+    """Rows that can be asked; `left` are the rows that cannot, `refused` counts them by reason."""
 
     work: Work
     labels: Labels
     rows: tuple[Row, ...]
-    asked: int
+    left: tuple[Row, ...]
     refused: dict[str, int]
-
-    def take(self, index: Array) -> ServedRows:
-        where = np.flatnonzero(index) if index.dtype == bool else index
-        return ServedRows(
-            taken(self.work, where), self.labels.take(where), tuple(self.rows[i] for i in where), len(where), {}
-        )
 
     @property
     def language(self) -> Array:
-        """Rows without images and videos."""
-        return np.array([row.task in LANGUAGE for row in self.rows])
+        """Say which rows are without images and videos."""
+        return np.array([row.language for row in self.rows])
 
     @property
     def energy_per_token_j(self) -> Array:
@@ -140,19 +140,21 @@ def read_served(
         groups.setdefault(row.engine, []).append(row)
     refused: dict[str, int] = {}
     kept: list[Row] = []
+    left: list[Row] = []
     works: list[Work] = []
     for mine in groups.values():
         try:
             works.append(_work(mine, batch, prompts, model, SOFTWARE[version]))
             kept += mine
         except ArchcastError as error:
+            left += mine
             refused[str(error)] = refused.get(str(error), 0) + len(mine)
     work = joined_work(works)
     watts, rate = (np.array([getattr(row, name) for row in kept]) for name in ("watts", "tokens_hz"))
     step = np.array([row.batch for row in kept]) / rate
     devices = np.array([float(row.mapping.devices) for row in kept])
     labels = Labels(step, watts / devices, np.array([row.family for row in kept]))
-    return ServedRows(work, labels, tuple(kept), len(rows), refused)
+    return ServedRows(work, labels, tuple(kept), tuple(left), refused)
 
 
 def _work(rows: list[Row], batch: str, prompts: int, model: CostModel, software: str) -> Work:
@@ -229,15 +231,16 @@ def leave_families_out(rows: ServedRows, asked: ServedRows | None = None) -> Lef
         out = family == name
         model = fit_served_power(taken(rows.work, ~out), rows.labels.take(~out))
         answers.append((np.flatnonzero(out), model.answer(taken(test.work, out))))
-        watts = float(np.median(rows.labels.device_w[~out]))
-        for base, values in _baselines(test, watts).items():
+        share = float(np.median((rows.labels.device_w / rows.work["limit_w"])[~out]))
+        for base, values in _baselines(test, share).items():
             baselines[base][out] = values[out]
     return LeftOut(test, _together(answers, len(family)), baselines)
 
 
-def _baselines(rows: ServedRows, watts: float) -> dict[str, Array]:
-    """Return joules of a token: constant watts a device over shipped and measured times, and what is not fitted."""
+def _baselines(rows: ServedRows, share: float) -> dict[str, Array]:
+    """Return joules of a token: a share of the limit over unfitted and measured times, and what is not fitted."""
     work = rows.work
+    watts = share * work["limit_w"]
     seconds = sum(work[f"{part}_{kind}_s"] for part in PARTS for kind in KINDS)
     devices, batch = work["devices"], work["batch"]
     closed, own = (sum(work[f"{part}_{name}"] for part in PARTS) for name in ("closed_energy_j", "energy_j"))
@@ -247,9 +250,10 @@ def _baselines(rows: ServedRows, watts: float) -> dict[str, Array]:
     }  # fmt: skip
 
 
-def answered_by(model: ServedPower, rows: ServedRows) -> LeftOut:
-    """Answer rows by a model that is fitted already, beside the same baselines (watts: the median of these rows)."""
-    return LeftOut(rows, model.answer(rows.work), _baselines(rows, float(np.median(rows.labels.device_w))))
+def answered_by(model: ServedPower, known: ServedRows, rows: ServedRows) -> LeftOut:
+    """Answer rows by a model that was fitted to the known ones, beside the same baselines."""
+    share = float(np.median(known.labels.device_w / known.work["limit_w"]))
+    return LeftOut(rows, model.answer(rows.work), _baselines(rows, share))
 
 
 def _together(answers: list[tuple[Array, ServedAnswer]], rows: int) -> ServedAnswer:
@@ -261,19 +265,3 @@ def _together(answers: list[tuple[Array, ServedAnswer]], rows: int) -> ServedAns
         return out[0], out[1], out[2]
 
     return ServedAnswer(ends(lambda a: a.step_s), ends(lambda a: a.power_w), ends(lambda a: a.energy_per_token_j))
-
-
-def scores(found: LeftOut, split: str, asked: int, baseline: str = CONSTANT, mask: Array | None = None) -> list[Score]:
-    """Return the scores of energy by family, the line of all rows first; `asked` rows were to be answered."""
-    family = found.rows.labels.family
-    keep = np.ones(len(family), dtype=bool) if mask is None else mask
-    out = []
-    for name in ("all families", *np.unique(family[keep])):
-        mine = keep if name == "all families" else keep & (family == name)
-        value, lo, hi = (end[mine] for end in found.answer.energy_per_token_j)
-        share = float(mine.sum()) / asked if name == "all families" else 1.0
-        out.append(score(
-            ("ml_energy", str(name), split, "served power", 0), found.rows.energy_per_token_j[mine], value,
-            ends=(lo, hi), baseline=(baseline, found.baselines[baseline][mine]), answered=share,
-        ))  # fmt: skip
-    return out

@@ -79,6 +79,8 @@ def test_a_part_of_the_time_counts_from_its_start_and_leaves_out_its_end() -> No
     part = four().within(1.0, 6.0)
     assert part.arrival_s.tolist() == [0.0, 1.0]
     assert part.generate.tolist() == [2, 3]
+    assert four().within(2.0).arrival_s.tolist() == [0.0, 4.0]
+    assert four().within(end_s=1.0).generate.tolist() == [1]
     with pytest.raises(BadValueError, match=r"No request arrives from 3 to 5 s"):
         four().within(3.0, 5.0)
     with pytest.raises(BadValueError, match="end_s must be"):

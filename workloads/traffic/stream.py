@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -95,14 +96,15 @@ class Traffic:
             prefix_start=start, prefix_ids=self.prefix_ids[places],
         )  # fmt: skip
 
-    def within(self, start_s: float, end_s: float) -> Traffic:
+    def within(self, start_s: float = 0.0, end_s: float = math.inf) -> Traffic:
         """Return the requests that arrive in [start_s, end_s), with times counted from `start_s`.
 
         Raises:
             BadValueError: the end is not after the start, or nothing arrives between them.
         """
         start_s = finite_number("start_s", start_s)
-        end_s = finite_number("end_s", end_s, low=start_s, strict=True)
+        if end_s != math.inf:
+            end_s = finite_number("end_s", end_s, low=start_s, strict=True)
         low, high = np.searchsorted(self.arrival_s, [start_s, end_s])
         if low == high:
             raise BadValueError(f"No request arrives from {start_s:g} to {end_s:g} s. Name another part of the trace.")

@@ -1,7 +1,10 @@
 """Events: a fleet of equal instances serves the demand in time, and what its users see is counted.
 
 Every candidate and every size of fleet sees the same requests (common random numbers), so that differences between two
-fleets are theirs and not chance. The first `warmup` share of the requests is served but not counted.
+fleets are theirs and not chance. The first `warmup` share of each replication is served but not counted.
+Objectives are those of all counted requests of all replications together, as bursts that last longer than a replication
+make one replication busier than another. The busiest comes first: a fleet that loses more requests there than the
+objective admits in all has failed, whatever the others give.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -20,16 +24,13 @@ from simulator.clock import to_seconds
 from simulator.serving.fleet import Fleet
 from simulator.serving.fleet_run import FleetRun
 from simulator.serving.pools import Pool
-from simulator.serving.replications import Uncertain, combined, half_width
+from simulator.serving.replications import Uncertain, combined, half_width, t_975
 from simulator.serving.requests import Requests
 from simulator.serving.results import times_s
 from simulator.serving.step_costs import StepCosts
 from simulator.streams import RandomStreams
 from workloads.table import Array
 
-DECISIVE = (0.75, 1.35)
-"""Where one replication keeps the objectives below the first or misses them above the second of these ratios, the
-others are not run to decide (they are, for what is reported)."""
 GROWING = 2.0
 """A fleet whose requests wait so many times longer in the last third than in the first cannot keep up (estimated)."""
 
@@ -48,11 +49,14 @@ class Seen:
     preempted: int
     trace_hash: str
 
-    def at(self, name: str, percentile: float) -> float:
-        """Return the least value with at least that share of the requests at or below it (NaN: there is none)."""
-        values = getattr(self, name)
-        known = values[np.isfinite(values)]
-        return float(np.percentile(known, percentile, method="inverted_cdf")) if len(known) else math.nan
+    @property
+    def counted(self) -> int:
+        """Return the requests that count, lost ones included."""
+        return len(self.ttft_s) + self.lost
+
+    def over(self, name: str, limit: float | None) -> int:
+        """Return how many requests take longer than a limit."""
+        return 0 if limit is None else int(np.count_nonzero(getattr(self, name) > limit))
 
     def goodput(self, slo: Slo) -> float:
         """Return the share of requests, lost ones included, that keep every objective."""
@@ -60,9 +64,9 @@ class Seen:
         for values, limit in ((self.ttft_s, slo.ttft_s), (self.tpot_s, slo.tpot_s)):
             if limit is not None:
                 met &= ~(values > limit)
-        return float(met.sum()) / max(len(met) + self.lost, 1)
+        return float(met.sum()) / max(self.counted, 1)
 
-    @property
+    @cached_property
     def growing(self) -> bool:
         """Return whether requests wait longer and longer."""
         third = len(self.ttft_s) // 3
@@ -74,12 +78,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A fleet of `instances` of a candidate under a demand, over the replications that were run."""
+    """A fleet of `instances` of a candidate under a demand, over the replications that were run (`whole`: all)."""
 
     candidate: Candidate
     instances: int
     slo: Slo
     runs: tuple[Seen, ...] = field(repr=False)
+    whole: bool = True
 
     @property
     def devices(self) -> int:
@@ -90,25 +95,30 @@ class Outcome:
         return self.candidate.usd_per_hour * self.instances
 
     def quantity(self, name: str, percentile: float | None = None) -> Uncertain:
-        """Return a time at a percentile (default: the objective's) with its interval for chance over replications."""
+        """Return a time at a percentile (default: the objective's) of all requests, with its interval for chance."""
         rank = self.slo.percentile if percentile is None else percentile
-        return _mean([run.at(name, rank) for run in self.runs])
+        return _jackknife([getattr(run, name) for run in self.runs], rank)
 
-    @property
+    @cached_property
     def ttft_s(self) -> Uncertain:
         return self.quantity("ttft_s")
 
-    @property
+    @cached_property
     def tpot_s(self) -> Uncertain:
         return self.quantity("tpot_s")
 
-    @property
+    @cached_property
     def goodput_share(self) -> Uncertain:
-        return _mean([run.goodput(self.slo) for run in self.runs])
+        """Return the share of all requests that keep every objective."""
+        each = [run.goodput(self.slo) for run in self.runs]
+        value = float(np.average(each, weights=[run.counted for run in self.runs]))
+        half = half_width(each)
+        return Uncertain(value, max(value - half, 0.0), min(value + half, 1.0)) if half == half else Uncertain(value)
 
     @property
     def power_w(self) -> Uncertain:
-        return _mean([run.power_w for run in self.runs])
+        each = [run.power_w for run in self.runs]
+        return combined(each, half_width(each))
 
     @property
     def busy_share(self) -> float:
@@ -116,9 +126,10 @@ class Outcome:
 
     @property
     def unstable(self) -> bool:
-        return any(run.growing for run in self.runs)
+        """Return whether waiting grows without end in most replications."""
+        return 2 * sum(run.growing for run in self.runs) > len(self.runs)
 
-    @property
+    @cached_property
     def ratios(self) -> dict[str, float]:
         """Return how much of each objective is used up, by its name; above 1 it is missed."""
         found: dict[str, float] = {}
@@ -137,8 +148,8 @@ class Outcome:
     def worst(self) -> tuple[str, float]:
         """Return the objective that binds, and how much of it is used up."""
         ratios = self.ratios
-        name = max(ratios, key=lambda key: ratios[key])
-        return name, ratios[name]
+        name = max(ratios, key=lambda key: ratios[key], default="ttft_s")
+        return name, ratios.get(name, 0.0)
 
     @property
     def meets(self) -> bool:
@@ -146,13 +157,41 @@ class Outcome:
         lost = any(run.lost for run in self.runs)
         return self.worst[1] <= 1.0 and not lost and not self.unstable
 
+    def missed(self, requests: int) -> bool:
+        """Return whether so many requests miss an objective that it is missed among `requests` in all."""
+        late = {
+            "ttft_s": sum(run.over("ttft_s", self.slo.ttft_s) for run in self.runs),
+            "tpot_s": sum(run.over("tpot_s", self.slo.tpot_s) for run in self.runs),
+        }
+        allowed = (1.0 - self.slo.percentile / 100.0) * requests
+        if max(late.values()) > allowed:
+            return True
+        bad = sum((1.0 - run.goodput(self.slo)) * run.counted for run in self.runs)
+        return self.slo.goodput_share is not None and bad > (1.0 - self.slo.goodput_share) * requests
+
     @property
     def trace_hashes(self) -> list[str]:
         return [run.trace_hash for run in self.runs]
 
 
-def _mean(values: Sequence[float]) -> Uncertain:
-    return combined(values, half_width(values))
+def _jackknife(parts: Sequence[Array], percentile: float) -> Uncertain:
+    """Return a percentile of all parts together; the interval (95 %) is the jackknife's, leaving one part out a time.
+
+    Of one part there is no interval. Efron and Tibshirani, An Introduction to the Bootstrap, chapter 11.
+    """
+    known = [part[np.isfinite(part)] for part in parts]
+    value = _percentile(np.concatenate(known), percentile)
+    count = len(known)
+    if count < 2:
+        return Uncertain(value)
+    without = np.array([_percentile(np.concatenate(known[:i] + known[i + 1 :]), percentile) for i in range(count)])
+    half = t_975(count - 1) * math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
+    return Uncertain(value, max(value - half, 0.0), value + half)
+
+
+def _percentile(values: Array, percentile: float) -> float:
+    """Return the least value with at least that share of the values at or below it (NaN: there is none)."""
+    return float(np.percentile(values, percentile, method="inverted_cdf")) if len(values) else math.nan
 
 
 class Confirmer:
@@ -171,19 +210,22 @@ class Confirmer:
     ) -> Outcome:
         """Return what a fleet does under the demand `growth` times as fast, with steps that take `slower` as long.
 
-        With `whole` every replication is run; else only as many as decide whether the objectives hold.
+        With `whole` every replication is run; else only as many as decide: none but the busiest where it keeps the
+        objectives by itself, and no more after too many requests have missed one.
         """
         key = (id(candidate), instances, growth, slower)
         seen = self._seen.setdefault(key, [])
         demand = self.demand.grown(growth) if growth != 1.0 else self.demand
-        for replication in range(len(demand.runs)):
-            if replication >= len(seen):
-                seen.append(self._run(candidate, instances, demand, replication, slower))
-            found = Outcome(candidate, instances, self.study.slo, tuple(seen))
-            low, high = DECISIVE
-            worst = found.worst[1]
-            if not whole and ((worst < low and found.meets) or worst > high):
+        order = demand.busiest_first
+        requests = sum(len(run) - int(self.study.warmup_share * len(run)) for run in demand.runs)
+        while True:
+            if not seen:
+                seen.append(self._run(candidate, instances, demand, order[0], slower))
+            found = Outcome(candidate, instances, self.study.slo, tuple(seen), len(seen) == len(order))
+            kept = len(seen) == 1 and found.meets
+            if found.whole or (not whole and (kept or found.missed(requests))):
                 break
+            seen.append(self._run(candidate, instances, demand, order[len(seen)], slower))
         if growth == slower == 1.0:
             self.outcomes[key] = found
         return found

@@ -14,10 +14,12 @@ from simulator.streams import RandomStreams
 from workloads.table import Array
 from workloads.traffic import Traffic
 
-LEAST_REQUESTS = 3000
-"""A 99th percentile then rests on some thirty requests a replication."""
-LEAST_S = 150.0
+LEAST_REQUESTS = 2000
+"""Of a replication: with six of them a 99th percentile rests on some hundred requests."""
+LEAST_S = 120.0
 """A run lasts many times what one request stays, so that queues have the time to grow (estimated)."""
+TRACE_REQUESTS = 8000
+"""Of a trace, where the file does not say how many."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class Demand:
         return self.rate_hz * float(np.mean(self.generate))
 
     @property
+    def busiest_first(self) -> list[int]:
+        """Return the replications by the tokens that they ask for in a second, most first."""
+        tokens = [float((run.prompt + run.generate).sum()) / max(float(run.arrival_s[-1]), 1e-9) for run in self.runs]
+        return sorted(range(len(tokens)), key=lambda i: (-tokens[i], i))
+
+    @property
     def digest(self) -> str:
         """Return a hash of every request of every replication."""
         found = hashlib.sha256()
@@ -70,7 +78,8 @@ class Demand:
             for key, x in (("prompt_tokens", self.prompt), ("generate_tokens", self.generate))
         }
         return {
-            "name": self.name, "rate_hz": self.rate_hz, "requests": len(self.runs[0]), "trace": self.trace,
+            "name": self.name, "rate_hz": self.rate_hz, "requests": sum(len(run) for run in self.runs),
+            "replications": len(self.runs), "trace": self.trace,
             "hash": self.digest, **means,
         }  # fmt: skip
 
@@ -81,23 +90,27 @@ def demand_of(study: Study, seed: int) -> Demand:
 
 
 def _drawn(study: Study, seed: int) -> Demand:
-    from workloads.traffic import draw
+    """Draw the replications, and scale their times alike so that the mean rate over all is the one asked for."""
+    from workloads.traffic import traffic_model
 
     spec = dict(study.traffic or {})
     asked = spec.pop("requests", None)
-    arrivals = spec.get("arrivals")
-    rate = spec.get("rate_hz") or (arrivals.get("rate_hz") if isinstance(arrivals, dict) else None)
-    count = asked or (max(LEAST_REQUESTS, round(LEAST_S * rate)) if rate else LEAST_REQUESTS)
-    if count > MOST_REQUESTS:
-        raise BadValueError(f"{rate:g} requests a second are more than a plan takes; plan for a part of the demand.")
-    runs = tuple(
-        draw(spec, (streams.get("traffic/arrivals"), streams.get("traffic/lengths")), requests=count)
-        for streams in (RandomStreams(seed, replication) for replication in range(study.replications))
-    )
-    if rate is None:
-        rate = float(np.mean([_rate(run) for run in runs]))
-    name = str(spec.get("name") or runs[0].name or "traffic")
-    return Demand(name, float(rate), runs, "")
+    model = traffic_model(spec)
+    rate = model.rate_hz
+    horizon = (asked or max(LEAST_REQUESTS, LEAST_S * rate)) / rate
+    if rate * horizon * study.replications > MOST_REQUESTS:
+        raise BadValueError(
+            f"{rate:g} requests a second are more than one plan simulates ({MOST_REQUESTS:,} in all); plan for "
+            "a part of the demand, or ask for fewer requests or replications."
+        )
+    runs = []
+    for replication in range(study.replications):
+        streams = RandomStreams(seed, replication)
+        both = (streams.get("traffic/arrivals"), streams.get("traffic/lengths"))
+        runs.append(model.draw(both, horizon_s=horizon))
+    drawn = sum(len(run) for run in runs) / (horizon * len(runs))
+    scaled = tuple(replace(run, arrival_s=run.arrival_s * (drawn / rate)) for run in runs)
+    return Demand(str(spec.get("name") or model.name or "traffic"), rate, scaled, "")
 
 
 def _rate(run: Traffic) -> float:
@@ -116,7 +129,7 @@ def _trace(study: Study) -> Demand:
     if "rate_hz" in spec:
         whole = replace(whole, arrival_s=(whole.arrival_s - whole.arrival_s[0]) * (rate / spec["rate_hz"]))
         rate = float(spec["rate_hz"])
-    count = min(spec.get("requests", max(LEAST_REQUESTS, round(LEAST_S * rate))), MOST_REQUESTS, len(whole))
+    count = min(spec.get("requests", max(TRACE_REQUESTS, round(LEAST_S * rate))), MOST_REQUESTS, len(whole))
     first = _busiest(whole.arrival_s, count)
     part = whole.take(np.arange(first, first + count))
     part = replace(part, arrival_s=part.arrival_s - part.arrival_s[0])

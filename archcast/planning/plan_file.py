@@ -38,7 +38,7 @@ INSTANCE_DEVICES = (1, 2, 4, 8)
 DEFAULT_POLICIES = ({"most_tokens": 2048}, {"most_tokens": 512})
 MEMORY_SHARE = 0.9
 """Of a device's memory that an engine takes (vLLM's gpu_memory_utilization by default)."""
-MOST_REQUESTS = 200_000
+MOST_REQUESTS = 500_000
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def read_plan(file: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
         router=settings.choice(("router",), data.get("router", ROUTERS[0]), "router", ROUTERS),
         memory_share=_number(settings, ("memory_share",), MEMORY_SHARE, high=1.0), prices=_prices(settings),
         grid_kg_per_j=grid, pue=pue, limits=_limits(settings), confirm=settings.whole(("confirm",), 6, high=1000),
-        replications=settings.whole(("replications",), 3, high=1000),
+        replications=settings.whole(("replications",), 6, high=1000),
         warmup_share=settings.at(("warmup",), lambda: finite_number("warmup", data.get("warmup", 0.1), high=0.9)),
         cost_model=None if model_cost is None else settings.near(str(model_cost)),
     )  # fmt: skip

@@ -67,7 +67,7 @@ def _stress(
     study: Study, fleet: Fleet, confirmer: Confirmer, name: str, growth: float = 1.0, slower: float = 1.0
 ) -> Stress:
     candidate, instances = fleet.screened.candidate, fleet.outcome.instances
-    outcome = confirmer.outcome(candidate, instances, growth=growth, slower=slower)
+    outcome = confirmer.outcome(candidate, instances, growth=growth, slower=slower, whole=True)
     if outcome.meets:
         return Stress(name, outcome, outcome)
     most = most_instances(study, candidate)
@@ -79,13 +79,13 @@ def _stress(
 def _one_down(study: Study, fleet: Fleet, confirmer: Confirmer) -> Stress:
     """With one instance fewer the fleet misses an objective, or it would have been smaller; one more covers that."""
     candidate, instances = fleet.screened.candidate, fleet.outcome.instances
-    outcome = confirmer.outcome(candidate, instances - 1) if instances > 1 else None
+    outcome = confirmer.outcome(candidate, instances - 1, whole=True) if instances > 1 else None
     if outcome is not None and outcome.meets:
         return Stress("one instance down", outcome, fleet.outcome)
     most = most_instances(study, candidate)
     if instances + 1 > most:
         return Stress("one instance down", outcome, None, over_limit(study, candidate, instances + 1))
-    return Stress("one instance down", outcome, confirmer.outcome(candidate, instances + 1))
+    return Stress("one instance down", outcome, confirmer.outcome(candidate, instances + 1, whole=True))
 
 
 def sentence(stress: Stress, fleet: Fleet, percentile: str) -> str:

@@ -93,7 +93,7 @@ def _more(study: Study, found: Found, confirmer: Confirmer) -> None:
         candidate, instances = fleet.outcome.candidate, fleet.outcome.instances
         for more in range(1, MORE_INSTANCES + 1):
             if instances + more <= most_instances(study, candidate):
-                confirmer.outcome(candidate, instances + more)
+                confirmer.outcome(candidate, instances + more, whole=True)
 
 
 def _beyond(near: Rejected, confirmer: Confirmer) -> Outcome | None:

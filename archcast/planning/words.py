@@ -77,6 +77,8 @@ def why_lost(study: Study, fleets: tuple[Fleet, ...], confirmer: Confirmer) -> s
         return f"{head}, as much, but uses up {next(used)} objective where the chosen fleet uses {next(used)}."
     head = f"{head}, {percent(dearer)} more"
     fewer = confirmer.known(outcome.candidate, outcome.instances - 1)
+    if fewer is not None:
+        fewer = confirmer.outcome(outcome.candidate, outcome.instances - 1, whole=True)
     if fewer is None or fewer.meets:
         hz = other.screened.most_hz
         return f"{head}: one of its instances serves at most {digits(hz)} requests/s within the objectives."

@@ -178,9 +178,16 @@ def _over_time(answer: Serving, study: Study) -> str:
             for style, q in enumerate(PERCENTILES)
         ]
         drawing = chart(lines, Axis("arrival", "s"), Axis(NAMES[name], "s"), limit=_limit(answer, name))
-        drawings.append(f"<div><h3>{esc(NAMES[name].capitalize())}</h3>{drawing}</div>")
+        drawings.append(f"<div><h3>{_heading(answer, name)}</h3>{drawing}</div>")
     lead = "Percentiles of the requests that arrived in each of so many equal windows; first replication."
     return section("Latency over time", f'<div class="charts">{"".join(drawings)}</div>', lead=lead, name="latency")
+
+
+def _heading(answer: Serving, name: str) -> str:
+    """Return the name of a time, and its limit, which may lie beyond the drawing."""
+    limit = _limit(answer, name)
+    words = f" <small>{esc(limit[1])}</small>" if limit else ""
+    return esc(NAMES[name].capitalize()) + words
 
 
 def _limit(answer: Serving, name: str) -> tuple[float, str] | None:
@@ -197,7 +204,7 @@ def _distributions(answer: Serving, study: Study) -> str:
             [line], Axis(NAMES[name], "s", log=name != "tpot_s"), Axis("share of requests", "share"),
             limit=_limit(answer, name), across=True,
         )  # fmt: skip
-        drawings.append(f"<div><h3>{esc(NAMES[name].capitalize())}</h3>{drawing}</div>")
+        drawings.append(f"<div><h3>{_heading(answer, name)}</h3>{drawing}</div>")
     drawings.append(f"<div><h3>Between tokens</h3>{_gaps(study)}</div>")
     lead = "The share of requests (of gaps for the last) whose time is at most that of the axis; first replication."
     return section("Distributions", f'<div class="charts">{"".join(drawings)}</div>', lead=lead, name="distributions")
@@ -277,8 +284,8 @@ def _provenance(answer: Serving) -> str:
         rows["trace hash"] = answer.study.trace_hashes[0]
     for name, room in answer.rooms.items():
         rows[f"memory of {name}"] = (
-            f"{text(sum(room.held_bytes.values()), 'bytes')} of weights and buffers, {text(room.kv_bytes, 'bytes')} for "
-            f"{room.blocks:,} KV blocks an engine, of {text(room.capacity_bytes, 'bytes')}"
+            f"{text(sum(room.held_bytes.values()), 'bytes')} of weights and buffers, {text(room.kv_bytes, 'bytes')} "
+            f"for {room.blocks:,} KV blocks an engine, of {text(room.capacity_bytes, 'bytes')}"
         )
     return _facts("Where it is from", rows | answer.versions, wide=answer.study is None)
 

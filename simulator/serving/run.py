@@ -147,7 +147,7 @@ def _of_batches(name: str, statistic: str, sample: Sample) -> float:
     """
     values = sample.gaps[0] if name == "itl_s" else sample.times[name]
     parts = batches(len(values))
-    if parts is None:
+    if parts is None or batches(len(sample.times["request"])) is None:
         return math.nan
     found = []
     for part in parts:

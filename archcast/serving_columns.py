@@ -268,8 +268,8 @@ def _answer(
     last = np.ceil((prompt + generate - 1) / policies.block_tokens)
     largest = np.floor(blocks / last)
     fits = largest >= 1
-    limits = Limits(*(np.full(len(rows), float(x)) for x in (policies.most_tokens, policies.most_requests)),
-                    blocks * policies.block_tokens, np.full(len(rows), float(policies.block_tokens)))  # fmt: skip
+    most = np.full((2, len(rows)), [[policies.most_tokens], [policies.most_requests]], dtype=float)
+    limits = Limits(most[0], most[1], blocks * policies.block_tokens, np.full(len(rows), float(policies.block_tokens)))
     found = steady_state(profile, Lengths.constant(prompt, generate, together=together), users, limits, engine)
     prices = np.array([row.usd_per_hour for row in asked])[engine] * profile.devices[engine][:, None]
     values = {name: getattr(found, name) for name in QUANTITIES[:-1]}

@@ -144,8 +144,9 @@ def step_costs(
     whole, whole_j = engine.costs(steps, len(decodes), attention=False)
     attention, attention_j = _decode_attention(engine, decodes, contexts)
     chunk, chunk_j = _chunk_attention(engine, chunks, before)
+    host_j = host_s * engine.rates.idle_w[0]
     return StepCosts(
-        _table(work, whole, attention, chunk, host_s), _table(work_j, whole_j, attention_j, chunk_j, host_s * engine.rates.idle_w[0]),
+        _table(work, whole, attention, chunk, host_s), _table(work_j, whole_j, attention_j, chunk_j, host_j),
         contexts, chunks, before,
     )  # fmt: skip
 

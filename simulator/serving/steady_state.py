@@ -150,9 +150,10 @@ def open_arrivals(
         rate_hz: requests a second at the whole engine. randomness: squared coefficient of variation of the time
             between arrivals (1: Poisson).
     """
-    case = _Case.of(profile, lengths, limits, engine, np.asarray(rate_hz, float))
+    closed = _Case.of(profile, lengths, limits, engine, np.asarray(rate_hz, float))
+    case = replace(closed, is_open=True)
     rate, room = case.users / case.lanes, case.room()
-    capacity = room / _Cycle.of(case, room).life[:, 0]
+    capacity = room / _Cycle.of(closed, room).life[:, 0]
     unstable = rate >= capacity
     feasible = np.where(unstable, 0.5 * capacity, rate)
     others = _in_service(case, feasible, room)
@@ -160,7 +161,8 @@ def open_arrivals(
     cycle = _Cycle.of(case, slots)
     busy = -np.expm1(-feasible * cycle.life[:, 0])
     load = feasible / capacity
-    queue = cycle.life[:, TIMES] * (0.5 * (randomness + 1.0) * load ** np.sqrt(2 * (room + 1) - 1)
+    varied = case.lengths.generate_var / case.lengths.generate**2
+    queue = cycle.life[:, TIMES] * (0.5 * (randomness + varied) * load ** np.sqrt(2 * (room + 1) - 1)
                                     / (room * (1 - load)))[:, None]  # fmt: skip
     waits = busy[:, None] * cycle.residual[:, TIMES] + queue
     found = _state(case, cycle, slots, busy, waits, feasible * queue[:, 0] * case.lanes, feasible * case.lanes)
@@ -184,13 +186,14 @@ def _in_service(case: _Case, rate: Array, room: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Case:
-    """The candidates, all columns of one length."""
+    """The candidates, all columns of one length. `is_open`: others come whether or not they are answered."""
 
     profile: Profile
     lengths: Lengths
     limits: Limits
     engine: Array
     users: Array
+    is_open: bool = False
 
     @staticmethod
     def of(profile: Profile, lengths: Lengths, limits: Limits, engine: Any, users: Array) -> _Case:
@@ -252,7 +255,9 @@ class _Cycle:
         mean = pure * alone[:, None] + mixed * (counts.decodes / slots)[:, None]
         sure = counts.sure[:, None]
         first = np.minimum(first * (1 - sure) + (life - mean) * sure, life)
-        squares = alone[:, None] * pure**2 + mixed**2 / counts.mixed[:, None]
+        # of prompts that fill steps, the wait in steps counts what is left of the one in progress
+        unfilled = 1 - np.minimum((counts.weight * counts.packed).sum(axis=1), 1.0)
+        squares = alone[:, None] * pure**2 + mixed**2 * (unfilled / counts.mixed)[:, None]
         return _Cycle(life, first, squares / np.maximum(2 * life, 1e-300), counts.steps)
 
 
@@ -280,17 +285,24 @@ class _Counts:
         lengths, budget = case.lengths, case.limits.most_tokens
         prompts, weight = _points(lengths)
         made, many = np.maximum(lengths.generate - 1, 0.0), np.maximum(slots - 1, 0.0) / slots
-        varied = _varied(lengths)
-        decodes = np.minimum(slots - 1, budget - 1)
+        varied = 1.0 if case.is_open else many * _varied(lengths)
+        decodes, load = np.minimum(slots - 1, budget - 1), np.zeros(len(slots))
+        longer = _longer(case, slots) if case.is_open else np.ones(len(slots))
         for _ in range(SETTLE):
             left = np.maximum(budget - decodes, 1.0)
             alone, packed = np.ceil(prompts / left[:, None] - 1e-9), prompts / left[:, None]
             own, full = (weight * alone).sum(axis=1), (weight * packed).sum(axis=1)
             busy, think = slots * full, made + own - full
-            # Little's law and the arrival theorem (Bard 1979): (N - think - (1 - v) s) (N - C s) = v s think
-            v = np.minimum((weight * packed**2).sum(axis=1) / full**2 * many * varied / 2, 1.0)
-            unhindered, rest = think + (1 - v) * full, v * full * think
+            v = np.minimum((weight * packed**2).sum(axis=1) / full**2 * varied / 2, 1.0)
+            if case.is_open:  # N = think + s + v s load / (1 - load), load = (C - 1) s / N (Pollaczek and Khinchine)
+                # more arrive in a full step than in others, by how much longer it takes
+                busy = (busy - full) * longer / (1 + load * (longer - 1))
+                # behind others a prompt ends anywhere in a step, so it is in half a step more than it takes
+                unhindered, rest = think + full + load * (full + 0.5 - own), v * full * busy
+            else:  # Little's law and the arrival theorem (Bard 1979): (N - think - (1 - v) s) (N - C s) = v s think
+                unhindered, rest = think + (1 - v) * full, v * full * think
             steps = (unhindered + busy + np.sqrt((unhindered - busy) ** 2 + 4 * rest)) / 2
+            steps = np.maximum(steps, slots * (lengths.prompt + made) / budget)
             load = np.minimum(busy / steps, 1.0)
             need = np.where(own > full, (slots * own - steps) / np.maximum(slots * (own - full), 1e-9), 0.0)
             behind = np.clip(np.maximum(need, many * np.maximum(load, lengths.together)), 0.0, 1.0)[:, None]
@@ -313,6 +325,14 @@ class _Counts:
             steps, mixed, steps - made, decodes, prompts, weight, np.maximum(budget - decodes, 1.0), alone, packed,
             behind, sure,
         )  # fmt: skip
+
+
+def _longer(case: _Case, slots: Array) -> Array:
+    """Return how many times longer than a step of decodes alone one with a full budget is."""
+    profile, more = case.profile, np.maximum(case.lengths.generate - 1, 1e-9)
+    attention = profile.attention_of(case.engine, slots, case.lengths.attended - case.lengths.generate / 2, more)
+    full, pure = (profile.work_of(case.engine, n) + attention for n in (case.limits.most_tokens, slots))
+    return np.asarray(np.maximum(full[:, 0] / pure[:, 0], 1.0))
 
 
 def _varied(lengths: Lengths) -> Array:

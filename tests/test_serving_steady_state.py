@@ -35,7 +35,7 @@ def made_up(most_tokens: int = 512, most_requests: int = 64, longest: int = 16_3
     ends = np.array([1.0, 0.9, 1.2, 300.0, 250.0, 400.0])  # time lo and hi, energy at 300 W
 
     def spread(values: Array) -> Array:
-        return np.asarray(values)[None, ..., None] * ends
+        return np.asarray(np.asarray(values)[None, ..., None] * ends)
 
     decode = np.outer(axes.decodes, axes.contexts) * 30e-9
     chunk = np.outer(axes.chunks, np.ones(len(axes.before))) * (axes.before + axes.chunks[:, None] / 2) * 1e-9
@@ -79,12 +79,12 @@ def closed_loop(
             running.add(coming)
             coming += 1
     middle = slice(total // 4, total * 3 // 4)
-    first, done, start, made = (
+    first, over, start, made = (
         np.array(x, dtype=float)[middle] for x in (log.first_token, log.done, arrival, generate)
     )
     ends = np.sort(np.array(log.done, dtype=float)) / PICOSECONDS_PER_SECOND
     rate = (total * 3 // 4 - total // 4) / (ends[total * 3 // 4] - ends[total // 4])
-    tpot = (done - first).sum() / max((made - 1).sum(), 1)
+    tpot = (over - first).sum() / max((made - 1).sum(), 1)
     return (first - start).mean() / PICOSECONDS_PER_SECOND, tpot / PICOSECONDS_PER_SECOND, float(rate)
 
 

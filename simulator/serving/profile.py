@@ -16,7 +16,7 @@ import numpy as np
 from costmodel.cold import from_memory
 from costmodel.costs import OpCosts
 from simulator.serving.pricing import ATTENTION, LONGEST, Engine
-from simulator.serving.step_costs import StepCosts, Table, grid
+from simulator.serving.step_costs import StepCosts, Table
 from workloads.graph import BLOCK_INPUT, Block, Operator, Pass, WorkloadGraph
 from workloads.lowering import lower
 from workloads.table import OPS, Array, OpTable

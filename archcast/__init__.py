@@ -21,6 +21,7 @@ _WHERE = {
     "predict_batch": "archcast.batches",
     "predict_ops": "archcast.operators",
     "simulate": "archcast.simulation",
+    "plan": "archcast.planning.run",
     "calibrate": "archcast.calibration",
     "transfer_networks": "archcast.network_transfer",
     "Estimate": "costmodel.estimate",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from archcast.calibration import calibrate as calibrate
     from archcast.network_transfer import transfer_networks as transfer_networks
     from archcast.operators import predict_ops as predict_ops
+    from archcast.planning.run import plan as plan
     from archcast.prediction import predict as predict
     from archcast.simulation import simulate as simulate
     from costmodel.estimate import Estimate as Estimate

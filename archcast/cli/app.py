@@ -46,6 +46,7 @@ def run() -> None:
                 calibrate,
                 catalogue,
                 measure,
+                plan,
                 predict,
                 simulate,
                 validate,

@@ -16,7 +16,7 @@ from workloads.traffic import Traffic
 
 LEAST_REQUESTS = 2000
 """Of a replication: with six of them a 99th percentile rests on some hundred requests."""
-LEAST_S = 120.0
+LEAST_S = 100.0
 """A run lasts many times what one request stays, so that queues have the time to grow (estimated)."""
 TRACE_REQUESTS = 8000
 """Of a trace, where the file does not say how many."""

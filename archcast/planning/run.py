@@ -17,15 +17,15 @@ from archcast.planning.engines import Site, candidates_of, model_of, sites_of
 from archcast.planning.front import Point, points_of
 from archcast.planning.plan_file import MOST_DEVICES, Study, read_plan
 from archcast.planning.robustness import stresses
-from archcast.planning.screen import Rejected, nearest, screen
+from archcast.planning.screen import Rejected, most_instances, nearest, screen
 from archcast.planning.search import Found, least_fleet, search
 from archcast.planning.words import summary_of, why_lost, why_none
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, InputError
 from simulator.streams import DEFAULT_SEED, MAX_SEED
 
-MORE_INSTANCES = 2
-"""The chosen and the next fleets are also run with so many more instances, to show what more money buys."""
+MORE_INSTANCES = (2, 1)
+"""The best and the next fleet are also run with so many more instances, to show what more money buys."""
 BEYOND = 4 * MOST_DEVICES
 """Devices up to which a fleet is looked for that would serve were it not for the limits."""
 
@@ -87,11 +87,9 @@ def _plan(study: Study, file: str, seed: int) -> Plan:
 
 def _more(study: Study, found: Found, confirmer: Confirmer) -> None:
     """Run the best fleets with more instances too, for the front."""
-    from archcast.planning.screen import most_instances
-
-    for fleet in found.fleets[:2]:
+    for fleet, many in zip(found.fleets, MORE_INSTANCES, strict=False):
         candidate, instances = fleet.outcome.candidate, fleet.outcome.instances
-        for more in range(1, MORE_INSTANCES + 1):
+        for more in range(1, many + 1):
             if instances + more <= most_instances(study, candidate):
                 confirmer.outcome(candidate, instances + more, whole=True)
 

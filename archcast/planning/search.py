@@ -33,9 +33,11 @@ class Fleet:
     objective: float
 
     @property
-    def rank(self) -> tuple[float, float, str]:
-        """Return what orders fleets: the objective, then how much of the objectives of service is used up."""
-        return (self.objective, self.outcome.worst[1], self.screened.candidate.label)
+    def rank(self) -> tuple[float, int, float, str]:
+        """Return what orders fleets: the objective; of equals the one that loses fewer devices with an instance, then
+        the one that uses up less of the objectives of service."""
+        candidate = self.screened.candidate
+        return (float(f"{self.objective:.9g}"), candidate.devices, self.outcome.worst[1], candidate.label)
 
 
 @dataclass

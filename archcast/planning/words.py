@@ -73,8 +73,13 @@ def why_lost(study: Study, fleets: tuple[Fleet, ...], confirmer: Confirmer) -> s
     dearer = other.objective / best.objective - 1 if best.objective > 0 else math.inf
     head = f"The runner-up, {name_of(outcome)}, {SAID[study.objective]} {amount(study, other.objective)}"
     if dearer < 5e-4:
-        used = (f"{percent(fleet.outcome.worst[1])} of its {WORDS[fleet.outcome.worst[0]]}" for fleet in (other, best))
-        return f"{head}, as much, but uses up {next(used)} objective where the chosen fleet uses {next(used)}."
+        lost = [fleet.outcome.candidate.devices for fleet in (other, best)]
+        if lost[0] != lost[1]:
+            return (
+                f"{head}, as much, but loses {lost[0]} devices with an instance where the chosen fleet loses {lost[1]}."
+            )
+        used = [f"{percent(fleet.outcome.worst[1])} of its {WORDS[fleet.outcome.worst[0]]}" for fleet in (other, best)]
+        return f"{head}, as much, but uses up {used[0]} objective, the chosen fleet {used[1]} objective."
     head = f"{head}, {percent(dearer)} more"
     fewer = confirmer.known(outcome.candidate, outcome.instances - 1)
     if fewer is not None:

@@ -20,7 +20,8 @@ HOSTILE = "<img src=x onerror=\"document.documentElement.dataset.hacked='1'\">"
 def test_the_page_has_the_verdict_the_limits_and_every_figure(tmp_path: Path) -> None:
     page = served(tmp_path, slo__tpot_s=0.003).page()
     for words in (
-        "Feasible and stable", "TTFT ≤ 1.00 s", "TPOT ≤ 3.00 ms", "limit 1.00 s", "Latency over time", "Time to first token", "Distributions",
+        "Feasible and stable", "TTFT ≤ 1.00 s", "TPOT ≤ 3.00 ms", "limit 1.00 s", "Latency over time",
+        "Time to first token", "Distributions",
         "Between tokens", "Requests in the fleet", "KV blocks in use", "Tokens a second", "trace hash",
     ):  # fmt: skip
         assert words in page, words

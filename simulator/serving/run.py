@@ -90,7 +90,7 @@ def run(scenario: Scenario) -> Study:
         times={name: _statistics(name, by_level, sample) for name in TIMES},
         numbers={name: _number(name, by_level) for name in ones[0].measures},
         lost={cause: float(np.mean([one.lost.get(cause, 0) for one in ones])) for cause in causes},
-        unstable=2 * unstable > len(ones), unstable_runs=unstable, runs=len(ones), chance=chance,
+        unstable=2 * unstable >= len(ones), unstable_runs=unstable, runs=len(ones), chance=chance,
         model_interval=len(known) > 1, trace_hashes=[one.trace_hash for one in ones], first=first, sample=sample,
         levels=found_levels, notes=_notes(chance, len(known) > 1, unstable, len(ones), scenario.replications),
     )  # fmt: skip

@@ -34,14 +34,15 @@ REQUEST_S, LAYER_S, PROMPT_S, STEP_S, ROUTED_S = 1e-5, 1e-5, 1e-3, 1e-3, 1e-7
 in a layer of experts."""
 TERMS: tuple[str, ...] = (
     *KINDS, "prefill", "requests", "expert_layers", "prompts", "step", "eight_bit_expert_layers", "routed_requests",
+    "uneven_experts",
 )  # fmt: skip
-PRIOR: Array = np.array([*(1.0,) * len(KINDS), 1.0, *(0.0,) * 6])
+PRIOR: Array = np.array([*(1.0,) * len(KINDS), 1.0, *(0.0,) * 7])
 """Operators take what the cost model says, the host nothing."""
-PRIOR_SPREAD: Array = np.array([*(0.3,) * len(KINDS), 0.5, 6.0, 12.0, 12.0, 3.0, 12.0, 12.0])
+PRIOR_SPREAD: Array = np.array([*(0.3,) * len(KINDS), 0.5, 6.0, 12.0, 12.0, 3.0, 12.0, 12.0, 1.0])
 """How far a coefficient may be from that (estimated, half to twice)."""
-SIGNALS: tuple[str, ...] = ("dram", "flop", "requests", "ranks", "routed", "narrow")
+SIGNALS: tuple[str, ...] = ("dram", "flop", "requests", "ranks", "routed", "uneven", "narrow")
 """Shares of the step in which memory and arithmetic work at their peaks; logarithms of requests in flight and of tensor
-ranks; whether there are experts; how narrow the weights are, which must be widened."""
+ranks; whether there are experts, and how unevenly ranks have them; how narrow weights are, which must be widened."""
 STIFFNESS: tuple[float, ...] = (0.3, 1.0, 3.0)
 SHRINKAGE: tuple[float, ...] = (10.0, 40.0)
 """What times and powers lean on their priors by, in rows: the one that meets left-out families best is taken."""
@@ -173,7 +174,7 @@ def terms_of(work: Work) -> Array:
     columns = [
         *(work[f"{PARTS[0]}_{kind}_s"] for kind in KINDS), prefill, batch * REQUEST_S, layers * LAYER_S,
         work["prompts"] * PROMPT_S, np.full(len(batch), STEP_S), work["eight_bit_expert_layers"] * LAYER_S,
-        layers * batch * ROUTED_S,
+        layers * batch * ROUTED_S, work[f"{PARTS[0]}_moe_s"] * work["uneven"],
     ]  # fmt: skip
     return np.stack([np.asarray(column, float) for column in columns], axis=1)
 
@@ -182,7 +183,16 @@ def signals_of(work: Work, step_s: Array) -> Array:
     """Return the signals of a device, shape (rows, signals), where a step takes `step_s` seconds."""
     dram, flop = (sum(work[f"{part}_{what}_s"] for part in PARTS) / step_s for what in ("dram", "flop"))
     return np.stack(
-        [dram, flop, np.log(work["batch"]), np.log(work["ranks"]), work["expert_layers"] > 0, work["narrow"]], axis=1
+        [
+            dram,
+            flop,
+            np.log(work["batch"]),
+            np.log(work["ranks"]),
+            work["expert_layers"] > 0,
+            work["uneven"],
+            work["narrow"],
+        ],
+        axis=1,
     )
 
 

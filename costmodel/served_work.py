@@ -28,6 +28,7 @@ from workloads.graph import Workload
 from workloads.lowering import lower
 from workloads.mapping import Mapping
 from workloads.model import Model, Request
+from workloads.routing import busiest
 from workloads.table import OP_CODES, OPS, Array, OpTable
 from workloads.work import count_work
 
@@ -37,11 +38,13 @@ PARTS: tuple[str, ...] = ("decode", "prefill")
 SUMS: tuple[str, ...] = ("energy_j", "closed_s", "closed_energy_j", "flop_s", "dram_s")
 COLUMNS: tuple[str, ...] = (
     *(f"{part}_{kind}_s" for part in PARTS for kind in KINDS), *(f"{part}_{what}" for part in PARTS for what in SUMS),
-    "expert_layers", "eight_bit_expert_layers", "narrow", "batch", "prompts", "devices", "ranks", "limit_w", "idle_w",
+    "expert_layers", "eight_bit_expert_layers", "uneven", "narrow", "batch", "prompts", "devices", "ranks", "limit_w",
+    "idle_w",
 )  # fmt: skip
-"""Of one rank and one step: seconds of each kind; joules; seconds and joules of the closed form alone; FLOP
-at their peak and bytes at full bandwidth, in seconds; layers of experts, those in 8 bits, how narrow weights are (log2
-of 16 over bits); requests in flight in a replica, prompts a step; devices, tensor ranks; limits of one device."""
+"""Of one rank and one step: seconds of each kind; joules; seconds and joules of the closed form alone; FLOP at their
+peak and bytes at full bandwidth, in seconds; layers of experts, those in 8 bits, how unevenly ranks have them (share of
+the busiest rank's rows that the mean rank lacks), how narrow weights are (log2 of 16 over their bits); requests in
+flight in a replica, prompts a step; devices of the replica, tensor ranks; limits of one device."""
 SKEW = 1.01
 """Exponent of the power law by which served tokens choose experts: that of aiconfigurator's collectors (ai-dynamo,
 collector/helper.py, Apache-2.0; estimated, 0.6 to 1.2)."""
@@ -95,7 +98,7 @@ def served_work(engine: Served, batch: Array, prompt: Array, generate: Array, sp
     plain = {
         "batch": requests, "prompts": prompts, "devices": mapping.devices, "ranks": mapping.tp,
         "limit_w": rates.limit_w, "idle_w": rates.idle_w[0],
-        **{name: steps[name] for name in ("expert_layers", "eight_bit_expert_layers", "narrow")},
+        **{name: steps[name] for name in ("expert_layers", "eight_bit_expert_layers", "uneven", "narrow")},
     }  # fmt: skip
     out |= {name: np.broadcast_to(np.asarray(value, float), slots.shape) for name, value in plain.items()}
     return {name: out[name] for name in COLUMNS}
@@ -159,9 +162,22 @@ def _sums(engine: Served, table: OpTable, count: Array, owner: Array, weights_by
         "flop_s": total(np.nan_to_num(work.matrix_flop / rates.peak_flop_per_s[dtype])),
         "dram_s": total(closed.dram_bytes / rates.dram_bytes_per_s),
         "expert_layers": total(experts), "eight_bit_expert_layers": total(experts & (np.round(_BITS[dtype]) == 8)),
+        "uneven": total(_uneven(table)) / np.maximum(total(experts), 1.0),
         "narrow": total(stored * np.log2(16.0 / _BITS[dtype])) / np.maximum(total(stored), 1.0),
     }  # fmt: skip
     return found
+
+
+def _uneven(table: OpTable) -> Array:
+    """Return the share of the busiest rank's rows that the mean rank lacks, 0 for what are no experts."""
+    out = np.zeros(table.rows)
+    rows = np.flatnonzero((table.full("op") == OP_CODES["moe"]) & (table.full("ep") > 1))
+    if len(rows):
+        tokens, experts, topk, ep, skew = (
+            table.full(name)[rows] for name in ("tokens", "experts", "topk", "ep", "skew")
+        )  # fmt: skip
+        out[rows] = np.maximum(1.0 - tokens * topk / ep / busiest(tokens, experts, topk, ep, skew).rows, 0.0)
+    return out
 
 
 def _priced(engine: Served, table: OpTable, weights_bytes: float) -> OpCosts:

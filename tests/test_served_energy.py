@@ -95,6 +95,14 @@ def test_experts_are_counted_by_layer_and_format() -> None:
     assert plain["expert_layers"][0] == plain["narrow"][0] == plain["decode_moe_s"][0] == 0
 
 
+def test_ranks_with_experts_wait_for_the_busiest() -> None:
+    one = work_of("qwen3-30b-a3b", [64.0], mapping=Mapping(tp=4, ep=1))
+    many = work_of("qwen3-30b-a3b", [64.0], mapping=Mapping(tp=4, ep=4))
+    few = work_of("llama-4-scout", [64.0], mapping=Mapping(tp=4, ep=4))  # one expert of 16 a token, not 8 of 128
+    assert one["uneven"][0] == 0
+    assert 0 < many["uneven"][0] < few["uneven"][0] < 0.75  # at most all rows are on one of four ranks
+
+
 def test_stages_of_a_pipeline_share_the_requests() -> None:
     whole, staged = work_of("llama-3.1-8b", [32.0]), work_of("llama-3.1-8b", [64.0], mapping=Mapping(pp=2))
     assert staged["decode_gemm_s"][0] == pytest.approx(whole["decode_gemm_s"][0])
@@ -109,7 +117,7 @@ def test_a_network_that_generates_nothing_is_refused() -> None:
 def truth(work: Work, family: Array, seed: int = 0) -> Labels:
     """Return labels of a made-up engine: known coefficients, 1 % of noise."""
     random, terms = np.random.default_rng(seed), terms_of(work)
-    times = PRIOR + np.array([0.1, 0.2, -0.1, 0.0, 0.0, 0.1, 0.2, 3.0, 5.0, 4.0, 1.0, 0.0, 2.0])
+    times = PRIOR + np.array([0.1, 0.2, -0.1, 0.0, 0.0, 0.1, 0.2, 3.0, 5.0, 4.0, 1.0, 0.0, 2.0, 0.0])
     step = terms @ times * np.exp(random.normal(0, 0.01, len(terms)))
     share = 0.3 + 0.4 * signals_of(work, step)[:, 0] + 0.5 * signals_of(work, step)[:, 1]
     return Labels(step, np.clip(700 * share, 75, 700), family)
@@ -227,8 +235,8 @@ def test_joules_of_a_token_of_families_never_seen_are_within_a_fifth() -> None:
     value, lo, hi = found.answer.energy_per_token_j
     measured = rows.energy_per_token_j
     error, base = (np.abs(x / measured - 1) for x in (value, found.baselines[CONSTANT]))
-    assert error.mean() < 0.16
-    assert error[rows.language].mean() < 0.13
+    assert error.mean() < 0.15
+    assert error[rows.language].mean() < 0.125
     assert error.mean() < 0.6 * base.mean()
     assert np.mean((lo <= measured) & (measured <= hi)) > 0.85
     assert set(rows.labels.family) == set(shipped_served_power().families)

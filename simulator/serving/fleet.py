@@ -123,7 +123,7 @@ class Fleet:
             return False
         for lane in self.lanes:
             lane.to(at)
-        return all(lane.idle for lane in self.lanes)
+        return all(lane.idle and not lane.ending for lane in self.lanes)
 
     def _push(self, at: int, kind: int, number: int, callback: Callback, argument: Any) -> None:
         self.sequence += 1

@@ -121,7 +121,7 @@ class PoolState:
         """Make the steps of all lanes that start before `at`."""
         for instance in self.instances:
             for lane in instance.lanes:
-                if not lane.idle:
+                if lane.ending or not lane.idle:
                     lane.to(at)
 
     def signal(self, name: str) -> int:

@@ -1,0 +1,101 @@
+"""Engines fail and come back: no request is lost, and what was lost of it is computed anew."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from serving_fleets import SECOND, constant_costs, mixed, pool, slots
+
+from foundation.errors import BadValueError
+from simulator.serving.failures import Failures, Outage, PowerCap
+from simulator.serving.fleet import Pool, run_fleet
+from simulator.serving.requests import Requests
+from simulator.streams import RandomStreams
+
+MILLISECOND = SECOND // 1000
+
+
+def steps(count: int, **options: object) -> Pool:
+    """Return a pool of engines whose steps take a millisecond."""
+    return Pool("a", constant_costs(), slots(4), instances=count, **options)  # type: ignore[arg-type]
+
+
+def test_a_failure_at_time_zero_delays_until_the_engine_is_back() -> None:
+    requests = Requests.of([0.0, 0.5], [1, 1], [10, 10])
+    run = run_fleet([steps(1, failures=Failures(given=(Outage(0, 0.0, 2.0),)))], requests, RandomStreams(1))
+    assert run.log.first_token == [2 * SECOND + MILLISECOND] * 2
+    assert run.lost == {}
+
+
+def test_a_request_goes_on_elsewhere_with_the_tokens_that_its_user_has() -> None:
+    """It fails at 5.5 ms: five tokens are out; the sixth step is lost; elsewhere one step computes prompt and tokens."""
+    requests = Requests.of([0.0], [1], [10])
+    run = run_fleet([steps(2, failures=Failures(given=(Outage(0, 0.0055),)))], requests, RandomStreams(1))
+    assert run.log.first_token == [MILLISECOND]
+    assert run.log.done == [5 * MILLISECOND + MILLISECOND // 2 + 5 * MILLISECOND]
+    assert (run.instance.tolist(), run.pools[0].interrupted, run.pools[0].outages) == ([1], 1, 1)
+
+
+def test_a_step_that_ends_at_the_failure_counts() -> None:
+    requests = Requests.of([0.0], [1], [5])
+    run = run_fleet([steps(2, failures=Failures(given=(Outage(0, 0.005, 1.0),)))], requests, RandomStreams(1))
+    assert run.log.done == [5 * MILLISECOND]
+    assert run.pools[0].interrupted == 0
+
+
+def test_many_failures_lose_no_request() -> None:
+    requests = mixed(4, 400, 1e-4)
+    for router in ("least-loaded", "power-of-two", "random"):
+        run = run_fleet([pool(instances=3, router=router, failures=Failures(3e-3, 1e-3))], requests, RandomStreams(4))
+        assert run.lost == {}
+        assert min(run.log.done) > 0
+        assert run.pools[0].interrupted > 100
+
+
+def test_up_and_down_times_have_their_means() -> None:
+    random = np.random.default_rng(1)
+    times, last, up, down = Failures(50.0, 5.0).of(0, 0, random), 0, [], []
+    for _ in range(4000):
+        at, back = next(times)
+        assert back is not None
+        up.append((at - last) / SECOND)
+        down.append((back - at) / SECOND)
+        last = back
+    assert np.mean(up) == pytest.approx(50.0, abs=4 * 50 / math.sqrt(4000))
+    assert np.mean(down) == pytest.approx(5.0, abs=4 * 5 / math.sqrt(4000))
+
+
+def test_what_no_instance_will_ever_serve_is_lost_by_that_cause() -> None:
+    requests = Requests.of([0.0, 1.0], [1, 1], [10, 10])
+    run = run_fleet([steps(1, failures=Failures(given=(Outage(0, 0.5),)))], requests, RandomStreams(1))
+    assert run.lost == {"no instance": [1]}
+    assert run.log.done[0] == 10 * MILLISECOND
+    assert run.pools[0].paid_s == pytest.approx(0.5)
+
+
+def test_failures_that_leave_no_time_to_serve_are_refused() -> None:
+    requests = Requests.of([0.0], [1], [1])
+    with pytest.raises(BadValueError, match="mtbf_s"):
+        run_fleet([steps(1, failures=Failures(1e-6, 1e-6))], requests, RandomStreams(1))
+
+
+def test_a_power_cap_stretches_the_steps_that_start_under_it() -> None:
+    requests = Requests.of([0.0], [1], [10])
+    caps = (PowerCap(0.0045, 2.0), PowerCap(0.009, 1.0))
+    run = run_fleet([steps(1, power_caps=caps)], requests, RandomStreams(1))
+    assert run.log.done == [(5 * 1 + 2 * 2 + 3 * 1) * MILLISECOND]
+
+
+def test_outages_that_cannot_be_are_refused() -> None:
+    with pytest.raises(BadValueError, match="still down"):
+        Failures(given=(Outage(0, 1.0, 5.0), Outage(0, 3.0, 1.0)))
+    with pytest.raises(BadValueError, match="mtbf_s"):
+        Failures(mtbf_s=5.0)
+    with pytest.raises(BadValueError, match="at_s"):
+        Outage(0, -1.0)
+    with pytest.raises(BadValueError, match="down_s"):
+        Outage(0, 1.0, 0.0)
+    with pytest.raises(BadValueError, match="factor"):
+        PowerCap(0.0, 0.0)

@@ -1,0 +1,201 @@
+"""A fleet keeps the laws of queues, of conservation and of determinism, whichever way its time is advanced."""
+
+from __future__ import annotations
+
+from math import factorial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from serving_fleets import SECOND, STEP_S, constant_costs, exponential, mixed, pool, slots, usual_costs, within
+
+from foundation.errors import BadValueError, UnknownNameError
+from simulator.serving.autoscaling import Autoscaling
+from simulator.serving.closed_loop import ClosedLoop
+from simulator.serving.failures import Failures, PowerCap
+from simulator.serving.fleet import Fleet, FleetRun, Pool, run_fleet
+from simulator.serving.policy import Policy
+from simulator.serving.replica import Log, Replica
+from simulator.serving.requests import Requests
+from simulator.serving.results import times_s
+from simulator.serving.routers import ROUTERS
+from simulator.serving.workflows import Node, Workflow
+from simulator.streams import RandomStreams
+
+STEPS = 1000.0
+"""Mean steps of a service: of one millisecond each, a service takes one second in the mean."""
+ALONE = Workflow((Node("a", "a"),))
+"""A request is one job of pool a: like no workflow at all, but its end is looked at."""
+
+
+def erlang_wait(servers: int, load: float) -> float:
+    """Return the mean wait of M/M/c in mean services: C / (c (1 - rho)), C by Erlang (des.md section 2)."""
+    offered = servers * load
+    blocked = (offered**servers / factorial(servers)) / sum(offered**k / factorial(k) for k in range(servers + 1))
+    return blocked / (1 - load * (1 - blocked)) / (servers * (1 - load))
+
+
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.6), (4, 0.8)])
+def test_exponential_services_in_slots_wait_as_in_a_queue_with_as_many_servers(servers: int, load: float) -> None:
+    waits = []
+    for replication in range(10):
+        random = RandomStreams(11, replication)
+        requests = exponential(random, 2_500, 1 / (servers * load), STEPS)
+        run = run_fleet([Pool("a", constant_costs(), slots(servers))], requests, random)
+        waits.append(float(times_s(requests, run.log)["queue_s"][300:].mean()))
+    within(waits, erlang_wait(servers, load), 0.1)
+
+
+def test_a_full_queue_loses_the_share_that_a_queue_with_so_many_places_loses() -> None:
+    load, places = 0.8, 5
+    theory = (1 - load) * load**places / (1 - load ** (places + 1))
+    shares = []
+    for replication in range(10):
+        random = RandomStreams(12, replication)
+        requests = exponential(random, 2_500, 1 / load, STEPS)
+        run = run_fleet([Pool("a", constant_costs(), slots(1), max_queue=places - 1)], requests, random)
+        shares.append(len(run.lost.get("rejected", [])) / len(requests))
+    within(shares, theory, 0.1)
+
+
+def test_a_fleet_of_one_lane_equals_a_bare_engine() -> None:
+    requests, policy = mixed(1, 200, 3e-4), Policy(64, 8, 16, 40)
+    log = Log.of(len(requests))
+    engine = Replica(usual_costs(), policy, requests.prompt.tolist(), requests.generate.tolist(), log)
+    for i, at in enumerate(requests.arrival.tolist()):
+        engine.advance(at)
+        engine.enqueue(i, at)
+    engine.advance()
+    run = run_fleet([pool(policy=policy)], requests, RandomStreams(1))
+    assert (run.log.first_token, run.log.done) == (log.first_token, log.done)
+    assert sum(log.preempted) > 0
+    assert run.pools[0].preempted == sum(log.preempted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6), st.sampled_from([3e-5, 1e-4, 3e-4, 2e-3]), st.sampled_from(ROUTERS[:5] + ROUTERS[6:]),
+    st.integers(1, 4), st.integers(1, 2), st.integers(0, 20), st.sampled_from([None, 0, 3]),
+    st.sampled_from([None, 2e-3, 2e-2]), st.booleans(), st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_requests_tokens_and_blocks_are_conserved_whichever_way_time_is_advanced(
+    seed: int, gap_s: float, router: str, instances: int, lanes: int, spare: int, max_queue: int | None,
+    mtbf_s: float | None, scaled: bool, capped: bool, prompts_first: bool,
+) -> None:  # fmt: skip
+    """The run itself checks conservation; the fleet that looks at every end must give the trace of the one that does
+    not, under failures, preemptions, rejections, caps and scaling alike."""
+    requests = mixed(seed, 60, gap_s)
+    one = pool(
+        policy=Policy(64, 8, 16, 14 + spare, prompts_first=prompts_first), instances=instances, lanes=lanes,
+        router=router, max_queue=max_queue, failures=Failures(mtbf_s, mtbf_s / 5) if mtbf_s else None,
+        autoscaling=Autoscaling(3, 4, period_s=1e-3, cold_start_s=2e-3, hold_s=4e-3) if scaled else None,
+        power_caps=(PowerCap(1e-3, 1.7), PowerCap(4e-3, 1.0)) if capped else (),
+    )  # fmt: skip
+    lazy = run_fleet([one], requests, RandomStreams(seed))
+    watched = run_fleet([one], requests, RandomStreams(seed), workflow=ALONE)
+    assert lazy.trace_hash == watched.trace_hash
+    assert lazy.log.first_token == watched.log.first_token
+    lost = {request for found in lazy.lost.values() for request in found}
+    assert {i for i, tick in enumerate(lazy.log.done) if tick >= 0} == set(range(60)) - lost
+    assert max_queue is not None or not lost
+
+
+def test_the_same_seed_gives_the_same_trace_and_another_seed_another() -> None:
+    def trace(seed: int) -> str:
+        one = pool(instances=3, router="power-of-two", failures=Failures(5e-3, 1e-3))
+        return run_fleet([one], mixed(1, 200, 1e-4), RandomStreams(seed)).trace_hash
+
+    assert trace(1) == trace(1)
+    assert trace(1) != trace(2)
+
+
+def test_another_pool_shifts_no_stream_of_the_first() -> None:
+    first = pool(instances=3, router="power-of-two", failures=Failures(5e-3, 1e-3))
+    other = pool("b", instances=2, router="random", failures=Failures(2e-3, 1e-3))
+    requests = mixed(1, 200, 1e-4)
+    alone = run_fleet([first], requests, RandomStreams(5), workflow=ALONE)
+    both = run_fleet([other, first], requests, RandomStreams(5), workflow=ALONE)
+    assert alone.log.done == both.log.done
+    assert both.pools[0].outages > 0
+
+
+def closed(users: int, count: int, **options: float) -> FleetRun:
+    requests = mixed(2, count, 1.0)
+    return run_fleet([pool(instances=2)], requests, RandomStreams(1), closed_loop=ClosedLoop(users, **options))
+
+
+def test_a_user_asks_again_after_the_answer_and_the_thought() -> None:
+    run = closed(1, 20, think_s=0.25)
+    assert run.requests.arrival[0] == 0
+    gaps = run.requests.arrival[1:] - np.array(run.log.done[:-1])
+    assert set(gaps.tolist()) == {SECOND // 4}
+
+
+def test_no_more_requests_are_in_flight_than_there_are_users() -> None:
+    run = closed(7, 300)
+    events = sorted([(t, 1) for t in run.requests.arrival.tolist()] + [(t, -1) for t in run.log.done])
+    flight = np.cumsum([change for _, change in events])
+    assert flight.max() == 7
+    assert len(run.log.done) == 300
+
+
+def test_users_start_evenly_over_the_ramp() -> None:
+    run = closed(4, 4, ramp_s=8.0, think_s=100.0)
+    assert run.requests.arrival.tolist() == [0, 2 * SECOND, 4 * SECOND, 6 * SECOND]
+
+
+def test_the_law_of_response_times_holds_in_a_closed_loop() -> None:
+    """Users = throughput x (response + thought): exact over the whole run when every user's cycles are counted."""
+    users, count = 6, 600
+    run = closed(users, count, think_s=0.002)
+    done = np.array(run.log.done)
+    cycles = float((done - run.requests.arrival + SECOND * 0.002).sum())
+    assert cycles / float(done.max()) == pytest.approx(users, rel=0.02)
+
+
+def test_a_request_that_never_fits_is_lost_and_the_others_are_served() -> None:
+    requests = Requests.of([0.0, 0.0, 0.001], [40, 900, 40], [5, 5, 5])
+    run = run_fleet([pool(policy=Policy(64, 8, 16, 20))], requests, RandomStreams(1))
+    assert run.lost == {"too long": [1]}
+    assert [tick >= 0 for tick in run.log.done] == [True, False, True]
+
+
+def test_a_queue_of_none_rejects_whoever_would_wait() -> None:
+    requests = Requests.of([0.0, 0.5, 0.6, 3.0], [1] * 4, [1000] * 4)
+    run = run_fleet([Pool("a", constant_costs(), slots(1), max_queue=1)], requests, RandomStreams(1))
+    assert run.lost == {"rejected": [2]}
+
+
+def test_energy_is_that_of_the_steps_and_of_what_idles() -> None:
+    requests = Requests.of([1.0], [1], [3])  # three steps of a joule a rank; the run ends at 1.003 s
+    one = Pool("a", constant_costs(), slots(1), instances=2, devices=4, tp=2, lanes=2, idle_w=100.0)
+    run = run_fleet([one], requests, RandomStreams(1))
+    assert run.horizon == SECOND + 3 * SECOND // 1000
+    idle_s = 2 * 4 * 1.003 - 2 * 3 * STEP_S
+    assert run.energy_j == pytest.approx(2 * 3 * 1.0 + 100.0 * idle_s)
+    assert run.device_s == pytest.approx(8 * 1.003)
+
+
+def test_requests_at_one_time_spread_over_the_lanes_of_an_instance() -> None:
+    requests = Requests.of([0.0] * 4, [1] * 4, [10] * 4)
+    one = Pool("a", constant_costs(), slots(1), instances=2, lanes=2)
+    run = run_fleet([one], requests, RandomStreams(1))
+    assert sorted(run.lane.tolist()) == [0, 1, 2, 3]
+    assert run.log.done == [SECOND // 100] * 4
+
+
+def test_pools_that_do_not_go_together_are_refused() -> None:
+    requests = mixed(1, 3, 1.0)
+    with pytest.raises(BadValueError, match="one pool"):
+        Fleet([pool("a"), pool("b")], requests, RandomStreams(1))
+    with pytest.raises(BadValueError, match="same name"):
+        Fleet([pool("a"), pool("a")], requests, RandomStreams(1))
+    with pytest.raises(BadValueError, match="instances"):
+        pool(instances=-1)
+    with pytest.raises(BadValueError, match="no instance"):
+        pool(instances=0)
+    with pytest.raises(UnknownNameError, match="least-loaded"):
+        pool(router="least-load")
+    with pytest.raises(BadValueError, match="users"):
+        ClosedLoop(0)

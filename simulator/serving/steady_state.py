@@ -222,7 +222,10 @@ class _Case:
 
     def room(self) -> Array:
         """Return how many requests a lane can compute at a time, at least one."""
-        fitting = np.minimum(self.limits.kv_tokens / self.held, self.limits.most_requests)
+        # what is free is too little for the next prompt's first chunk: half of one on average (estimated, 0 to 1)
+        square = self.lengths.prompt + self.lengths.prompt_var / self.lengths.prompt
+        free = self.limits.kv_tokens - np.minimum(square, self.limits.most_tokens) / 2
+        fitting = np.minimum(free / self.held, self.limits.most_requests)
         return np.maximum(np.minimum(fitting, self.limits.most_tokens), 1.0)
 
 

@@ -38,7 +38,7 @@ def lines_table(root: Path) -> list[str]:
         errors = line.errors
         numbers = [percent(x) for x in (errors.mape_share, errors.median_error_share, errors.p90_error_share)]
         others = [percent(line.baselines[name].mape_share) for name in bases]
-        cells = [f"{line.device}: {line.label}", str(line.rows), f"{line.answered_share:.0%}", *numbers,
+        cells = [f"{line.device}, {line.label}", str(line.rows), f"{line.answered_share:.0%}", *numbers,
                  f"{line.coverage_share:.0%}", ratio(line.width_ratio), *others]  # fmt: skip
         out.append(f"| {' | '.join(cells)} |")
     return out

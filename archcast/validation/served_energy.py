@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from archcast.validation.scoring import ALL, Line, Predictions, score_line
+from archcast.validation.scoring import Line, Predictions, score_line
 from costmodel.evaluation.served_energy import (
     GIVEN,
     MOST,
@@ -37,18 +37,13 @@ FEWEST = 10
 _read = lru_cache(maxsize=4)(read_served)
 
 
-def label_of(tasks: str, batch: str) -> str:
-    """Return the label of a line, e.g. `language, batch given`."""
-    return f"{tasks}, {batch}"
-
-
 def served_energy_lines(root: Path, _seed: int, least_answered: float, _full: bool = False) -> list[Line]:
     """Return the lines; nothing is drawn at random. Raises BadFileError."""
     given, most, older = _read(root, "v3"), _read(root, "v3", MOST), _read(root, "v2")
     out: list[Line] = []
     for batch, asked in ((GIVEN, None), (MOST, most)):
         found = leave_families_out(given, asked)
-        out += [_line(found, keep, ALL, label_of(tasks, batch), least_answered) for tasks, keep in TASKS.items()]
+        out += [_line(found, keep, tasks, batch, least_answered) for tasks, keep in TASKS.items()]
         if batch == GIVEN:
             out += _families(found, least_answered)
     fitted = answered_by(fit_served_power(given.work, given.labels), given, older)

@@ -55,7 +55,7 @@ TEXT_MODELS: dict[str, str] = {
 }  # fmt: skip
 """Language models that answer about images and videos, by what generates their tokens: encoders are left out.
 Chameleon follows Llama 2 (Chameleon Team 2024, section 2.3)."""
-GIVEN, MOST = "batch given", "max_num_seqs given"
+GIVEN, MOST = "batch given", "max_num_seqs"
 """Whether the mean of requests in flight is an input, or only the most that are allowed."""
 
 V3 = ("avg_batch_size", "avg_output_len", "avg_power_watts", "data_parallel", "expert_parallel", "max_num_seqs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from simulator.serving.fleet import Pool
 from simulator.serving.policy import Policy
@@ -27,7 +28,7 @@ def constant_costs(step_s: float = STEP_S, most_decodes: int = 8, most_tokens: i
 
 
 def usual_costs(most_decodes: int = 8, most_tokens: int = 64, longest: int = 4096) -> StepCosts:
-    """Return costs that grow with all that a step has: 10 us + 1 us a token + 3 ns a cached token + a chunk's square."""
+    """Return costs that grow: 10 us a step, 1 us a token, 3 ns a cached token, and the square of a chunk."""
     contexts, chunks = grid(longest), np.append(grid(most_tokens), most_tokens + 1)
     before = np.append(0, contexts)
     tokens, outputs = np.arange(most_tokens + most_decodes + 1), np.arange(most_decodes + most_tokens + 1)
@@ -45,14 +46,19 @@ def slots(requests: int) -> Policy:
 def exponential(random: RandomStreams, count: int, gap_s: float, steps: float) -> Requests:
     """Return Poisson arrivals of prompts of one token and geometric outputs: many steps are an exponential service."""
     arrival = np.cumsum(random.get("arrivals").exponential(gap_s, count))
-    return Requests.of(arrival, np.ones(count), random.get("lengths").geometric(1 / steps, count))
+    return asked(arrival, np.ones(count), random.get("lengths").geometric(1 / steps, count))
+
+
+def asked(arrival_s: npt.ArrayLike, prompt: npt.ArrayLike, generate: npt.ArrayLike) -> Requests:
+    """Return given requests."""
+    return Requests.of(np.asarray(arrival_s), np.asarray(prompt), np.asarray(generate))
 
 
 def mixed(seed: int, count: int, gap_s: float) -> Requests:
     """Return requests of all lengths."""
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 150, count), random.integers(1, 60, count)
-    return Requests.of(np.cumsum(random.exponential(gap_s, count)), *lengths)
+    return asked(np.cumsum(random.exponential(gap_s, count)), *lengths)
 
 
 def within(values: list[float] | Array, theory: float, relative: float) -> None:

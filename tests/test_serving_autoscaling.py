@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from serving_fleets import SECOND, constant_costs, slots
+from serving_fleets import SECOND, asked, constant_costs, slots
 
 from foundation.errors import BadValueError, UnknownNameError
 from simulator.serving.autoscaling import Autoscaling, Scaler
@@ -19,12 +19,12 @@ def run(requests: Requests, instances: int, rule: Autoscaling | None, slots_: in
 
 
 def constant(count: int, gap_s: float, service_s: float) -> Requests:
-    return Requests.of(np.arange(count) * gap_s, np.ones(count), np.full(count, round(service_s * 1000)))
+    return asked(np.arange(count) * gap_s, np.ones(count), np.full(count, round(service_s * 1000)))
 
 
 @pytest.mark.parametrize("cold_start_s", [0.0, 3.5, 40.0])
 def test_a_cold_start_shifts_the_first_token_by_its_length(cold_start_s: float) -> None:
-    requests = Requests.of([2.0], [1], [10])
+    requests = asked([2.0], [1], [10])
     warm = run(requests, 1, None).log.first_token[0]
     rule = Autoscaling(1.0, 1, least=0, cold_start_s=cold_start_s)
     assert run(requests, 0, rule).log.first_token[0] - warm == round(cold_start_s * SECOND)
@@ -32,7 +32,7 @@ def test_a_cold_start_shifts_the_first_token_by_its_length(cold_start_s: float) 
 
 def test_an_instance_is_paid_from_its_start_until_its_last_request_is_done() -> None:
     """Wanted at 2 s, up at 5 s, done at 6 s; at the evaluation of 10 s it is let go."""
-    requests = Requests.of([2.0, 30.0], [1, 1], [1000, 1000])
+    requests = asked([2.0, 30.0], [1, 1], [1000, 1000])
     found = run(requests, 0, Autoscaling(1.0, 1, least=0, cold_start_s=3.0, period_s=5.0)).pools[0]
     assert found.sizes == [(5 * SECOND, 1), (10 * SECOND, 0), (33 * SECOND, 1)]
     assert found.paid_s == pytest.approx((10 - 2) + (34 - 30))
@@ -40,7 +40,7 @@ def test_an_instance_is_paid_from_its_start_until_its_last_request_is_done() -> 
 
 def test_draining_lets_requests_end() -> None:
     """Two long requests, two instances; the rule wants one at 1 s. The one let go is paid until its request is done."""
-    requests = Requests.of([0.0, 0.0, 12.0], [1, 1, 1], [4000, 4000, 1000])
+    requests = asked([0.0, 0.0, 12.0], [1, 1, 1], [4000, 4000, 1000])
     found = run(requests, 2, Autoscaling(10.0, 2, period_s=1.0))
     assert found.log.done == [4 * SECOND, 4 * SECOND, 13 * SECOND]
     assert found.pools[0].paid_s == pytest.approx(13 + 4)

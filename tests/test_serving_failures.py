@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from serving_fleets import SECOND, constant_costs, mixed, pool, slots
+from serving_fleets import SECOND, asked, constant_costs, mixed, pool, slots
 
 from foundation.errors import BadValueError
 from simulator.serving.failures import Failures, Outage, PowerCap
 from simulator.serving.fleet import Pool, run_fleet
-from simulator.serving.requests import Requests
 from simulator.streams import RandomStreams
 
 MILLISECOND = SECOND // 1000
@@ -23,15 +22,15 @@ def steps(count: int, **options: object) -> Pool:
 
 
 def test_a_failure_at_time_zero_delays_until_the_engine_is_back() -> None:
-    requests = Requests.of([0.0, 0.5], [1, 1], [10, 10])
+    requests = asked([0.0, 0.5], [1, 1], [10, 10])
     run = run_fleet([steps(1, failures=Failures(given=(Outage(0, 0.0, 2.0),)))], requests, RandomStreams(1))
     assert run.log.first_token == [2 * SECOND + MILLISECOND] * 2
     assert run.lost == {}
 
 
 def test_a_request_goes_on_elsewhere_with_the_tokens_that_its_user_has() -> None:
-    """It fails at 5.5 ms: five tokens are out; the sixth step is lost; elsewhere one step computes prompt and tokens."""
-    requests = Requests.of([0.0], [1], [10])
+    """It fails at 5.5 ms: five tokens are out, the sixth is lost; elsewhere a step computes prompt and tokens."""
+    requests = asked([0.0], [1], [10])
     run = run_fleet([steps(2, failures=Failures(given=(Outage(0, 0.0055),)))], requests, RandomStreams(1))
     assert run.log.first_token == [MILLISECOND]
     assert run.log.done == [5 * MILLISECOND + MILLISECOND // 2 + 5 * MILLISECOND]
@@ -39,7 +38,7 @@ def test_a_request_goes_on_elsewhere_with_the_tokens_that_its_user_has() -> None
 
 
 def test_a_step_that_ends_at_the_failure_counts() -> None:
-    requests = Requests.of([0.0], [1], [5])
+    requests = asked([0.0], [1], [5])
     run = run_fleet([steps(2, failures=Failures(given=(Outage(0, 0.005, 1.0),)))], requests, RandomStreams(1))
     assert run.log.done == [5 * MILLISECOND]
     assert run.pools[0].interrupted == 0
@@ -68,7 +67,7 @@ def test_up_and_down_times_have_their_means() -> None:
 
 
 def test_what_no_instance_will_ever_serve_is_lost_by_that_cause() -> None:
-    requests = Requests.of([0.0, 1.0], [1, 1], [10, 10])
+    requests = asked([0.0, 1.0], [1, 1], [10, 10])
     run = run_fleet([steps(1, failures=Failures(given=(Outage(0, 0.5),)))], requests, RandomStreams(1))
     assert run.lost == {"no instance": [1]}
     assert run.log.done[0] == 10 * MILLISECOND
@@ -76,13 +75,13 @@ def test_what_no_instance_will_ever_serve_is_lost_by_that_cause() -> None:
 
 
 def test_failures_that_leave_no_time_to_serve_are_refused() -> None:
-    requests = Requests.of([0.0], [1], [1])
+    requests = asked([0.0], [1], [1])
     with pytest.raises(BadValueError, match="mtbf_s"):
         run_fleet([steps(1, failures=Failures(1e-6, 1e-6))], requests, RandomStreams(1))
 
 
 def test_a_power_cap_stretches_the_steps_that_start_under_it() -> None:
-    requests = Requests.of([0.0], [1], [10])
+    requests = asked([0.0], [1], [10])
     caps = (PowerCap(0.0045, 2.0), PowerCap(0.009, 1.0))
     run = run_fleet([steps(1, power_caps=caps)], requests, RandomStreams(1))
     assert run.log.done == [(5 * 1 + 2 * 2 + 3 * 1) * MILLISECOND]

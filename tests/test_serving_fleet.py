@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_fleets import SECOND, STEP_S, constant_costs, exponential, mixed, pool, slots, usual_costs, within
+from serving_fleets import SECOND, STEP_S, asked, constant_costs, exponential, mixed, pool, slots, usual_costs, within
 
 from foundation.errors import BadValueError, UnknownNameError
 from simulator.serving.autoscaling import Autoscaling
@@ -17,7 +17,6 @@ from simulator.serving.failures import Failures, PowerCap
 from simulator.serving.fleet import Fleet, FleetRun, Pool, run_fleet
 from simulator.serving.policy import Policy
 from simulator.serving.replica import Log, Replica
-from simulator.serving.requests import Requests
 from simulator.serving.results import times_s
 from simulator.serving.routers import ROUTERS
 from simulator.serving.workflows import Node, Workflow
@@ -155,20 +154,20 @@ def test_the_law_of_response_times_holds_in_a_closed_loop() -> None:
 
 
 def test_a_request_that_never_fits_is_lost_and_the_others_are_served() -> None:
-    requests = Requests.of([0.0, 0.0, 0.001], [40, 900, 40], [5, 5, 5])
+    requests = asked([0.0, 0.0, 0.001], [40, 900, 40], [5, 5, 5])
     run = run_fleet([pool(policy=Policy(64, 8, 16, 20))], requests, RandomStreams(1))
     assert run.lost == {"too long": [1]}
     assert [tick >= 0 for tick in run.log.done] == [True, False, True]
 
 
 def test_a_queue_of_none_rejects_whoever_would_wait() -> None:
-    requests = Requests.of([0.0, 0.5, 0.6, 3.0], [1] * 4, [1000] * 4)
+    requests = asked([0.0, 0.5, 0.6, 3.0], [1] * 4, [1000] * 4)
     run = run_fleet([Pool("a", constant_costs(), slots(1), max_queue=1)], requests, RandomStreams(1))
     assert run.lost == {"rejected": [2]}
 
 
 def test_energy_is_that_of_the_steps_and_of_what_idles() -> None:
-    requests = Requests.of([1.0], [1], [3])  # three steps of a joule a rank; the run ends at 1.003 s
+    requests = asked([1.0], [1], [3])  # three steps of a joule a rank; the run ends at 1.003 s
     one = Pool("a", constant_costs(), slots(1), instances=2, devices=4, tp=2, lanes=2, idle_w=100.0)
     run = run_fleet([one], requests, RandomStreams(1))
     assert run.horizon == SECOND + 3 * SECOND // 1000
@@ -178,7 +177,7 @@ def test_energy_is_that_of_the_steps_and_of_what_idles() -> None:
 
 
 def test_requests_at_one_time_spread_over_the_lanes_of_an_instance() -> None:
-    requests = Requests.of([0.0] * 4, [1] * 4, [10] * 4)
+    requests = asked([0.0] * 4, [1] * 4, [10] * 4)
     one = Pool("a", constant_costs(), slots(1), instances=2, lanes=2)
     run = run_fleet([one], requests, RandomStreams(1))
     assert sorted(run.lane.tolist()) == [0, 1, 2, 3]

@@ -119,9 +119,9 @@ def test_another_pool_shifts_no_stream_of_the_first() -> None:
     assert both.pools[0].outages > 0
 
 
-def closed(users: int, count: int, **options: float) -> FleetRun:
+def closed(users: int, count: int, think_s: float = 0.0, ramp_s: float = 0.0) -> FleetRun:
     requests = mixed(2, count, 1.0)
-    return run_fleet([pool(instances=2)], requests, RandomStreams(1), closed_loop=ClosedLoop(users, **options))
+    return run_fleet([pool(instances=2)], requests, RandomStreams(1), closed_loop=ClosedLoop(users, think_s, ramp_s))
 
 
 def test_a_user_asks_again_after_the_answer_and_the_thought() -> None:

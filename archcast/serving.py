@@ -10,24 +10,18 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import find_cost_model
-from archcast.question import ask, find_model, find_target
+from archcast.serving_engines import built, engine_of, plan_of, policy_of
 from archcast.serving_file import EngineKeys, ServingKeys, as_fault, read_serving
 from costmodel.protocol import CostModel
-from costmodel.rates import compile_rates
-from foundation.errors import BadValueError, InputError, UnknownNameError
-from foundation.yaml_file import Path_, YamlDocument
-from hardware_specs import DeviceSpec
-from simulator.serving.autoscaling import Autoscaling
+from foundation.errors import BadValueError, InputError
+from foundation.yaml_file import YamlDocument
 from simulator.serving.closed_loop import ClosedLoop
 from simulator.serving.disaggregation import Transfer
-from simulator.serving.failures import Failures, Outage, PowerCap
 from simulator.serving.kv_blocks import kv_bytes_per_token
-from simulator.serving.policy import Policy
 from simulator.serving.pricing import Engine
 from simulator.serving.run import Study, run
-from simulator.serving.scenario import PoolPlan, Room, Scenario, priced, room_of, source_shares
+from simulator.serving.scenario import PoolPlan, Room, Scenario, room_of, source_shares
 from simulator.streams import RandomStreams
-from workloads.mapping import Mapping as Parallel
 from workloads.traffic import Traffic
 
 LONGEST = 131_072
@@ -103,120 +97,30 @@ def serve_file(
 def _serve(keys: ServingKeys, seed: int, file: str) -> Serving:
     cost_model = find_cost_model(keys.cost_model)
     draw, drawn = _traffic(keys)
-    runs = keys.replications if drawn or _draws(keys) else 1
+    drawn = drawn or _draws(keys)
+    runs = keys.replications if drawn else 1
     asked = [draw(RandomStreams(seed, i)) for i in range(runs)]
-    longest = LONGEST if keys.workflow else min(max(int((t.prompt + t.generate).max()) for t in asked), LONGEST)
     shortest = min(int((t.prompt + t.generate).min()) for t in asked) - 1
-    engines = [(pool, *_engine(pool, keys, cost_model)) for pool in keys.pools]
-    rooms, notes = {}, list(dict.fromkeys(note for _, _, found in engines for note in found))
+    context = int(np.median(asked[0].prompt) + np.median(asked[0].generate) / 2)
+    engines = [(pool, *engine_of(pool, keys, cost_model)) for pool in keys.pools]
+    notes = tuple(dict.fromkeys(note for _, _, found in engines for note in found))
+    rooms = {}
     for pool, engine, _ in engines:
-        policy = keys.at((*pool.at, "policy"), lambda pool=pool: _policy(pool, 10_000))  # type: ignore[misc]
+        policy = policy_of(pool, engine, keys, 10_000, context)
         rooms[pool.name] = room_of(engine, policy, pool.memory_share, shortest, pool.policy.get("blocks"))
-    base = Scenario((), draw, keys.slo, runs, seed, keys.warmup, drawn or _draws(keys), _fleet(keys, engines[0][1]))
-    about = _about(keys, asked[0], engines)
-    versions = _versions(cost_model, [engine for _, engine, _ in engines])
-    short = {name: room for name, room in rooms.items() if room.shortfall_bytes > 0}
-    if short:
-        name, room = max(short.items(), key=lambda item: item[1].shortfall_bytes)
-        return Serving(file, base, rooms, None, about, {}, versions, tuple(notes), _reason(name, room, len(rooms)))
-    plans = tuple(
-        keys.at(pool.at, lambda pool=pool, engine=engine: _plan(pool, engine, rooms[pool.name], longest, keys))  # type: ignore[misc]
-        for pool, engine, _ in engines
-    )
-    scenario = replace(base, pools=plans)
+    scenario = Scenario((), draw, keys.slo, runs, seed, keys.warmup, drawn, _fleet(keys, engines[0][1]))
+    about, versions = _about(keys, asked[0], engines), _versions(cost_model, [engine for _, engine, _ in engines])
+    short = max(rooms.items(), key=lambda item: item[1].shortfall_bytes)
+    if short[1].shortfall_bytes > 0:
+        return Serving(file, scenario, rooms, None, about, {}, versions, notes, _reason(*short, len(rooms)))
+    longest = LONGEST if keys.workflow else min(max(int((t.prompt + t.generate).max()) for t in asked), LONGEST)
+    plans = [plan_of(pool, engine, rooms[pool.name], keys, longest, context) for pool, engine, _ in engines]
+    scenario = replace(scenario, pools=tuple(plans))
     study = run(scenario)
-    if not scenario.random:
-        notes.append("Nothing is drawn at random here: one run is all there is.")
-    return Serving(
-        file, scenario, rooms, study, about, _source(plans[0], asked[0], study), versions, (*notes, *study.notes)
-    )
-
-
-def _engine(pool: EngineKeys, keys: ServingKeys, cost_model: CostModel) -> tuple[Engine, tuple[str, ...]]:
-    """Return an engine and notes on the choice of its format. Raises BadFileError, with the key."""
-    target = keys.at(keys.place(pool, "on"), lambda: find_target(pool.on))
-    model = keys.at(keys.place(pool, "model"), lambda: find_model(pool.model, pool.knobs))
-    question = keys.at(pool.at, lambda: ask(model, target.spec, dtype=pool.dtype, kv_dtype=pool.kv_dtype))
-    mapping = keys.at(pool.at, lambda: Parallel(tp=pool.tp, pp=pool.pp, dp=pool.dp, ep=pool.ep, software=pool.software))
-    spec, rates, cap_w = target.spec, target.rates, pool.power_cap_w
-    if cap_w is not None:
-        spec = keys.at(keys.place(pool, "power_cap_w"), lambda: _capped(target.spec, cap_w))
-        rates = compile_rates(spec)
-    request = question.request
-    engine = Engine(model, spec, rates, mapping, cost_model, request.dtype, request.kv_dtype)
-    keys.at(keys.place(pool, "model"), lambda: engine.run("decode", 1, np.ones(1, dtype=np.int64)))
-    keys.at(pool.at, lambda: engine.weights_bytes)
-    return engine, question.notes
-
-
-def _capped(spec: DeviceSpec, cap_w: float) -> DeviceSpec:
-    """Return the device with a lower power limit. Raises BadValueError: the cap is not between idle and limit."""
-    idle, limit = spec.power.idle_w.value, spec.power.limit_w
-    if not idle < cap_w <= limit.value:
-        raise BadValueError(
-            f"power_cap_w must lie above the {idle:g} W that {spec.id} takes idle and be at most its limit of "
-            f"{limit.value:g} W, not {cap_w:g}."
-        )
-    figure = limit.model_copy(update={"value": cap_w, "lo": cap_w, "hi": cap_w})
-    return spec.model_copy(update={"power": spec.power.model_copy(update={"limit_w": figure})})
-
-
-def _policy(pool: EngineKeys, blocks: int) -> Policy:
-    """Return the scheduler's policy. Raises UnknownNameError: a setting that this version's engines do not have."""
-    known = set(Policy.__dataclass_fields__)
-    for key in pool.policy:
-        if key not in known:
-            raise UnknownNameError("setting of the policy", key, known)
-    return Policy(**{**pool.policy, "blocks": blocks})
-
-
-def _plan(pool: EngineKeys, engine: Engine, room: Room, longest: int, keys: ServingKeys) -> PoolPlan:
-    policy = _policy(pool, room.blocks)
-    price = engine.spec.price
-    reach = min(longest, room.blocks // (pool.pp * pool.dp) * policy.block_tokens)
-    return PoolPlan(
-        pool.name, engine, policy, priced(engine, policy, max(reach, 2), keys.intervals), room, pool.instances,
-        usd_per_hour=price.usd_per_hour.value if price else float("nan"), price_date=price.date if price else "",
-        options=_options(pool, keys),
-    )  # fmt: skip
-
-
-def _options(pool: EngineKeys, keys: ServingKeys) -> dict[str, Any]:
-    """Return what the fleet takes beside the engines: router, role, admission, scaling, failures, caps."""
-    found: dict[str, Any] = {"role": pool.role, "router": pool.router, "max_queue": pool.max_queue}
-    if pool.speculation is not None:
-        raise BadValueError("speculation is not supported here yet; leave the key out.")
-    if pool.autoscaling is not None:
-        found["autoscaling"] = _made(keys, pool, "autoscaling", Autoscaling, pool.autoscaling)
-    if pool.failures is not None:
-        failures = {"given": pool.failures} if isinstance(pool.failures, list) else pool.failures
-        if not isinstance(failures, dict):
-            raise BadValueError("failures must be a list of outages, or a mapping with mtbf_s and mttr_s.")
-        given = tuple(_made(keys, pool, "failures", Outage, one) for one in failures.get("given", ()))
-        found["failures"] = _made(keys, pool, "failures", Failures, {**failures, "given": given})
-    if pool.power_caps is not None:
-        caps = pool.power_caps if isinstance(pool.power_caps, list) else [pool.power_caps]
-        found["power_caps"] = tuple(_made(keys, pool, "power_caps", PowerCap, one) for one in caps)
-    return found
-
-
-def _made(keys: ServingKeys, pool: EngineKeys, key: str, kind: Callable[..., Any], values: Any) -> Any:
-    """Build a dataclass from a mapping; an unknown key or a bad value is a fault of the file at `key`."""
-    place: Path_ = (*pool.at, key) if keys.settings.has((*pool.at, key)) else (key,)
-    return keys.at(place, lambda: _built(key, kind, values))
-
-
-def _built(key: str, kind: Callable[..., Any], values: Any) -> Any:
-    fields = getattr(kind, "__dataclass_fields__", {})
-    if not isinstance(values, dict):
-        raise BadValueError(f"{key}: a mapping of keys to values is needed, not {values!r}.")
-    for name in values:
-        if name not in fields:
-            raise UnknownNameError(f"key of {key}", str(name), fields)
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise BadValueError(f"{key}: {error}".replace("__init__() ", "") + ".") from None
+    if not drawn:
+        notes = (*notes, "Nothing is drawn at random here: one run is all there is.")
+    source = _source(plans[0], asked[0], study)
+    return Serving(file, scenario, rooms, study, about, source, versions, (*notes, *study.notes))
 
 
 def _draws(keys: ServingKeys) -> bool:
@@ -267,18 +171,15 @@ def _fleet(keys: ServingKeys, engine: Engine) -> dict[str, Any]:
         loop = keys.closed_loop
         found["closed_loop"] = keys.at(("closed_loop",), lambda: ClosedLoop(**loop))
     if keys.transfer is not None:
-        given = {"kv_bytes_per_token": _kv_bytes_per_token(engine)} | keys.transfer
-        found["transfer"] = keys.at(("transfer",), lambda: _built("transfer", Transfer, given))
+        given = {
+            "kv_bytes_per_token": kv_bytes_per_token(engine) * engine.mapping.tp * engine.mapping.pp
+        } | keys.transfer
+        found["transfer"] = keys.at(("transfer",), lambda: built("transfer", Transfer, given))
     if keys.workflow is not None:
         from archcast.serving_workflow import workflow_of
 
         found["workflow"] = keys.at(("workflow",), lambda: workflow_of(keys.workflow))
     return found
-
-
-def _kv_bytes_per_token(engine: Engine) -> float:
-    """Return the KV bytes of a token over all ranks that hold a part of it (heads are divided over tp)."""
-    return kv_bytes_per_token(engine) * engine.mapping.tp * engine.mapping.pp
 
 
 def _reason(name: str, room: Room, pools: int) -> str:

@@ -19,6 +19,7 @@ from archcast.yaml_settings import Settings
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadFileError, InputError
 from foundation.yaml_file import Path_, YamlDocument
+from simulator.serving.policy import ORDERS, PREEMPTIONS
 from simulator.serving.routers import ROUTERS
 
 Found = TypeVar("Found")
@@ -27,12 +28,11 @@ SIZES = ("tp", "pp", "dp", "ep", "instances")
 WORDS = ("name", "model", "on", "dtype", "kv_dtype", "software", "router", "role")
 PARTS = ("policy", "knobs", "autoscaling", "failures", "speculation", "power_caps")
 ENGINE = (*WORDS, *SIZES, *PARTS, "max_queue", "power_cap_w", "memory_share")
-POLICY_SIZES = ("most_tokens", "most_requests", "block_tokens", "blocks")
+POLICY_SIZES = ("most_tokens", "most_requests", "block_tokens", "blocks", "longest_chunk")
 POLICY_SHARES: dict[str, float] = {"watermark": 0.99, "swap_bytes_per_s": 1e13}
-POLICY_CHOICES: dict[str, tuple[str, ...]] = {
-    "order": ("fcfs", "priority"), "preemption": ("recompute", "swap"),
-}  # fmt: skip
-POLICY = (*POLICY_SIZES, *POLICY_SHARES, *POLICY_CHOICES, "whole_prompt", "prompts_first", "prefix_cache")
+POLICY_CHOICES: dict[str, tuple[str, ...]] = {"order": ORDERS, "preemption": PREEMPTIONS}
+POLICY_SWITCHES = ("whole_prompt", "prompts_first", "decodes_first", "prefix_cache")
+POLICY = (*POLICY_SIZES, *POLICY_SHARES, *POLICY_CHOICES, *POLICY_SWITCHES)
 MOST_TOKENS, MOST_REQUESTS = 2048, 256
 """Of one step, where the file says nothing."""
 SLO = ("ttft_s", "tpot_s", "latency_s")
@@ -201,19 +201,7 @@ def _engine(settings: Settings, at: Path_, keys: dict[str, Any], name: str) -> E
 def _policy(settings: Settings, at: Path_, keys: dict[str, Any]) -> dict[str, Any]:
     """Return the scheduler's settings, checked one by one and against each other."""
     settings.known(at, keys, POLICY)
-    found: dict[str, Any] = {}
-    for key, value in keys.items():
-        place = (*at, key)
-        if key in POLICY_SIZES:
-            found[key] = settings.at(place, lambda: whole_number(key, value, high=10**9))  # noqa: B023
-        elif key in POLICY_SHARES:
-            found[key] = settings.at(place, lambda: finite_number(key, value, high=POLICY_SHARES[key]))  # noqa: B023
-        elif key in POLICY_CHOICES:
-            found[key] = settings.choice(place, value, key, POLICY_CHOICES[key])
-        elif not isinstance(value, bool):
-            raise settings.fault(place, f"'{key}' must be true or false, not {value!r}.")
-        else:
-            found[key] = value
+    found = {key: _policy_value(settings, (*at, key), key, value) for key, value in keys.items()}
     tokens, requests = found.get("most_tokens", MOST_TOKENS), found.get("most_requests", MOST_REQUESTS)
     if tokens < requests:
         raise settings.fault(
@@ -222,6 +210,19 @@ def _policy(settings: Settings, at: Path_, keys: dict[str, Any]) -> dict[str, An
             "raise the one or lower the other.",
         )
     return {"most_tokens": tokens, "most_requests": requests} | found
+
+
+def _policy_value(settings: Settings, place: Path_, key: str, value: Any) -> Any:
+    if key in POLICY_SIZES:
+        low = int(key != "longest_chunk")
+        return settings.at(place, lambda: whole_number(key, value, low=low, high=10**9))
+    if key in POLICY_SHARES:
+        return settings.at(place, lambda: finite_number(key, value, high=POLICY_SHARES[key]))
+    if key in POLICY_CHOICES:
+        return settings.choice(place, value, key, POLICY_CHOICES[key])
+    if not isinstance(value, bool):
+        raise settings.fault(place, f"'{key}' must be true or false, not {value!r}.")
+    return value
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:

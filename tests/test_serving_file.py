@@ -119,3 +119,38 @@ def test_the_shipped_example_runs_on_the_real_trace(repository: Path, shared_dat
     ended = archcast("simulate", repository / "examples" / "serving_llama70b_h100.yaml", *fewer, "--json")
     assert ended.code == 0
     assert ended.json()["asked"]["traffic"]["requests"] == 100
+
+
+def test_a_draft_gives_the_expected_tokens_a_step_and_costs_its_own_steps(tmp_path: Path) -> None:
+    alone = str(own_trace(tmp_path, "0.0,100,400\n"))
+    steps = {}
+    for name, spec in (
+        ("none", None), ("free", {"tokens": 3, "acceptance": 0.7}),
+        ("draft", {"tokens": 3, "acceptance": 0.7, "draft": "llama-3.2-1b"}),
+    ):  # fmt: skip
+        study = served(tmp_path, trace=alone, warmup=0, **({"speculation": spec} if spec else {})).study
+        assert study is not None
+        steps[name] = study.times
+    expected = (1 - 0.7**4) / (1 - 0.7)
+    gap, per_token = (steps["free"][name]["mean"].value for name in ("itl_s", "tpot_s"))
+    assert gap / per_token == pytest.approx(expected, rel=0.01)
+    # the draft is the model itself here: a step costs about three steps more, each a little less than one that samples
+    longer = steps["draft"]["itl_s"]["mean"].value - gap
+    assert longer == pytest.approx(3 * steps["none"]["itl_s"]["mean"].value, rel=0.15)
+
+
+def test_a_split_service_sends_each_cache_over_its_link(tmp_path: Path) -> None:
+    text = SMALL + "pools: [{name: p, role: prefill}, {name: d, role: decode}]\n"
+    doc = served(tmp_path, text, transfer={"bandwidth_bytes_per_s": 1e9}).to_json()
+    # llama-3.2-1b caches 16 layers x 8 heads x 64 x 2 (keys, values) in 16 bits for each token of a prompt
+    assert doc["transfer"]["transfers"] == 400
+    assert doc["transfer"]["sent_bytes"] == pytest.approx(400 * 60 * 16 * 8 * 64 * 2 * 2)
+    assert [pool["name"] for pool in doc["pools"]] == ["p", "d"]
+
+
+def test_a_cascade_asks_the_big_model_as_often_as_it_says(tmp_path: Path) -> None:
+    text = SMALL + "pools: [{name: small}, {name: big, model: llama-3.1-8b}]\n"
+    answer = served(tmp_path, text, workflow={"kind": "cascade", "small": "small", "big": "big", "probability": 0.25})
+    nodes = answer.to_json()["workflow_nodes"]
+    assert nodes["small"] == 400
+    assert 70 <= nodes["big"] <= 130

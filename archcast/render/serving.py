@@ -241,14 +241,19 @@ def _load(study: Study) -> str:
 
 
 def _throughput(study: Study) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Return (time, tokens a second) that were generated and that were asked for, in equal spans."""
+    """Return (time, tokens a second) that were generated and that were asked for, in equal spans.
+
+    A request's tokens after the first are spread evenly up to its last.
+    """
     run, window = study.first, study.sample.window
     edges = np.linspace(window.start_s, max(window.end_s, window.start_s + 1e-9), WINDOWS + 1)
     width, middle = edges[1] - edges[0], (edges[1:] + edges[:-1]) / 2
-    steps = run.steps
-    begin, end = to_seconds(steps["start"]), to_seconds(steps["end"])
-    rate = steps["made"] * steps["steps"] / np.maximum(end - begin, 1e-12)
-    made = np.array([float((rate * _overlap(begin, end, a, b)).sum()) for a, b in pairwise(edges)])
+    done = np.flatnonzero(np.array(run.log.done) >= 0)
+    first, last = (to_seconds(np.array(x, dtype=np.int64)[done]) for x in (run.log.first_token, run.log.done))
+    rate = (run.requests.generate[done] - 1) / np.maximum(last - first, 1e-12)
+    made = np.histogram(first, edges)[0] + [
+        float((rate * _overlap(first, last, a, b)).sum()) for a, b in pairwise(edges)
+    ]
     asked = np.histogram(to_seconds(run.requests.arrival), edges, weights=run.requests.generate)[0]
     return (middle, made / width), (middle, asked / width)
 
@@ -268,6 +273,15 @@ def _details(answer: Serving, study: Study) -> str:
         "energy of a run": _value(numbers["energy_j"], "j"),
         "money of a run": _value(numbers["cost_usd"], "usd"),
     }
+    if len(study.first.pools) > 1:
+        for pool in study.first.pools:
+            rows[f"lanes of {pool['name']} busy"] = f"{percent(pool['utilisation'])}, {text(pool['energy_j'], 'j')}"
+    if study.first.transfer:
+        sent = study.first.transfer
+        rows["KV caches sent"] = (
+            f"{sent['transfers']:,}, {text(sent['sent_bytes'], 'traffic_bytes')}, "
+            f"waited {text(sent['waited_s'] / max(sent['transfers'], 1), 's')} on average"
+        )
     return _facts("Beside", rows, wide=False)
 
 

@@ -33,6 +33,7 @@ def serving_json(answer: Serving) -> dict[str, Any]:
     rule, share = scenario.warmup
     cut = f"the first {share:.0%} of the requests are left out" if rule == "share" else "MSER-5 on the latencies"
     return doc | {
+        "memory_bytes": _memory(answer),
         "memory": {name: room.to_json() for name, room in answer.rooms.items()},
         "seed": scenario.seed, "replications": scenario.replications, "warmup": {"rule": rule, "meaning": cut},
         "notes": list(answer.notes), "versions": answer.versions,
@@ -55,12 +56,22 @@ def _study(answer: Serving, study: Study) -> dict[str, Any]:
     doc["lost_by_cause"] = dict(study.lost)
     for name, key in (("queue", "queue_requests"), ("running", "running_requests"), ("kv", "kv_occupancy")):
         doc[key] = _level(name, study.levels[name], numbers)
+    doc["pools"] = [dict(pool) for pool in study.first.pools]
+    for name, found in (("transfer", study.first.transfer), ("workflow_nodes", study.first.nodes)):
+        if found:
+            doc[name] = dict(found)
     kinds = ([study.chance] if study.chance else []) + (["step costs"] if study.model_interval else [])
     doc["interval"] = {"confidence": 0.95, "chance": study.chance or None, "holds": kinds if study.chance else []}
     doc["source"] = answer.source
     doc["trace_hash"] = study.trace_hashes[0]
     doc["trace_hashes"] = list(study.trace_hashes)
     return doc
+
+
+def _memory(answer: Serving) -> dict[str, float]:
+    """Return what the fullest device holds: engines allocate their KV blocks at the start, so it is no distribution."""
+    found = max(sum(room.held_bytes.values()) + room.allocated_bytes for room in answer.rooms.values())
+    return {"value": found, "lo": found, "hi": found}
 
 
 def distribution(found: Mapping[str, Uncertain]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,8 @@ class Run:
 
     steps: columns of `Segments` (ticks; one row a run of equal steps). lanes: names by number. lost: request numbers by
     cause. blocks: KV blocks of all lanes together. energy_j: of all boards until `horizon` (ticks), idle power
-    included; device_s: devices x seconds that are paid for, usd: what they cost (NaN: no price).
+    included; device_s: devices x seconds that are paid for, usd: what they cost (NaN: no price). pools: what each pool
+    did; transfer: what the KV link did; nodes: requests by node of the workflow.
     """
 
     requests: Requests
@@ -64,6 +66,9 @@ class Run:
     usd: float
     trace_hash: str
     open_loop: bool = True
+    pools: Sequence[Mapping[str, Any]] = ()
+    transfer: Mapping[str, Any] | None = None
+    nodes: Mapping[str, int] | None = None
 
 
 def times_s(requests: Requests, log: Log) -> dict[str, Array]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from simulator.clock import to_seconds
 from simulator.serving.fleet import Fleet, FleetRun, Pool
+from simulator.serving.fleet_run import PoolRun
 from simulator.serving.log import Segments
 from simulator.serving.replications import Uncertain, batches, combined, half_width
 from simulator.serving.requests import Requests
@@ -88,7 +91,7 @@ def run(scenario: Scenario) -> Study:
     unstable = sum(one.unstable for one in ones)
     return Study(
         times={name: _statistics(name, by_level, sample) for name in TIMES},
-        numbers={name: _number(name, by_level) for name in ones[0].measures},
+        numbers={name: _number(name, by_level, sample) for name in ones[0].measures},
         lost={cause: float(np.mean([one.lost.get(cause, 0) for one in ones])) for cause in causes},
         unstable=2 * unstable >= len(ones), unstable_runs=unstable, runs=len(ones), chance=chance,
         model_interval=len(known) > 1, trace_hashes=[one.trace_hash for one in ones], first=first, sample=sample,
@@ -157,11 +160,14 @@ def _of_batches(name: str, statistic: str, sample: Sample) -> float:
     return half_width(found)
 
 
-def _number(name: str, by_level: Mapping[str, list[_One]]) -> Uncertain:
+def _number(name: str, by_level: Mapping[str, list[_One]], sample: Sample) -> Uncertain:
     columns = {level: [one.measures[name] for one in ones] for level, ones in by_level.items()}
     low, high = columns.get("lo", ()), columns.get("hi", ())
     value = columns[LEVELS[0]]
     chance = half_width(value)
+    parts = batches(len(sample.met))
+    if name == "goodput_share" and len(value) == 1 and parts is not None:
+        chance = half_width([float(sample.met[part].mean()) for part in parts])
     if low and high and len(low) == len(high):  # a rate falls where steps are slower, so the ends may change places
         ends = sorted((low, high), key=lambda column: float(np.mean(column)))
         return combined(value, chance, ends[0], ends[1])
@@ -173,7 +179,9 @@ def _notes(chance: str, model: bool, unstable: int, runs: int, asked: int) -> tu
     if chance == "":
         found.append("One run of few requests: it says nothing about chance, so there are no intervals.")
     elif chance == "batch means":
-        found.append("One run: intervals of times rest on ten batches of its requests; rates and energy have none.")
+        found.append(
+            "One run: intervals of times and of goodput's share rest on ten batches of its requests; others have none."
+        )
     if chance and not model:
         found.append("Intervals hold chance alone, not the error of the cost model (intervals: false).")
     if unstable:
@@ -198,5 +206,16 @@ def _run(scenario: Scenario, found: FleetRun) -> Run:
         found.requests, found.log, segments.columns(), [name for _, name in sorted(zip(number, names, strict=True))],
         found.lost, found.horizon, found.blocks, found.energy_j, found.device_s,
         sum(prices[pool.name] * pool.device_s / SECONDS_PER_HOUR for pool in found.pools), found.trace_hash,
-        open_loop="closed_loop" not in scenario.fleet,
+        open_loop="closed_loop" not in scenario.fleet, pools=[_pool_json(pool, found.horizon) for pool in found.pools],
+        transfer=asdict(found.transfer) if found.transfer else None, nodes=found.node_counts,
     )  # fmt: skip
+
+
+def _pool_json(pool: PoolRun, horizon: int) -> dict[str, Any]:
+    """Return what a pool did, as plain values."""
+    return {
+        "name": pool.name, "utilisation": sum(pool.busy) / max(len(pool.busy) * horizon, 1), "energy_j": pool.energy_j,
+        "device_s": pool.device_s, "instances": pool.instances, "outages": pool.outages,
+        "interrupted": pool.interrupted, "preempted": pool.preempted, "kv_blocks": pool.blocks,
+        "instances_up": [[float(to_seconds(at)), up] for at, up in pool.sizes],
+    }  # fmt: skip

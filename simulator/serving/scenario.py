@@ -29,7 +29,8 @@ ENDLESS_BLOCKS = 10**9
 class Room:
     """Memory of the fullest device, bytes: what is held beside the KV cache, and what is left for it.
 
-    `blocks` are those of one engine; `shortfall_bytes` is what is missing for the shortest request (0: it fits).
+    `blocks` are those of one engine, `allocated_bytes` what they (or at least the shortest request) take on the device;
+    `shortfall_bytes` is what is missing for the shortest request (0: it fits).
     """
 
     capacity_bytes: float
@@ -37,6 +38,7 @@ class Room:
     kv_bytes: float
     token_bytes: float
     blocks: int
+    allocated_bytes: float = 0.0
     shortfall_bytes: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -56,14 +58,14 @@ def room_of(engine: Engine, policy: Policy, share: float, shortest: int, blocks:
     try:
         token = kv_bytes_per_token(engine)
     except BadValueError:  # nothing grows with the context: blocks are never short
-        return Room(capacity, held, max(loose, 0.0), 0.0, ENDLESS_BLOCKS * engine.mapping.dp, max(-loose, 0.0))
+        return Room(capacity, held, max(loose, 0.0), 0.0, ENDLESS_BLOCKS * engine.mapping.dp, 0.0, max(-loose, 0.0))
     block_bytes, ranks = token * policy.block_tokens, engine.mapping.dp
     least = -(-shortest // policy.block_tokens) * engine.mapping.pp  # each lane of a rank can hold the request
     found = int(max(loose, 0.0) / block_bytes) if blocks is None else blocks // ranks
     missing = max((least if blocks is None else 0) * block_bytes - loose, 0.0)
     if missing == 0.0 and found < least:  # the blocks that were asked for are too few
         missing = (least - found) * block_bytes
-    return Room(capacity, held, max(loose, 0.0), token, found * ranks, missing)
+    return Room(capacity, held, max(loose, 0.0), token, found * ranks, max(found, least) * block_bytes, missing)
 
 
 @dataclass(frozen=True)

@@ -59,13 +59,17 @@ class Policies:
 
 @dataclass(frozen=True)
 class _Held:
-    """Memory of one engine's fullest device: bytes beside KV blocks, blocks, their bytes each, what it offers."""
+    """Memory of one engine's fullest device: bytes beside KV blocks, blocks, their bytes each, what it offers.
+
+    `fixed`: what a request caches does not grow with its tokens (windows, state spaces): a block is one request's.
+    """
 
     weights_bytes: float
     other_bytes: float
     block_bytes: float
     blocks: int
     offered_bytes: float
+    fixed: bool = False
 
     @property
     def reason(self) -> str:
@@ -193,6 +197,7 @@ def _holdings(asked: list[_Asked], policies: Policies) -> list[_Held | None]:
                 if key not in workloads:
                     workload = _prefill(row.engine, policies.most_tokens)
                     workloads[key] = workload, _head(workload)
+                _ = row.engine.fabric  # a device without links is refused
                 held = _held(row.engine, *workloads[key], policies)
                 row.reason = held.reason
             except InputError as error:
@@ -219,17 +224,18 @@ def _held(engine: Engine, workload: Workload, head: tuple[float, float], policie
     report = memory_of(workload, lower(workload.passes, mapping), mapping, engine.rates)
     state = report.parts["state"]
     token = float(state[2] - state[1]) / (LONG - SHORT)
-    if token <= 0:
-        raise BadValueError(f"'{engine.model.name}' caches nothing that grows with its context: it needs no KV blocks.")
     requests = min(policies.most_requests, policies.most_tokens)
     sampler = policies.most_tokens * head[1] + requests * head[0] * BYTES_A_LOGIT
     other = max(float(report.parts["activations"][0]), sampler) + NON_TORCH_BYTES
-    other += (GROUP_BYTES if mapping.devices > 1 else 0.0) + policies.most_requests * _recurrent_bytes(
-        workload, mapping
-    )
-    weights, block = float(report.parts["weights"][0]), token * policies.block_tokens
+    other += GROUP_BYTES if mapping.devices > 1 else 0.0
+    block, fixed = token * policies.block_tokens, token <= 0
+    if fixed:
+        block = max(float(state[2]), 1.0)
+    else:
+        other += policies.most_requests * _recurrent_bytes(workload, mapping)
+    weights = float(report.parts["weights"][0])
     offered = policies.utilization * engine.spec.dram.capacity_bytes.value
-    return _Held(weights, other, block, max(int((offered - weights - other) // block), 0), offered)
+    return _Held(weights, other, block, max(int((offered - weights - other) // block), 0), offered, fixed)
 
 
 def _asked_columns(asked: list[_Asked], holdings: list[_Held | None], loads: tuple[Array, ...]) -> dict[str, Any]:
@@ -265,11 +271,13 @@ def _answer(
     rows = (able[:, None] * each + np.arange(each)).ravel()
     stages = np.array([row.mapping.pp for row in asked], float)[engine]
     blocks = np.array([held.blocks for held in holdings], float)[engine] // stages  # of a lane
-    last = np.ceil((prompt + generate - 1) / policies.block_tokens)
+    fixed = np.array([held.fixed for held in holdings])[engine]
+    last = np.where(fixed, 1.0, np.ceil((prompt + generate - 1) / policies.block_tokens))
     largest = np.floor(blocks / last)
     fits = largest >= 1
-    most = np.full((2, len(rows)), [[policies.most_tokens], [policies.most_requests]], dtype=float)
-    limits = Limits(most[0], most[1], blocks * policies.block_tokens, np.full(len(rows), float(policies.block_tokens)))
+    tokens, width = (np.full(len(rows), float(x)) for x in (policies.most_tokens, policies.block_tokens))
+    requests = np.where(fixed, np.minimum(largest, policies.most_requests), float(policies.most_requests))
+    limits = Limits(tokens, requests, np.where(fixed, np.inf, blocks * policies.block_tokens), width)
     found = steady_state(profile, Lengths.constant(prompt, generate, together=together), users, limits, engine)
     prices = np.array([row.usd_per_hour for row in asked])[engine] * profile.devices[engine][:, None]
     values = {name: getattr(found, name) for name in QUANTITIES[:-1]}
@@ -279,12 +287,14 @@ def _answer(
             out[column][rows] = np.where(fits, columns[:, j], np.nan)
     out["batch"][rows], out["waiting"][rows] = np.where(fits, found.batch, 0.0), np.where(fits, found.waiting, users)
     out["largest_batch"][rows] = largest * profile.lanes[engine]
-    out["memory_bytes"][rows] += _cached_bytes(found, holdings, engine, stages, policies)
+    out["memory_bytes"][rows] += _cached_bytes(found, holdings, engine, profile.lanes[engine], stages, policies)
     out["verdict"][rows[fits]] = "feasible"
     out["reason"][rows[~fits]] = "the KV blocks cannot hold one request to its end"
 
 
-def _cached_bytes(found: SteadyState, holdings: list[Any], engine: Array, stages: Array, policies: Policies) -> Array:
-    """Return what the KV blocks in use take on the fullest device."""
-    token = np.array([held.block_bytes for held in holdings])[engine] / policies.block_tokens
-    return np.asarray(found.kv_tokens * stages * token)
+def _cached_bytes(found: SteadyState, holdings: list[_Held], engine: Array, lanes: Array, stages: Array,
+                  policies: Policies) -> Array:  # fmt: skip
+    """Return what the requests in flight have cached on the fullest device."""
+    block, fixed = (np.array([getattr(held, name) for held in holdings])[engine] for name in ("block_bytes", "fixed"))
+    held = np.where(fixed, found.batch / lanes, found.kv_tokens / policies.block_tokens)  # of a lane
+    return np.asarray(held * stages * block)

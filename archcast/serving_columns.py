@@ -34,7 +34,7 @@ from simulator.serving.kv_blocks import (
     _recurrent_bytes,
 )
 from simulator.serving.pricing import Engine
-from simulator.serving.profile import Profile, profile_of
+from simulator.serving.profile import Axes, Profile, profile_of
 from simulator.serving.steady_state import Lengths, Limits, SteadyState, steady_state
 from workloads.graph import Workload
 from workloads.lowering import lower
@@ -121,6 +121,27 @@ def serve_columns(
     _answer(out, np.array(able), profile, [asked[i] for i in able], [holdings[i] for i in able], loads, policies,
             together)  # fmt: skip
     return out
+
+
+def steady_answer(question: Question, mapping: Mapping, cost_model: CostModel, weights_bytes: float) -> SteadyState:
+    """Return the steady state of one question with users (`question.concurrency`), all of whose caches fit.
+
+    A few points of the step costs are priced, those of this load: the answer comes as fast as that to a batch.
+
+    Raises:
+        BadValueError: a model that generates no tokens.
+    """
+    request, users = question.request, question.concurrency
+    defaults = question.model.defaults
+    prompt, generate = (int(getattr(request, name) or defaults[name]) for name in ("prompt", "generate"))
+    lane = -(-users // (mapping.pp * mapping.dp))
+    most_tokens = max(Policies().most_tokens, 2 * lane)
+    engine = Engine(question.model, question.target.spec, question.target.rates, mapping, cost_model, request.dtype,
+                    request.kv_dtype, weights_bytes)  # fmt: skip
+    axes = Axes.near(prompt, generate, lane, most_tokens)
+    profile = profile_of(engine, most_tokens, lane, prompt + generate, axes=axes)
+    room = Limits(*(np.array([float(x)]) for x in (most_tokens, lane, np.inf, Policies().block_tokens)))
+    return steady_state(profile, Lengths.constant(prompt, generate), users, room)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from archcast.prediction import costs_in_network, predict
 from archcast.question import ask
-from archcast.serving_columns import Policies, serve_columns
+from archcast.serving_columns import Policies, serve_columns, steady_answer
 from costmodel.protocol import PhysicsModel
 from foundation.errors import BadValueError
 from simulator.clock import PICOSECONDS_PER_SECOND
@@ -165,7 +165,7 @@ def test_requests_beyond_the_kv_blocks_wait_by_littles_law() -> None:
     assert found.ttft_s[1, 0] > roomy.ttft_s[0, 0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 800), st.integers(1, 300), st.integers(64, 512), st.integers(70, 3000))
 def test_laws_hold_for_any_load(prompt: int, generate: int, users: int, tokens: int, blocks: int) -> None:
     found = steady_state(made_up(), Lengths.constant(prompt, generate), [users, users + 7], limits(tokens, 64, blocks))
@@ -314,6 +314,35 @@ def test_one_user_of_columns_gets_what_predict_says() -> None:
     assert found["ttft_s"][0] == pytest.approx(told.ttft_s.value, rel=0.02)
 
 
+@pytest.mark.parametrize(("users", "prompt", "generate"), [(1, 1000, 100), (16, 2500, 60), (64, 150, 300)])
+def test_the_few_points_of_one_load_say_what_the_grid_says(users: int, prompt: int, generate: int) -> None:
+    mapping = Mapping(tp=4)
+    asked = ask("llama-3.1-70b", "h100-sxm", dtype="fp8", prompt=prompt, generate=generate, concurrency=users)
+    engine = Engine(asked.model, asked.target.spec, asked.target.rates, mapping, PhysicsModel(), "fp8")
+    found = steady_answer(asked, mapping, PhysicsModel(), engine.weights_bytes)
+    grid = columns(mappings=[mapping], dtypes=("fp8",), concurrency=users, prompt=prompt, generate=generate)
+    assert found.ttft_s[0, 0] == pytest.approx(grid["ttft_s"][0], rel=0.04)
+    assert found.tpot_s[0, 0] == pytest.approx(grid["tpot_s"][0], rel=0.02)
+    assert found.power_w[0, 0] == pytest.approx(grid["power_w"][0], rel=0.02)
+    if users == 1:
+        told = predict("llama-3.1-70b", on="h100-sxm", tp=4, dtype="fp8", prompt=prompt, generate=generate,
+                       model="physics")  # fmt: skip
+        assert told.latency_s is not None
+        assert told.energy_j is not None
+        assert found.latency_s[0] == pytest.approx(
+            (told.latency_s.value, told.latency_s.lo, told.latency_s.hi), rel=5e-3
+        )
+        assert found.energy_per_token_j[0, 0] * generate == pytest.approx(told.energy_j.value, rel=5e-3)
+
+
+def test_networks_whose_state_does_not_grow_are_bounded_by_requests() -> None:
+    found = serve_columns("mamba-2.8b", on="h100-sxm", prompt=[100, 100_000], generate=100, concurrency=16,
+                          cost_model="physics")  # fmt: skip
+    assert found["verdict"].tolist() == ["feasible", "feasible"]
+    assert found["largest_batch"][0] == found["largest_batch"][1] > 1000
+    assert found["memory_bytes"][0] == found["memory_bytes"][1]
+
+
 def test_replicas_share_the_users_and_the_money_is_that_of_all_devices() -> None:
     found = columns(mappings=[Mapping(tp=4), Mapping(tp=4, dp=2)], dtypes=("fp8",), concurrency=[16, 32])
     one, two = 0, 3  # 16 users of one engine, 32 of two replicas
@@ -339,6 +368,14 @@ def test_what_a_device_or_a_mapping_cannot_do_is_the_reason_of_its_rows() -> Non
     assert set(found["verdict"][three]) == {"infeasible"}
     assert any("does not divide" in reason for reason in found["reason"][three])
     assert "feasible" in found["verdict"][(found["tp"] == 8) & (found["on"] == "h100-sxm")]
+
+
+def test_devices_without_links_and_models_without_tokens_are_named() -> None:
+    alone = columns(on=["jetson-orin-nx", "h100-sxm"], mappings=[Mapping(tp=8)], dtypes=("bf16",), concurrency=1)
+    assert "no link" in alone["reason"][0]
+    assert alone["verdict"][1] == "feasible"
+    picture = serve_columns("resnet50", on="h100-sxm", prompt=10, generate=10, concurrency=1, cost_model="physics")
+    assert "generates no tokens" in picture["reason"][0]
 
 
 def test_a_profile_that_does_not_reach_the_budget_is_refused() -> None:

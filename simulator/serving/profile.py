@@ -59,6 +59,20 @@ class Axes:
             np.unique(np.append(1, _octaves(least, max(most_tokens, 2), 2))), np.append(0, cached),
         )  # fmt: skip
 
+    @staticmethod
+    def near(prompt: int, generate: int, users: int, most_tokens: int) -> Axes:
+        """Return the few points that one load needs: so many rows that no forest has to be compiled for them."""
+        users = min(max(users, 1), most_tokens)
+        chunk = min(prompt, most_tokens - users + 1)
+        last = prompt - chunk * (-(-prompt // chunk) - 1)
+        mixed = users - 1 + np.array([chunk, last])
+        decodes = np.unique([0, 1, max(users - 1, 1), users])
+        between = mixed.max() * (most_tokens / mixed.max()) ** np.array([1 / 3, 2 / 3])  # for prompts that meet
+        tokens = np.unique([*decodes[1:], *mixed, *np.round(between).astype(int), most_tokens])
+        contexts = np.unique([1, prompt + 1, prompt + generate // 2 + 1, prompt + generate])
+        chunks = np.unique([1, last, chunk, min(prompt, most_tokens) + 1])
+        return Axes(tokens, decodes, contexts, chunks, np.unique([0, chunk, max(prompt, chunk + 1)]))
+
 
 def _octaves(first: int, last: int, an_octave: int) -> Array:
     """Return whole numbers from first to last, so many for each doubling."""
@@ -193,7 +207,7 @@ def _along(table: Array, engine: Array, place: Place) -> Array:
 
 def profile_of(
     engines: Engine | Sequence[Engine], most_tokens: int, most_requests: int, longest: int = LONGEST,
-    host_s: Array | float = 0.0,
+    host_s: Array | float = 0.0, axes: Axes | None = None,
 ) -> Profile:  # fmt: skip
     """Return the step costs of engines on sparse grids.
 
@@ -201,13 +215,14 @@ def profile_of(
         engines: each with its model, device, mapping and formats; those that one cost model prices go together.
         most_tokens, most_requests: of one step. longest: tokens of the longest request, prompt and output together.
         host_s: seconds that the host adds to every step, of all engines or of each.
+        axes: where the profile has entries (None: a grid up to those sizes).
 
     Raises:
         BadValueError: a model that does not generate tokens. MappingError: a mapping that a model cannot have.
         UnsupportedError: a format that a device cannot compute in.
     """
     several = [engines] if isinstance(engines, Engine) else list(engines)
-    axes = Axes.reach(most_tokens, most_requests, longest)
+    axes = Axes.reach(most_tokens, most_requests, longest) if axes is None else axes
     sizes = [len(axes.tokens), len(axes.decodes) - 1]
     sizes += [sizes[1] * len(axes.contexts), len(axes.chunks) * len(axes.before)]
     work, whole, attention, chunk = np.split(_priced(several, axes, sizes), np.cumsum(sizes)[:-1], axis=1)

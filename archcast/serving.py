@@ -107,7 +107,12 @@ def _serve(keys: ServingKeys, seed: int, file: str) -> Serving:
     rooms = {}
     for pool, engine, _ in engines:
         policy = policy_of(pool, engine, keys, 10_000, context)
-        rooms[pool.name] = room_of(engine, policy, pool.memory_share, shortest, pool.policy.get("blocks"))
+        rooms[pool.name] = keys.at(
+            keys.place(pool, "policy"),
+            lambda pool=pool, engine=engine, policy=policy: room_of(  # type: ignore[misc]
+                engine, policy, pool.memory_share, shortest, pool.policy.get("blocks")
+            ),
+        )
     scenario = Scenario((), draw, keys.slo, runs, seed, keys.warmup, drawn, _fleet(keys, engines[0][1]))
     about, versions = _about(keys, asked[0], engines), _versions(cost_model, [engine for _, engine, _ in engines])
     short = max(rooms.items(), key=lambda item: item[1].shortfall_bytes)

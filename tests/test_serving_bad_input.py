@@ -125,3 +125,25 @@ def test_a_bad_override_gets_one_sentence(tmp_path: Path, setting: str, words: l
 
 def test_a_file_without_a_model_says_so(tmp_path: Path) -> None:
     assert "'model'" in refused("simulate", written(tmp_path, "kind: serving\non: h100-sxm\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("speculation: {tokens: 3, acceptance: 1.0}", ["speculation", "below 1"]),
+        ("speculation: {tokens: 3}", ["speculation", "acceptance"]),
+        ("speculation: {tokens: 3, acceptance: 0.5, drft: gpt-2}", ["drft", "draft"]),
+        ("speculation: {tokens: 3, acceptance: 0.5, draft: gpt-22}", ["gpt-22", "gpt-2"]),
+        ("speculation: {tokens: 30, acceptance: 0.5}", ["most_tokens=128", "31"]),
+    ],
+)
+def test_a_bad_speculation_gets_one_sentence(tmp_path: Path, line: str, words: list[str]) -> None:
+    with pytest.raises(BadFileError) as caught:
+        simulate(written(tmp_path, SMALL + line + "\n"))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_swapping_needs_a_link_to_swap_over(tmp_path: Path) -> None:
+    text = with_line("policy", "policy: {most_tokens: 128, most_requests: 16, preemption: swap}")
+    with pytest.raises(BadFileError, match="swap_bytes_per_s"):
+        simulate(written(tmp_path, text))

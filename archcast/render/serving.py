@@ -160,7 +160,7 @@ def _times(study: Study) -> str:
             cells.append(f'<td class="n">{esc(_value(number))}<small>{esc(interval(number, "s"))}</small></td>')
         words = f"<b>{esc(NAMES[name])}</b><small>{esc(MEANING[name])}</small>"
         rows.append(f'<tr><td class="what">{words}</td>{"".join(cells)}</tr>')
-    table = f"<table><thead><tr><th>time</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    table = f'<table class="times"><thead><tr><th>time</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return section("Times", f'<div class="scroll">{table}</div>', lead="Over all counted requests; intervals below.")
 
 

@@ -33,6 +33,7 @@ svg.chart{width:100%;height:auto;overflow:visible}
 .charts{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:18px 26px}
 .charts h3{margin:0 0 4px}
 .verdict.maybe{background:var(--badbg);color:var(--bad)}
+.times td,.times td.what b{white-space:nowrap;overflow-wrap:normal}
 @media (max-width:720px){.charts{grid-template-columns:minmax(0,1fr)}}
 """
 

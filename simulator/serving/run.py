@@ -89,13 +89,16 @@ def run(scenario: Scenario) -> Study:
     chance = "replications" if len(ones) > 1 else "batch means" if batches(len(sample.times["request"])) else ""
     causes = sorted({cause for one in ones for cause in one.lost})
     unstable = sum(one.unstable for one in ones)
+    notes = _notes(chance, len(known) > 1, unstable, len(ones), scenario.replications)
+    if not unstable and any(one.unstable for one in by_level.get("hi", ())):
+        notes += ("Where steps take as long as the upper end of their interval says, it is unstable: see hi.",)
     return Study(
         times={name: _statistics(name, by_level, sample) for name in TIMES},
         numbers={name: _number(name, by_level, sample) for name in ones[0].measures},
         lost={cause: float(np.mean([one.lost.get(cause, 0) for one in ones])) for cause in causes},
         unstable=2 * unstable >= len(ones), unstable_runs=unstable, runs=len(ones), chance=chance,
         model_interval=len(known) > 1, trace_hashes=[one.trace_hash for one in ones], first=first, sample=sample,
-        levels=found_levels, notes=_notes(chance, len(known) > 1, unstable, len(ones), scenario.replications),
+        levels=found_levels, notes=notes,
     )  # fmt: skip
 
 

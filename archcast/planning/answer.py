@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from archcast.planning.confirm import Outcome
 from archcast.planning.demand import Demand
+from archcast.planning.engines import Site
 from archcast.planning.front import Point
 from archcast.planning.plan_file import Study
 from archcast.planning.robustness import Stress
@@ -51,6 +52,7 @@ class Plan:
     beyond: Outcome | None
     summary: str
     why: str
+    sites: tuple[Site, ...]
     effort: Effort
     versions: Mapping[str, str]
     notes: tuple[str, ...]
@@ -70,9 +72,7 @@ class Plan:
     @property
     def price_dates(self) -> dict[str, str]:
         """Return the day of each device's price, or where it is from."""
-        sites = [fleet.outcome.candidate.site for fleet in self.fleets]
-        sites += [r.candidate.site for r in self.rejected if r.candidate]
-        return {site.id: site.price_date for site in sorted(sites, key=lambda s: s.id) if site.price_date}
+        return {site.id: site.price_date for site in self.sites if site.price_date}
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain JSON values (names end in their unit)."""
@@ -147,8 +147,3 @@ def _point_json(point: Point) -> dict[str, Any]:
         "tpot_s": outcome.tpot_s.to_json(), "power_w": outcome.power_w.to_json(), "meets": point.meets,
         "front": point.front,
     }  # fmt: skip
-
-
-def sites_in(fleets: Sequence[Fleet]) -> list[str]:
-    """Return the devices of fleets, each once, in order."""
-    return list(dict.fromkeys(fleet.outcome.candidate.site.id for fleet in fleets))

@@ -28,12 +28,14 @@ POINTS = 24
 class Steady:
     """Steady states of one instance by requests in service, arrays of shape (points,), rates rising.
 
-    tpot_s is the mean time per output token; power_w that of all devices of the instance.
+    tpot_s is the mean time per output token; power_w that of all devices of the instance; slower how many times its
+    value the upper end of the cost model's interval of the time per output token is.
     """
 
     rate_hz: Array
     tpot_s: Array
     power_w: Array
+    slower: Array
 
     @property
     def saturated_hz(self) -> float:
@@ -60,16 +62,11 @@ class Steady:
 
 @dataclass(frozen=True)
 class Form:
-    """The closed form of one candidate: times at a percentile over requests that are alone, and its steady states.
-
-    `slower` is the upper end of the cost model's interval of the time per output token over its value, with half of
-    the instance busy.
-    """
+    """The closed form of one candidate: times at a percentile over requests that are alone, and its steady states."""
 
     ttft_alone_s: float
     tpot_alone_s: float
     steady: Steady
-    slower: float = 1.0
 
 
 class Profiles:
@@ -113,12 +110,10 @@ def closed_forms(
         getattr(found, name)[:, 0].reshape(users.shape) for name in ("request_rate_hz", "tpot_s", "power_w")
     )
     rate = np.maximum.accumulate(rate, axis=0)
-    ends = found.tpot_s[:, 2].reshape(users.shape)[POINTS // 2] / tpot[POINTS // 2]
+    alone_s = np.stack([alone.ttft_s[:, 0], alone.tpot_s[:, 0]])
+    ends = found.tpot_s[:, 2].reshape(users.shape) / tpot
     slower = np.where(np.isfinite(ends), np.maximum(ends, 1.0), 1.0)
     return [
-        Form(
-            float(alone.ttft_s[i, 0]), float(alone.tpot_s[i, 0]), Steady(rate[:, i], tpot[:, i], power[:, i]),
-            float(slower[i]),
-        )
+        Form(float(alone_s[0, i]), float(alone_s[1, i]), Steady(rate[:, i], tpot[:, i], power[:, i], slower[:, i]))
         for i in range(len(candidates))
-    ]  # fmt: skip
+    ]

@@ -18,6 +18,8 @@ LEAST_REQUESTS = 2000
 """Of a replication: with six of them a 99th percentile rests on some hundred requests."""
 LEAST_S = 100.0
 """A run lasts many times what one request stays, so that queues have the time to grow (estimated)."""
+ENOUGH, SHORTEST_S = 10_000, 30.0
+"""So many requests of a replication are enough, if they are not over sooner than that."""
 TRACE_REQUESTS = 8000
 """Of a trace, where the file does not say how many."""
 
@@ -97,7 +99,7 @@ def _drawn(study: Study, seed: int) -> Demand:
     asked = spec.pop("requests", None)
     model = traffic_model(spec)
     rate = model.rate_hz
-    horizon = (asked or max(LEAST_REQUESTS, LEAST_S * rate)) / rate
+    horizon = (asked or max(LEAST_REQUESTS, min(LEAST_S * rate, ENOUGH), SHORTEST_S * rate)) / rate
     if rate * horizon * study.replications > MOST_REQUESTS:
         raise BadValueError(
             f"{rate:g} requests a second are more than one plan simulates ({MOST_REQUESTS:,} in all); plan for "

@@ -27,14 +27,15 @@ UNKNOWN = Quantity(float("nan"), float("nan"), float("nan"))
 
 @dataclass(frozen=True)
 class Site:
-    """A device type that a plan may use: its price (USD an hour of one), idle power, and how many share a box."""
+    """A device type that a plan may use: its price (USD an hour of one), idle power, how many share a box,
+    and its names in the file."""
 
     target: Target
     usd_per_hour: Quantity
     price_date: str
     idle_w: float
     together: int
-    most: int
+    names: tuple[str, ...]
 
     @property
     def id(self) -> str:
@@ -150,8 +151,7 @@ def _site(study: Study, name: str, target: Target) -> Site:
     elif spec.price is not None:
         price, date = Quantity(*spec.price.usd_per_hour.interval), spec.price.date
     node = node_of(spec.id)
-    most = min(study.limits.of(name), study.limits.of(spec.id))
-    return Site(target, price, date, float(target.rates.idle_w[0]), node.count if node else 1, most)
+    return Site(target, price, date, float(target.rates.idle_w[0]), node.count if node else 1, (name, spec.id))
 
 
 def model_of(study: Study) -> Model:
@@ -170,7 +170,8 @@ def candidates_of(
 ) -> tuple[list[Candidate], list[tuple[str, str, Binding]]]:
     """Return the candidates whose weights and longest request (`longest` tokens) fit, and those that do not.
 
-    The latter come as (label, device, what binds): memory, a format that the device cannot compute, or too few devices.
+    The latter come as (label, device, what binds): memory, a mapping that the model cannot have, or a format that the
+    device cannot compute.
     """
     cost_model = study.settings.at(("cost_model",), lambda: find_cost_model(study.cost_model))
     found: list[Candidate] = []
@@ -204,10 +205,6 @@ def _add(
 ) -> None:
     mapping = engine.mapping
     label = f"{site.id} {mapping.label()} {engine.dtype or engine.model.defaults['dtype']}"
-    if mapping.devices > site.most:
-        words = f"it takes {mapping.devices} devices; {site.most} are available"
-        left.append((label, site.id, Binding("devices", mapping.devices, site.most, "", words)))
-        return
     for changes in study.policies:
         policy = policy_of(changes)
         try:

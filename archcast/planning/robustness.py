@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from archcast.planning.confirm import Confirmer, Outcome
 from archcast.planning.engines import Binding
 from archcast.planning.plan_file import Study
@@ -57,7 +59,9 @@ def stresses(study: Study, fleet: Fleet, confirmer: Confirmer) -> Sequence[Stres
         _stress(study, fleet, confirmer, f"demand +{100 * (growth - 1):.0f} %", growth=growth) for growth in GROWTHS
     ]
     found.append(_one_down(study, fleet, confirmer))
-    slower = 1.0 + round(fleet.screened.form.slower - 1.0, 3)
+    steady = fleet.screened.steady
+    rate = confirmer.demand.rate_hz / fleet.outcome.instances
+    slower = round(float(np.interp(rate, steady.rate_hz, steady.slower)), 2)
     if slower > 1.0:
         found.append(_stress(study, fleet, confirmer, f"steps {100 * (slower - 1):.0f} % slower", slower=slower))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from archcast.planning.confirm import Confirmer, Outcome
 from archcast.planning.demand import Demand, demand_of
 from archcast.planning.engines import Site, candidates_of, model_of, sites_of
 from archcast.planning.front import Point, points_of
-from archcast.planning.plan_file import MOST_DEVICES, Study, read_plan
+from archcast.planning.plan_file import MOST_DEVICES, Limits, Study, read_plan
 from archcast.planning.robustness import stresses
-from archcast.planning.screen import Rejected, most_instances, nearest, screen
-from archcast.planning.search import Found, least_fleet, search
+from archcast.planning.screen import Rejected, Screened, bound_of, most_instances, nearest, screen
+from archcast.planning.search import Found, search
 from archcast.planning.words import summary_of, why_lost, why_none
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, InputError
@@ -74,12 +75,12 @@ def _plan(study: Study, file: str, seed: int) -> Plan:
     else:
         holds, why = [], ""
         near = nearest(rejected)
-        beyond = _beyond(near, confirmer) if near is not None else None
+        beyond = _beyond(study, rejected, confirmer)
         summary = why_none(study, demand, model.name, near, beyond)
     points = points_of(o for o in confirmer.outcomes.values() if np.isfinite(o.ttft_s.value))
     return Plan(
         file=file, study=study, model=model.name, demand=demand, seed=seed, fleets=fleets, rejected=tuple(rejected),
-        points=tuple(points), stresses=tuple(holds), nearest=near, beyond=beyond, summary=summary, why=why,
+        points=tuple(points), stresses=tuple(holds), nearest=near, beyond=beyond, summary=summary, why=why, sites=sites,
         effort=Effort(len(candidates) + len(left), len(screened), confirmer.runs, len(points), confirmer.requests),
         versions=_versions(study, sites), notes=(*demand.notes, *_notes(study, demand, points)),
     )  # fmt: skip
@@ -94,11 +95,18 @@ def _more(study: Study, found: Found, confirmer: Confirmer) -> None:
                 confirmer.outcome(candidate, instances + more, whole=True)
 
 
-def _beyond(near: Rejected, confirmer: Confirmer) -> Outcome | None:
-    """Return the fleet of the nearest candidate that would serve without the limits on devices and money."""
-    if near.binding.constraint not in ("devices", "price") or near.screened is None:
+def _beyond(study: Study, rejected: Sequence[Rejected], confirmer: Confirmer) -> Outcome | None:
+    """Return the best fleet without the limits on devices and money, where these keep some from serving."""
+    free = replace(study, limits=Limits(BEYOND), confirm=1)
+    screened = [_unbound(free, one.screened, confirmer.demand) for one in rejected if one.screened is not None]
+    if not screened:
         return None
-    return least_fleet(confirmer, near.screened, BEYOND // near.screened.candidate.devices)
+    found = search(free, confirmer.demand, screened, confirmer)
+    return found.fleets[0].outcome if found.fleets else None
+
+
+def _unbound(study: Study, screened: Screened, demand: Demand) -> Screened:
+    return replace(screened, objective=bound_of(study, demand, screened, screened.least))
 
 
 def _notes(study: Study, demand: Demand, points: Sequence[Point]) -> tuple[str, ...]:

@@ -82,9 +82,14 @@ def bound_of(study: Study, demand: Demand, screened: Screened, instances: int) -
     return objective_of(study, demand, screened.candidate.usd_per_hour * instances, power)
 
 
+def available(study: Study, candidate: Candidate) -> int:
+    """Return how many devices of a candidate's type a fleet may have."""
+    return min(study.limits.of(name) for name in candidate.site.names)
+
+
 def most_instances(study: Study, candidate: Candidate) -> int:
     """Return how many instances the limits admit: devices, those of the type, and money."""
-    most = candidate.site.most // candidate.devices
+    most = available(study, candidate) // candidate.devices
     if math.isfinite(study.limits.usd_per_hour) and candidate.usd_per_hour > 0:
         most = min(most, int(study.limits.usd_per_hour / candidate.usd_per_hour * (1 + 1e-12)))
     return most
@@ -113,26 +118,30 @@ def _one(study: Study, demand: Demand, candidate: Candidate, form: Form) -> Scre
         ("ttft", form.ttft_alone_s, slo.ttft_s), ("tpot", form.tpot_alone_s, slo.tpot_s),
     ):  # fmt: skip
         if limit is not None and value > limit:
-            words = (
-                f"{slo.name} {name.upper()} of requests that are alone on the instance is {text(value, 's')}, "
-                f"over {text(limit, 's')}"
-            )
+            words = f"{slo.name} {name.upper()} of requests that are alone on the instance is {over(value, limit, 's')}"
             return _no(candidate, f"{name}_alone", value, limit, "s", words)
     if study.objective == "cost" and not math.isfinite(candidate.usd_per_hour):
         words = f"no price of {candidate.site.id} is known; give prices: {{{candidate.site.id}: USD an hour}}"
-        return _no(candidate, "price", math.nan, math.nan, "", words)
+        return _no(candidate, "unpriced", math.nan, math.nan, "", words)
     most_hz = form.steady.most_hz(slo.tpot_s)
     if most_hz <= 0:
         mean_s = float(np.nanmin(form.steady.tpot_s))
         limit = slo.tpot_s or mean_s
-        words = f"its mean TPOT beside the prompts of others is at least {text(mean_s, 's')}, over {text(limit, 's')}"
+        words = f"its mean TPOT beside the prompts of others is at least {over(mean_s, limit, 's')}"
         return _no(candidate, "tpot", mean_s, limit, "s", words)
     least = max(1, math.ceil((1 - SLACK) * demand.rate_hz / most_hz))
     screened = Screened(candidate, form, most_hz, least, 0.0)
-    over = over_limit(study, candidate, least)
-    if over is not None:
-        return Rejected(candidate.label, candidate.site.id, over, candidate, screened)
+    bound = over_limit(study, candidate, least)
+    if bound is not None:
+        return Rejected(candidate.label, candidate.site.id, bound, candidate, screened)
     return replace(screened, objective=bound_of(study, demand, screened, least))
+
+
+def over(value: float, limit: float, kind: str) -> str:
+    """Return that a value is over a limit, with as many digits as tell them apart."""
+    if text(value, kind) != text(limit, kind):
+        return f"{text(value, kind)}, over {text(limit, kind)}"
+    return f"just over {text(limit, kind)}"
 
 
 def _no(candidate: Candidate, constraint: str, value: float, limit: float, kind: str, words: str) -> Rejected:
@@ -142,17 +151,31 @@ def _no(candidate: Candidate, constraint: str, value: float, limit: float, kind:
 def over_limit(study: Study, candidate: Candidate, instances: int) -> Binding | None:
     """Return the limit that a fleet exceeds, None where it keeps them all."""
     devices, usd = candidate.devices * instances, candidate.usd_per_hour * instances
-    if devices > candidate.site.most:
-        words = f"at least {instances} instances are {devices:,} devices; {candidate.site.most:,} are available"
-        return Binding("devices", devices, candidate.site.most, "", words)
+    most = available(study, candidate)
+    count = "1 instance is" if instances == 1 else f"{instances} instances are"
+    if devices > most:
+        words = f"at least {count} needed, {devices:,} devices; {most:,} {'is' if most == 1 else 'are'} available"
+        return Binding("devices", devices, most, "", words)
     if usd > study.limits.usd_per_hour * (1 + 1e-12):
         limit = study.limits.usd_per_hour
-        words = f"at least {instances} instances cost {text(usd, 'usd_per_hour')}, over {text(limit, 'usd_per_hour')}"
+        words = f"at least {count} needed, at {over(usd, limit, 'usd_per_hour')}"
         return Binding("price", usd, limit, "usd_per_hour", words)
     return None
 
 
-STAGES = ("format", "mapping", "memory", "ttft_alone", "tpot_alone", "tpot", "ttft", "goodput", "devices", "price")
+STAGES = (
+    "format",
+    "mapping",
+    "memory",
+    "ttft_alone",
+    "tpot_alone",
+    "tpot",
+    "ttft",
+    "goodput",
+    "unpriced",
+    "devices",
+    "price",
+)
 """Constraints in the order in which a candidate meets them: one that falls later came nearer."""
 
 

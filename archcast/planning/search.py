@@ -17,9 +17,10 @@ from archcast.planning.confirm import Confirmer, Outcome
 from archcast.planning.demand import Demand
 from archcast.planning.engines import Binding
 from archcast.planning.plan_file import Study
-from archcast.planning.screen import Rejected, Screened, bound_of, most_instances, objective_of, over_limit
-from archcast.render.human import text
+from archcast.planning.screen import Rejected, Screened, bound_of, most_instances, objective_of, over, over_limit
+from archcast.render.human import percent
 
+WORDS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "goodput_share": "goodput"}
 BELOW = 0.8
 """No fleet is tried whose closed-form capacity is below this share of the demand: its queues grow without end."""
 
@@ -167,22 +168,16 @@ def fleet_of(study: Study, demand: Demand, screened: Screened, outcome: Outcome)
 def _failed(study: Study, confirmer: Confirmer, screened: Screened, most: int) -> Rejected:
     """Return why the largest fleet that the limits admit does not serve."""
     candidate = screened.candidate
-    outcome = confirmer.outcome(candidate, most)
+    outcome = confirmer.outcome(candidate, most, whole=True)
     name, ratio = outcome.worst
     limit = over_limit(study, candidate, most + 1)
-    by = {"devices": "devices that are available", "price": "budget"}[limit.constraint] if limit else "limits"
-    kind = "s" if name.endswith("_s") else ""
-    value = getattr(outcome, name).value
-    allowed = getattr(study.slo, name)
-    shown = text(value, kind) if kind else f"{value:.3f}"
-    words = (
-        f"{most} instances, all that the {by} admit, have {study.slo.name if kind else 'a'} {_word(name)} of {shown}"
-        f"{' and cannot keep up' if outcome.unstable else ''}"
-    )
-    constraint = limit.constraint if limit else name.removesuffix("_s")
-    binding = Binding(constraint, ratio * (allowed or 1.0), allowed or 1.0, kind, words)
-    return Rejected(candidate.label, candidate.site.id, binding, candidate, screened)
-
-
-def _word(name: str) -> str:
-    return {"ttft_s": "TTFT", "tpot_s": "TPOT", "goodput_share": "goodput share"}[name]
+    by = {"devices": "available devices admit", "price": "budget admits"}[limit.constraint] if limit else "limits admit"
+    count = "1 instance, all" if most == 1 else f"{most} instances, all"
+    if name == "goodput_share":
+        said = f"keep every objective for {percent(outcome.goodput_share.value)} of the requests"
+    else:
+        value, allowed = getattr(outcome, name).value, getattr(study.slo, name)
+        said = f"give {study.slo.name} {WORDS[name]} of {over(value, allowed, 's')}"
+    words = f"{count} that the {by}, {said}{' and cannot keep up' if outcome.unstable else ''}"
+    constraint = limit.constraint if limit else name.removesuffix("_s").removesuffix("_share")
+    return Rejected(candidate.label, candidate.site.id, Binding(constraint, ratio, 1.0, "", words), candidate, screened)

@@ -7,13 +7,12 @@ import math
 from archcast.planning.confirm import Confirmer, Outcome
 from archcast.planning.demand import Demand
 from archcast.planning.plan_file import Study
-from archcast.planning.screen import Rejected
-from archcast.planning.search import Fleet
+from archcast.planning.screen import Rejected, over
+from archcast.planning.search import WORDS, Fleet
 from archcast.render.human import digits, percent, text
 
 SAID = {"cost": "costs", "power": "draws", "energy": "takes", "carbon": "emits"}
 BEST = {"cost": "cheapest", "power": "coolest", "energy": "most frugal", "carbon": "lowest-carbon"}
-WORDS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "goodput_share": "goodput"}
 
 
 def amount(study: Study, objective: float) -> str:
@@ -21,7 +20,7 @@ def amount(study: Study, objective: float) -> str:
     if study.objective == "cost":
         return text(objective, "usd_per_hour")
     if study.objective == "power":
-        return text(objective, "w")
+        return text(objective, "w") + (f" (PUE {study.pue:g} included)" if study.pue > 1 else "")
     return f"{digits(objective)} {'J a token' if study.objective == 'energy' else 'kg CO2/h'}"
 
 
@@ -81,6 +80,8 @@ def why_lost(study: Study, fleets: tuple[Fleet, ...], confirmer: Confirmer) -> s
         used = [f"{percent(fleet.outcome.worst[1])} of its {WORDS[fleet.outcome.worst[0]]}" for fleet in (other, best)]
         return f"{head}, as much, but uses up {used[0]} objective, the chosen fleet {used[1]} objective."
     head = f"{head}, {percent(dearer)} more"
+    if study.objective != "cost":
+        return f"{head}: its {_burns(outcome)}, the chosen fleet's {_burns(best.outcome)}."
     fewer = confirmer.known(outcome.candidate, outcome.instances - 1)
     if fewer is not None:
         fewer = confirmer.outcome(outcome.candidate, outcome.instances - 1, whole=True)
@@ -89,12 +90,19 @@ def why_lost(study: Study, fleets: tuple[Fleet, ...], confirmer: Confirmer) -> s
         return f"{head}: one of its instances serves at most {digits(hz)} requests/s within the objectives."
     name, _ = fewer.worst
     value, limit = getattr(fewer, name).value, getattr(study.slo, name)
-    said = f"{study.slo.name} {WORDS[name]} is {text(value, 's')}, over {text(limit, 's')}"
+    said = "" if name == "goodput_share" else f"{study.slo.name} {WORDS[name]} is {over(value, limit, 's')}"
     if name == "goodput_share":
         said = f"goodput is {percent(value)}, under {percent(limit)}"
     end = " and its queue grows without end" if fewer.unstable else ""
     count = "1 instance" if fewer.instances == 1 else f"{fewer.instances} instances"
     return f"{head}: with {count} its {said}{end}."
+
+
+def _burns(outcome: Outcome) -> str:
+    """Return where the power of a fleet goes."""
+    idle_w = outcome.devices * outcome.candidate.site.idle_w
+    count = "1 device" if outcome.devices == 1 else f"{outcome.devices} devices"
+    return f"{count} idle at {text(idle_w, 'w')} and add {text(max(outcome.power_w.value - idle_w, 0.0), 'w')} to serve"
 
 
 def why_none(study: Study, demand: Demand, model: str, nearest: Rejected | None, beyond: Outcome | None) -> str:
@@ -104,11 +112,11 @@ def why_none(study: Study, demand: Demand, model: str, nearest: Rejected | None,
     if nearest is None:
         return f"{head}: no candidate could be evaluated."
     binding = nearest.binding
-    over = f", {binding.ratio:.3g} times the limit" if math.isfinite(binding.ratio) and binding.ratio > 1 else ""
-    said = f"{head}: {_constraint(binding.constraint)} binds. Nearest is {nearest.label}: {binding.words}{over}."
+    times = f", {binding.ratio:.3g} times the limit" if 1.01 < binding.ratio < math.inf else ""
+    said = f"{head}: {_constraint(binding.constraint)} binds. Nearest is {nearest.label}: {binding.words}{times}."
     if beyond is not None:
         cost = f" at {text(beyond.usd_per_hour, 'usd_per_hour')}" if math.isfinite(beyond.usd_per_hour) else ""
-        said += f" Without that limit {name_of(beyond)}, {beyond.devices} devices, would serve{cost}."
+        said += f" Without limits on devices and money {name_of(beyond)}, {beyond.devices} devices, would serve{cost}."
     return said
 
 
@@ -116,5 +124,6 @@ def _constraint(name: str) -> str:
     return {
         "memory": "memory", "ttft_alone": "the TTFT of requests that are alone",
         "tpot_alone": "the TPOT of requests that are alone", "tpot": "TPOT", "ttft": "TTFT", "goodput": "goodput",
-        "devices": "the number of devices", "price": "price", "format": "the number format", "mapping": "the mapping",
+        "devices": "the number of devices", "price": "the price",
+        "unpriced": "an unknown price", "format": "the number format", "mapping": "the mapping",
     }[name]  # fmt: skip

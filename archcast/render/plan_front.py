@@ -73,11 +73,8 @@ def front_svgs(plan: Plan) -> str:
     waiting = _panel(plan, points, style, f"{slo.name} TTFT", slo.ttft_s)
     power = _panel(plan, points, style, "power", None)
     hidden = len(plan.points) - len(points)
-    note = (
-        f'<p class="note">{hidden} fleets that miss an objective by far, or in the busiest replication already, are not drawn.</p>'
-        if hidden
-        else ""
-    )
+    why = "miss an objective by far, or in the busiest replication already, and are not drawn"
+    note = f'<p class="note">{hidden} fleets {why}.</p>' if hidden else ""
     return (
         f'<ul class="legend inline">{keys}</ul><div class="fronts"><div><h3>Money against waiting</h3>{waiting}</div>'
         f"<div><h3>Money against power</h3>{power}</div></div>{note}"

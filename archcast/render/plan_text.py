@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 MOST_FLEETS = 8
 NAMES = {
     "memory": "memory", "ttft_alone": "TTFT even when alone", "tpot_alone": "TPOT even when alone", "tpot": "TPOT",
-    "ttft": "TTFT", "goodput": "goodput", "devices": "number of devices", "price": "price", "format": "number format",
+    "ttft": "TTFT", "goodput": "goodput", "devices": "number of devices", "price": "price",
+    "unpriced": "unknown price", "format": "number format",
     "mapping": "mapping",
 }  # fmt: skip
 
@@ -53,14 +54,13 @@ def demand_words(plan: Plan) -> str:
 
 def price_words(plan: Plan) -> str:
     """Return the price of each device with its range and its day."""
-    found: dict[str, str] = {}
-    for fleet in plan.fleets:
-        site = fleet.outcome.candidate.site
+    found = []
+    for site in plan.sites:
         price = site.usd_per_hour
         if math.isfinite(price.value):
             span = "" if price.lo == price.hi else f" [{digits(price.lo)} .. {digits(price.hi)}]"
-            found[site.id] = f"{site.id} {text(price.value, 'usd_per_hour')}{span} ({site.price_date})"
-    return ", ".join(found.values()) or "none"
+            found.append(f"{site.id} {text(price.value, 'usd_per_hour')}{span} ({site.price_date})")
+    return ", ".join(found) or "none"
 
 
 def stress_lines(plan: Plan) -> list[str]:
@@ -110,7 +110,7 @@ def cannot_lines(rejected: Sequence[Rejected]) -> list[str]:
     found = ["Cannot serve:"]
     for constraint, several in by_constraint(rejected).items():
         near = several[0]
-        how = f" ({near.binding.ratio:.3g} x the limit)" if math.isfinite(near.binding.ratio) else ""
+        how = f" ({near.binding.ratio:.3g} x the limit)" if 1.01 < near.binding.ratio < math.inf else ""
         found.append(f"  {NAMES[constraint]}: {len(several):,}; nearest {near.label}{how}: {near.binding.words}")
     return found
 

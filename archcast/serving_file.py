@@ -28,7 +28,11 @@ SIZES = ("tp", "pp", "dp", "ep", "instances")
 WORDS = ("name", "model", "on", "dtype", "kv_dtype", "software", "router", "role")
 PARTS = ("policy", "knobs", "autoscaling", "failures", "speculation", "power_caps")
 ENGINE = (*WORDS, *SIZES, *PARTS, "max_queue", "power_cap_w", "memory_share")
-POLICY_SIZES = ("most_tokens", "most_requests", "block_tokens", "blocks", "longest_chunk")
+POLICY_SIZES: dict[str, tuple[int, int]] = {
+    "most_tokens": (1, 262_144), "most_requests": (1, 16_384), "block_tokens": (1, 65_536), "blocks": (1, 10**9),
+    "longest_chunk": (0, 262_144),
+}  # fmt: skip
+"""Least and most: every number of tokens and of requests of a step is priced, so they are bounded."""
 POLICY_SHARES: dict[str, float] = {"watermark": 0.99, "swap_bytes_per_s": 1e13}
 POLICY_CHOICES: dict[str, tuple[str, ...]] = {"order": ORDERS, "preemption": PREEMPTIONS}
 POLICY_SWITCHES = ("whole_prompt", "prompts_first", "decodes_first", "prefix_cache")
@@ -214,8 +218,8 @@ def _policy(settings: Settings, at: Path_, keys: dict[str, Any]) -> dict[str, An
 
 def _policy_value(settings: Settings, place: Path_, key: str, value: Any) -> Any:
     if key in POLICY_SIZES:
-        low = int(key != "longest_chunk")
-        return settings.at(place, lambda: whole_number(key, value, low=low, high=10**9))
+        low, high = POLICY_SIZES[key]
+        return settings.at(place, lambda: whole_number(key, value, low=low, high=high))
     if key in POLICY_SHARES:
         return settings.at(place, lambda: finite_number(key, value, high=POLICY_SHARES[key]))
     if key in POLICY_CHOICES:

@@ -35,6 +35,7 @@ def with_line(key: str, line: str) -> str:
         ("policy", "policy: {most_tokns: 8}", [":6", "most_tokns", "most_tokens"]),
         ("policy", "policy: {watermark: 1.5}", [":6", "watermark", "1.5"]),
         ("policy", "policy: {prefix_cache: 3}", [":6", "prefix_cache", "true or false"]),
+        ("policy", "policy: {most_tokens: 1e9}", [":6", "most_tokens", "262144"]),
         ("policy", "policy: 7", [":6", "policy", "mapping"]),
         ("slo", "slo: {ttft_s: 0}", [":8", "slo.ttft_s", "above 0"]),
         ("slo", "slo: {ttft_s: -1}", [":8", "slo.ttft_s", "-1"]),

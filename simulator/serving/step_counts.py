@@ -13,7 +13,7 @@ import numpy as np
 from simulator.serving.loads import Case, Lengths
 from workloads.table import Array
 
-SETTLE = 4
+SETTLE = 8
 """Rounds in which decodes beside a chunk and the chunk's size agree."""
 SURE = (0.6, 0.9)
 """Shares of all token budgets used, between which steps become full (estimated)."""

@@ -15,10 +15,9 @@ from workloads.table import Array
 class Segment(NamedTuple):
     """Equal steps in a row: `steps` steps from tick `start`, the first of `first` ticks, each `more` ticks longer.
 
-    decodes: requests that decoded in each step; tokens: tokens computed in each step; made: tokens that those decodes
-    gave in each step (one each but for speculation); running, waiting: requests that held blocks, and that had none,
-    during the steps; blocks: KV blocks in use at their end (idle blocks of a prefix cache are not); lane: who made
-    them.
+    decodes: requests that decoded in each step; tokens: tokens computed in each step; running, waiting: requests
+    that held blocks, and that had none, during the steps; blocks: KV blocks in use at their end (idle blocks of a
+    prefix cache are not); lane: who made them.
     """
 
     start: int
@@ -27,7 +26,6 @@ class Segment(NamedTuple):
     more: int
     decodes: int
     tokens: int
-    made: int
     running: int
     waiting: int
     blocks: int
@@ -39,7 +37,7 @@ class Segment(NamedTuple):
 
 
 class Segments:
-    """Segments in the order in which they were made, 96 bytes each. Those of one lane are in the order of time."""
+    """Segments in the order in which they were made, 88 bytes each. Those of one lane are in the order of time."""
 
     width = len(Segment._fields)
 
@@ -60,7 +58,7 @@ class Segments:
     def cut(self, index: int, steps: int, began: int, took: int, joules: float, spent_j: float) -> None:
         """Let the last of the `steps` steps of a segment end early: after `took` ticks and `spent_j` joules."""
         row = self[index]
-        short = row._replace(start=began, steps=1, first=took, more=0, tokens=0, made=0)
+        short = row._replace(start=began, steps=1, first=took, more=0, tokens=0)
         at = index * self.width
         if steps == 1:
             self.cells[at : at + self.width] = array("q", short)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import factorial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,13 @@ from simulator.serving.failures import Failures, PowerCap
 from simulator.serving.fleet import Fleet, FleetRun, Pool, run_fleet
 from simulator.serving.policy import Policy
 from simulator.serving.replica import Log, Replica
+from simulator.serving.requests import Requests
 from simulator.serving.results import times_s
 from simulator.serving.routers import ROUTERS
+from simulator.serving.speculation import Speculation
 from simulator.serving.workflows import Node, Workflow
 from simulator.streams import RandomStreams
+from workloads.traffic.stream import Traffic
 
 STEPS = 1000.0
 """Mean steps of a service: of one millisecond each, a service takes one second in the mean."""
@@ -98,6 +102,65 @@ def test_requests_tokens_and_blocks_are_conserved_whichever_way_time_is_advanced
     lost = {request for found in lazy.lost.values() for request in found}
     assert {i for i, tick in enumerate(lazy.log.done) if tick >= 0} == set(range(60)) - lost
     assert max_queue is not None or not lost
+
+
+def talking(seed: int, count: int, gap_s: float) -> Requests:
+    """Return requests of which some share the beginnings of their prompts, and some are urgent."""
+    random = np.random.default_rng(seed)
+    prompt, depth = random.integers(1, 150, count), random.integers(0, 5, count)
+    prefix = [[100 * (d > 0) + k for k in range(min(d, p // 32))] for d, p in zip(depth, prompt, strict=True)]
+    arrival = np.cumsum(random.exponential(gap_s, count))
+    return Requests.from_traffic(
+        Traffic.of(
+            arrival, prompt, random.integers(1, 40, count), session=random.integers(-1, 8, count),
+            priority=random.integers(0, 3, count), prefix=prefix, prefix_tokens=32,
+        )
+    )  # fmt: skip
+
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "prefixes": {"prefix_cache": True},
+    "urgent first": {"order": "priority"},
+    "swap": {"preemption": "swap", "swap_bytes_per_s": 1e9, "kv_bytes_per_token": 1e3},
+    "decodes first": {"decodes_first": True},
+    "expected drafts": {"speculation": Speculation(3, 0.6, draft_s=1e-6)},
+    "drawn drafts": {"speculation": Speculation(2, 0.6, drawn=True)},
+    "all": {"prefix_cache": True, "order": "priority", "speculation": Speculation(2, 0.6, drawn=True)},
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 10**6), st.sampled_from([3e-5, 3e-4]), st.sampled_from(ROUTERS), st.integers(1, 3),
+    st.integers(0, 8), st.sampled_from([None, 4e-3]),
+)  # fmt: skip
+def test_every_policy_conserves_whichever_way_time_is_advanced(
+    name: str, seed: int, gap_s: float, router: str, instances: int, spare: int, mtbf_s: float | None
+) -> None:
+    policy = Policy(64, 8, 16, 14 + spare, **POLICIES[name])
+    failures = Failures(mtbf_s, mtbf_s / 5) if mtbf_s else None
+    one = pool(policy=policy, instances=instances, router=router, failures=failures)
+    requests = talking(seed, 40, gap_s)
+    lazy = run_fleet([one], requests, RandomStreams(seed))
+    watched = run_fleet([one], requests, RandomStreams(seed), workflow=ALONE)
+    assert lazy.trace_hash == watched.trace_hash
+    assert lazy.lost == {}
+
+
+def test_a_prefix_aware_router_finds_more_of_the_prompts_than_chance() -> None:
+    random = np.random.default_rng(1)
+    family = random.integers(0, 24, 400)
+    traffic = Traffic.of(
+        np.cumsum(random.exponential(2e-3, 400)), np.full(400, 150), np.full(400, 5),
+        prefix=[[10 * f + k for k in range(4)] for f in family], prefix_tokens=32,
+    )  # fmt: skip
+    hits = {}
+    for router in ("prefix-aware", "random"):
+        one = pool(policy=Policy(64, 8, 16, 60, prefix_cache=True), instances=4, router=router)
+        run = run_fleet([one], Requests.from_traffic(traffic), RandomStreams(1))
+        hits[router] = sum(run.log.hit)
+    assert hits["prefix-aware"] > 1.5 * hits["random"] > 0
 
 
 def test_the_same_seed_gives_the_same_trace_and_another_seed_another() -> None:

@@ -1,4 +1,8 @@
-"""Prefill and decode on engines of their own: the KV cache of a prompt crosses a link between them."""
+"""Prefill and decode on engines of their own: the KV cache of a prompt crosses a link between them.
+
+The first token is that of the prefill engine. Its blocks are free when the prefill ends, not when the last byte is
+sent. A decode engine that takes a cache away again, or takes over from one that failed, computes it anew itself.
+"""
 
 from __future__ import annotations
 

@@ -8,19 +8,20 @@ Events of one tick run in the order: ends, control, arrivals, steps; then by num
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
 from foundation.errors import BadValueError
 from simulator.serving.closed_loop import ClosedLoop
 from simulator.serving.disaggregation import Link, Transfer
-from simulator.serving.failures import MOST_INTERRUPTIONS, ticks
 from simulator.serving.fleet_run import FleetRun, finished
 from simulator.serving.flows import DirectFlow, WorkflowFlow
-from simulator.serving.instances import Instance, Lane, WatchedLane
+from simulator.serving.instances import Lane, WatchedLane
+from simulator.serving.lifecycle import Lifecycle
 from simulator.serving.log import Log
 from simulator.serving.pools import Pool, PoolState
+from simulator.serving.prefix_cache import prefixes_of
 from simulator.serving.replica import NEVER
 from simulator.serving.requests import Requests
 from simulator.serving.workflows import Node, Workflow, plan_of
@@ -53,20 +54,24 @@ class Fleet:
         self.watched = closed_loop is not None or isinstance(self.flow, WorkflowFlow)
         self.log = Log.of(len(self.jobs), segments)
         self.lanes: list[Lane] = []
-        session = requests.session.tolist()
-        by_job = session if isinstance(self.flow, DirectFlow) else [session[r] for r in self.jobs.request]
+        self.prefixes: list[list[int]] | None = None
+        session, self.priority = (
+            [column[request] for request in self.jobs.request]
+            for column in (requests.session.tolist(), requests.priority.tolist())
+        )
         self.pools = [
-            PoolState(pool, i, self._make_lane, streams, by_job, self.watched) for i, pool in enumerate(pools)
+            PoolState(pool, i, self._make_lane, streams, session, self.watched) for i, pool in enumerate(pools)
         ]
         self.lane_of = [-1] * len(self.jobs)
-        self.interruptions: dict[int, int] = {}
+        self.life = Lifecycle(self)
         self.lost: dict[str, list[int]] = {}
         self.arrival: list[int] = requests.arrival.tolist() if closed_loop is None else []
         self.thinks = closed_loop.thinks(len(requests), streams) if closed_loop else []
         self.open_requests = len(requests)
+        self.clock = 0
+        self.coming = NEVER  # tick of the next arrival that is not in the heap
         self.heap: list[tuple[int, int, int, int, Callback, Any]] = []
         self.sequence = 0
-        self.outages: dict[Instance, Iterator[tuple[int, int | None]]] = {}
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -84,14 +89,7 @@ class Fleet:
 
     def _begin(self) -> None:
         for state in self.pools:
-            rule = state.pool.autoscaling
-            count = min(max(state.pool.instances, rule.least), rule.most) if rule else state.pool.instances
-            for _ in range(count):
-                self._up((state, self._new_instance(state, 0)), 0)
-            if rule:
-                self._control(ticks(rule.period_s), self._scale, state)
-            for cap in state.pool.power_caps:
-                self._control(ticks(cap.at_s), self._slow, (state, cap.factor))
+            self.life.begin(state)
         if self.closed_loop:
             for user, at in enumerate(self.closed_loop.starts()[: len(self.requests)]):
                 self.later(at, user, self._ask, None)
@@ -102,6 +100,7 @@ class Fleet:
         coming = arrivals[0] if n else NEVER
         while True:
             if i < n and (not heap or heap[0][0] > coming or (heap[0][0] == coming and heap[0][1] > CONTROL)):
+                self.clock = coming
                 begin(i, coming)
                 i += 1
                 self.coming = coming = arrivals[i] if i < n else NEVER
@@ -109,12 +108,10 @@ class Fleet:
             if not heap:
                 return
             time, kind, _, _, callback, argument = heappop(heap)
+            self.clock = time
             if kind == CONTROL and i >= n and self._all_done(time):
                 return
             callback(argument, time)
-
-    coming = NEVER
-    """Tick of the next arrival that is not in the heap."""
 
     def _all_done(self, at: int) -> bool:
         if self.watched:
@@ -133,7 +130,8 @@ class Fleet:
         """Call back at a tick, among the arrivals of that tick."""
         self._push(at, ARRIVE, number, callback, argument)
 
-    def _control(self, at: int, callback: Callback, argument: Any) -> None:
+    def control(self, at: int, callback: Callback, argument: Any) -> None:
+        """Call back at a tick, before its arrivals; such events alone do not keep a run going."""
         self._push(at, CONTROL, 0, callback, argument)
 
     # -- requests -------------------------------------------------------------------------------------------------
@@ -153,7 +151,7 @@ class Fleet:
                 return
             state.backlog.append((job, cached, made))
             if state.scaler and not state.current:
-                self._start_cold(state, at)
+                self.life.start_cold(state, at)
         else:
             instance = state.choose(job, at)
             lane = instance.pick(at)
@@ -203,17 +201,29 @@ class Fleet:
             waiting = list(state.backlog)
             state.backlog.clear()
             for job, _, _ in waiting:
-                self.lose(job, "no instance", max(self.arrival[self.jobs.request[job]], 0))
+                self.lose(job, "no instance", self.clock)
 
     # -- lanes that are watched -----------------------------------------------------------------------------------
 
-    def _make_lane(self, pool: Pool, keep: bool = True) -> Lane:
-        number = len(self.lanes)
+    def _make_lane(self, pool: Pool, name: str, keep: bool = True) -> Lane:
+        """Return a lane; its stream of random numbers has a name of its own, so other lanes shift none of it."""
         args = (pool.costs, pool.policy, self.jobs.prompt, self.jobs.generate, self.log)
-        lane = WatchedLane(*args, lane=number, moved=self._moved) if self.watched else Lane(*args, lane=number)
+        options: dict[str, Any] = {"lane": len(self.lanes), "priority": self.priority}
+        if pool.policy.prefix_cache:
+            options |= {"prefix": self._prefixes(), "prefix_tokens": self.requests.prefix_tokens}
+        if pool.policy.speculation:
+            options["random"] = self.streams.get(f"{pool.name}/speculation/{name}")
+        lane = WatchedLane(*args, moved=self._moved, **options) if self.watched else Lane(*args, **options)
         if keep:
             self.lanes.append(lane)
         return lane
+
+    def _prefixes(self) -> list[list[int]]:
+        """Return the ids of the blocks with which each job's prompt begins, made when first asked for."""
+        if self.prefixes is None:
+            by_request = prefixes_of(self.requests)
+            self.prefixes = [by_request[i] if shared else [] for i, shared in self.flow.prefix_owner()]
+        return self.prefixes
 
     def _moved(self, lane: WatchedLane) -> None:
         """Put a lane back into the heap after it moved."""
@@ -239,102 +249,6 @@ class Fleet:
         for job in ended:
             self.flow.ended(job, at)
         lane.settle()
-
-    # -- instances that come and go -------------------------------------------------------------------------------
-
-    def _new_instance(self, state: PoolState, at: int) -> Instance:
-        instance = state.start(at)
-        failures = state.pool.failures
-        if failures:
-            stream = self.streams.get(f"{state.pool.name}/failures/{instance.number}")
-            self.outages[instance] = failures.of(instance.number, at, stream)
-            self._next_outage(state, instance)
-        return instance
-
-    def _next_outage(self, state: PoolState, instance: Instance) -> None:
-        outage = next(self.outages[instance], None)
-        if outage:
-            self._control(outage[0], self._fail, (state, instance, outage[1]))
-
-    def _up(self, what: tuple[PoolState, Instance], at: int) -> None:
-        """Open an instance, unless it failed or was stopped while it started; hand it what waits."""
-        state, instance = what
-        if instance.state == "starting":
-            state.set_state(instance, "up", at)
-            self._hand_out(state, at)
-
-    def _back(self, what: tuple[PoolState, Instance], at: int) -> None:
-        state, instance = what
-        if instance.state == "down":
-            state.set_state(instance, "up", at)
-            self._hand_out(state, at)
-        self._next_outage(state, instance)
-
-    def _hand_out(self, state: PoolState, at: int) -> None:
-        waiting = list(state.backlog)
-        state.backlog.clear()
-        for job, cached, made in waiting:
-            self.submit(job, at, state.index, cached, made, again=True)
-
-    def _fail(self, what: tuple[PoolState, Instance, int | None], at: int) -> None:
-        """Lose an instance until it is back; its requests go elsewhere with the tokens that their users have."""
-        state, instance, back = what
-        for lane in instance.lanes:
-            lane.to(at)
-        state.stop_drained(at)
-        if instance.state == "stopped":
-            return
-        instance.outages += 1
-        made: dict[int, int] = {}
-        for lane in instance.lanes:
-            lane.abort(at)
-            made.update(lane.abandoned)
-        gone = back is None or instance.state == "draining"
-        state.set_state(instance, "stopped" if gone else "down", at)
-        if back is not None and not gone:
-            self._control(back, self._back, (state, instance))
-        for job in sorted(made):
-            state.interrupted += 1
-            self.interruptions[job] = self.interruptions.get(job, 0) + 1
-            if self.interruptions[job] > MOST_INTERRUPTIONS:
-                raise BadValueError(
-                    f"Request {self.jobs.request[job] + 1} was interrupted {MOST_INTERRUPTIONS:,} times: pool "
-                    f"'{state.pool.name}' fails faster than it can serve; raise mtbf_s."
-                )
-            self.submit(job, at, state.index, made=made[job], again=True)
-
-    def _slow(self, what: tuple[PoolState, float], at: int) -> None:
-        state, factor = what
-        state.factor = factor
-        for instance in state.instances:
-            for lane in instance.lanes:
-                lane.to(at)
-                lane.slow(at, factor)
-                lane.to(at)
-
-    def _start_cold(self, state: PoolState, at: int) -> None:
-        assert state.scaler is not None
-        instance = self._new_instance(state, at)
-        self._control(at + state.scaler.cold_start, self._up, (state, instance))
-
-    def _scale(self, state: PoolState, at: int) -> None:
-        """Compare what the pool has with what it wants; start, reopen, drain or stop instances."""
-        scaler, current = state.scaler, state.current
-        assert scaler is not None
-        self._control(at + scaler.period, self._scale, state)
-        state.to(at)
-        state.stop_drained(at)
-        want = scaler.want(at, state.signal(scaler.rule.signal), len(current))
-        draining = [one for one in state.instances if one.state == "draining"]
-        for _ in range(len(current), want):
-            if draining:
-                state.set_state(draining.pop(), "up", at)
-            else:
-                self._start_cold(state, at)
-        for _ in range(want, len(current)):
-            state.drain_one(at)
-        if draining or want > len(current):
-            self._hand_out(state, at)
 
 
 def run_fleet(

@@ -59,10 +59,11 @@ class TransferRun:
 class FleetRun:
     """One run.
 
-    requests: as they arrived, with the lengths of the answer (its tokens in a workflow). log: by request; its segments
-    and preemptions are those of all lanes. pool, instance, lane: who gave the answer, shape (requests,), -1 = lost.
-    lost: request numbers by cause ("too long", "rejected", "no instance"). horizon: tick of the last end.
-    node_counts: requests that each node of the workflow served. jobs: log by job, where a request is more than one.
+    requests: as they arrived, with the lengths of the answer; in a workflow that is the model node without a follower
+    that ends last, and the first token is its first. log: by request; its segments are those of all lanes. pool,
+    instance, lane: who gave the answer, shape (requests,), -1 = lost. lost: request numbers by cause ("too long",
+    "rejected", "no instance"). horizon: tick of the last end. node_counts: requests that each node of the workflow was
+    drawn for. jobs: log by job, where a request is more than one.
     """
 
     requests: Requests
@@ -221,7 +222,7 @@ def _check_tokens(fleet: Fleet) -> None:
     prompt = np.where(twin_of, 0, np.array(jobs.prompt, dtype=np.int64))
     least = int((prompt + np.array(jobs.generate, dtype=np.int64) - 1)[done].sum()) - sum(log.hit)
     computed = sum(lane.tokens for lane in fleet.lanes)
-    again = any(log.preempted) or bool(fleet.interruptions)
+    again = any(log.preempted) or bool(fleet.life.interruptions)
     if computed < least or (computed > least and not again and not _may_compute_more(fleet)):
         raise InvariantError(f"The lanes computed {computed:,} tokens; the requests that were done need {least:,}.")
 

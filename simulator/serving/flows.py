@@ -52,6 +52,10 @@ class DirectFlow:
         self.answer: list[int] = numbers
         self.stage: Stage
 
+    def prefix_owner(self) -> list[tuple[int, bool]]:
+        """Return, for each job, its request and whether its prompt begins with that of the request."""
+        return [(request, True) for request in self.jobs.request]
+
     def begin(self, request: int, at: int) -> None:
         self.stage.submit(request, at, 0)
 
@@ -93,6 +97,18 @@ class WorkflowFlow:
     def begin(self, request: int, at: int) -> None:
         for node in self.first:
             self._start(node, request, at)
+
+    def prefix_owner(self) -> list[tuple[int, bool]]:
+        """Return, for each job, its request and whether its prompt begins with that of the request.
+
+        It does where the node takes over the whole prompt, of the request or of its parents; a cache that came over a
+        link is not shared.
+        """
+        jobs = self.jobs
+        whole = [max(node.prompt.prompt, node.prompt.parents_prompt) >= 1 for node in self.workflow.nodes]
+        twins = set(jobs.twin)
+        rows = enumerate(zip(jobs.request, jobs.node, strict=True))
+        return [(request, whole[node] and job not in twins) for job, (request, node) in rows]
 
     def _start(self, node: int, request: int, at: int) -> None:
         servers = self.kind[node]

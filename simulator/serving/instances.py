@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from simulator.serving.log import Log
 from simulator.serving.policy import Policy
@@ -45,10 +46,10 @@ class WatchedLane(Lane):
     """
 
     def __init__(
-        self, costs: StepCosts, policy: Policy, prompt: list[int], generate: list[int], log: Log, *, lane: int,
-        moved: Callable[[WatchedLane], None],
+        self, costs: StepCosts, policy: Policy, prompt: list[int], generate: list[int], log: Log, *,
+        moved: Callable[[WatchedLane], None], **options: Any,
     ) -> None:  # fmt: skip
-        super().__init__(costs, policy, prompt, generate, log, lane=lane)
+        super().__init__(costs, policy, prompt, generate, log, **options)
         self.ended: list[int] = []
         self.pending = False
         self.epoch = 0

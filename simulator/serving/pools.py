@@ -70,7 +70,7 @@ class PoolState:
         self,
         pool: Pool,
         index: int,
-        make_lane: Callable[[Pool, bool], Lane],
+        make_lane: Callable[[Pool, str, bool], Lane],
         streams: RandomStreams,
         session: Sequence[int],
         watched: bool,
@@ -83,14 +83,16 @@ class PoolState:
         self.backlog: deque[tuple[int, int, int]] = deque()  # (job, cached, made) for which no instance is up
         self.factor = 1.0
         self.interrupted = 0
-        self.bounded = watched or bool(self.router.looks) or pool.lanes > 1
-        self.probe = make_lane(pool, False)
+        alone = pool.instances == 1 and not pool.autoscaling
+        self.bounded = watched or pool.lanes > 1 or (bool(self.router.looks) and not alone)
+        self.probe = make_lane(pool, "", False)
         self.sizes: list[tuple[int, int]] = []  # (tick, instances that are up)
 
     def start(self, at: int) -> Instance:
         """Return a new instance, not yet open."""
-        lanes = [self._make_lane(self.pool, True) for _ in range(self.pool.lanes)]
-        instance = Instance(len(self.instances), lanes, at)
+        number = len(self.instances)
+        lanes = [self._make_lane(self.pool, f"{number}/{i}", True) for i in range(self.pool.lanes)]
+        instance = Instance(number, lanes, at)
         if self.factor != 1.0:
             for lane in lanes:
                 lane.slow(at, self.factor)
@@ -108,6 +110,8 @@ class PoolState:
     def choose(self, job: int, at: int) -> Instance:
         """Return the open instance that the router gives a job; its lanes are as they are at `at`."""
         router, targets = self.router, self.open
+        if len(targets) == 1:
+            return targets[0]
         if router.looks == "load":
             for instance in targets:
                 for lane in instance.lanes:

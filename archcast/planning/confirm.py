@@ -235,29 +235,29 @@ class Confirmer:
         return self.outcomes.get((id(candidate), instances, 1.0, 1.0))
 
     def _run(self, candidate: Candidate, instances: int, demand: Demand, replication: int, slower: float) -> Seen:
-        """Serve one replication. Steps that are `slower` are arrivals that are faster, in a time that is stretched."""
-        requests = Requests.from_traffic((demand.grown(slower) if slower != 1.0 else demand).runs[replication])
+        """Serve one replication."""
+        requests = Requests.from_traffic(demand.runs[replication])
         self.requests += len(requests)
         self.runs += 1
         streams = RandomStreams(self.seed, replication)
-        run = Fleet([self._pool(candidate, instances)], requests, streams).run()
+        run = Fleet([self._pool(candidate, instances, slower)], requests, streams).run()
         first = int(self.study.warmup_share * len(requests))
         found = times_s(requests, run.log)
         counted = found["request"] >= first
-        times = {name: slower * found[name][counted] for name in ("ttft_s", "tpot_s", "latency_s")}
+        times = {name: found[name][counted] for name in ("ttft_s", "tpot_s", "latency_s")}
         lost = sum(sum(number >= first for number in numbers) for numbers in run.lost.values())
         return Seen(
-            slower * to_seconds(requests.arrival)[found["request"][counted]], **times, lost=lost,
+            to_seconds(requests.arrival)[found["request"][counted]], **times, lost=lost,
             power_w=_power_w(run, candidate, instances, demand.rate_hz),
             busy_share=float(np.mean(run.pools[0].busy)) / max(run.horizon, 1),
             preempted=int(sum(run.log.preempted)), trace_hash=run.trace_hash,
         )  # fmt: skip
 
-    def _pool(self, candidate: Candidate, instances: int) -> Pool:
-        mapping = candidate.engine.mapping
+    def _pool(self, candidate: Candidate, instances: int, slower: float) -> Pool:
+        mapping, site = candidate.engine.mapping, candidate.site
         return Pool(
-            "engines", self.costs(candidate), candidate.policy, instances=instances, lanes=candidate.lanes,
-            devices=mapping.devices, tp=mapping.tp, idle_w=candidate.site.idle_w, router=self.study.router,
+            "engines", self.costs(candidate).slowed(slower), candidate.policy, instances=instances,
+            lanes=candidate.lanes, devices=mapping.devices, tp=mapping.tp, idle_w=site.idle_w, router=self.study.router,
         )  # fmt: skip
 
     def costs(self, candidate: Candidate) -> StepCosts:

@@ -1,0 +1,164 @@
+"""Parts of planning by themselves: bisection, the front, percentiles over replications, demand."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plan_samples import SMALL, small
+
+from archcast.planning.closed_form import Profiles, Steady
+from archcast.planning.confirm import Confirmer, _jackknife
+from archcast.planning.demand import demand_of
+from archcast.planning.engines import candidates_of, model_of, sites_of
+from archcast.planning.front import on_front
+from archcast.planning.plan_file import read_plan
+from archcast.planning.search import least_fleet
+
+
+@dataclass
+class Threshold:
+    """Stands in for the events: so many instances serve, fewer do not."""
+
+    enough: int
+    rate_hz: float = 10.0
+    asked: list[int] = field(default_factory=list)
+
+    @property
+    def demand(self) -> Any:
+        return SimpleNamespace(rate_hz=self.rate_hz)
+
+    def outcome(self, _: object, instances: int, **__: object) -> Any:
+        self.asked.append(instances)
+        return SimpleNamespace(instances=instances, meets=instances >= self.enough)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 300))
+def test_bisection_finds_the_least_number_that_serves(enough: int, guess: int, most: int) -> None:
+    events = Threshold(enough)
+    screened = SimpleNamespace(candidate=None, least=guess, saturated_hz=1e9)
+    found = least_fleet(cast(Confirmer, events), cast(Any, screened), most)
+    if enough > most:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.instances == enough
+    assert max(events.asked) <= most
+    assert len(set(events.asked)) <= 4 + 2 * math.log2(301)
+
+
+def test_no_fleet_is_tried_that_cannot_keep_up() -> None:
+    events = Threshold(enough=1, rate_hz=100.0)
+    screened = SimpleNamespace(candidate=None, least=20, saturated_hz=10.0)
+    found = least_fleet(cast(Confirmer, events), cast(Any, screened), 64)
+    assert found is not None
+    assert min(events.asked) == 8  # 0.8 of the 100 requests/s, at 10 an instance
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 4)] * 3, st.booleans()), min_size=1, max_size=12))
+def test_the_front_is_what_nothing_allowed_dominates(rows: list[tuple[int, int, int, bool]]) -> None:
+    table = np.array([row[:3] for row in rows], dtype=float)
+    allowed = np.array([row[3] for row in rows])
+    found = on_front(table, allowed)
+    for i, row in enumerate(table):
+        beaten = any(allowed[j] and (other <= row).all() and (other < row).any() for j, other in enumerate(table))
+        assert found[i] == (allowed[i] and not beaten)
+
+
+def test_a_percentile_is_that_of_all_replications_together() -> None:
+    busy, calm = np.full(30, 10.0), np.full(70, 1.0)
+    assert _jackknife([busy, calm], 70).value == 1.0
+    assert _jackknife([busy, calm], 71).value == 10.0
+
+
+def test_replications_that_agree_leave_no_doubt_and_one_tells_nothing() -> None:
+    part = np.arange(100.0)
+    same = _jackknife([part, part, part], 99)
+    assert (same.value, same.lo, same.hi) == (98.0, 98.0, 98.0)
+    assert not _jackknife([part], 99).known
+
+
+def test_the_jackknife_of_means_at_the_median_is_the_textbooks() -> None:
+    parts = [np.array([1.0]), np.array([2.0]), np.array([9.0])]
+    without = np.array([2.0, 1.0, 1.0])  # the lower median of what is left
+    half = 4.303 * math.sqrt(2 / 3 * ((without - without.mean()) ** 2).sum())
+    found = _jackknife(parts, 50)
+    assert (found.value, found.hi) == (2.0, pytest.approx(2.0 + half))
+
+
+def test_the_largest_rate_that_keeps_a_limit_lies_on_the_curve() -> None:
+    steady = Steady(
+        np.array([1.0, 2.0, 4.0]), np.array([0.01, 0.02, 0.04]), np.array([100.0, 150.0, 200.0]), np.ones(3)
+    )
+    assert steady.most_hz(0.03) == pytest.approx(3.0)
+    assert steady.most_hz(0.005) == 0.0
+    assert steady.most_hz(None) == steady.most_hz(1.0) == 4.0
+    assert steady.power_at(0.5, idle_w=60.0) == pytest.approx(80.0)
+
+
+def test_replications_ask_for_the_rate_of_the_file_on_average() -> None:
+    bursty = {"name": "azure-2023-conv", "rate_hz": 7.0, "requests": 400}
+    demand = demand_of(read_plan(small(traffic=bursty, replications=5)), 3)
+    requests = sum(len(run) for run in demand.runs)
+    horizon = 400 / 7.0 * requests / (5 * 400)  # times were scaled by drawn over asked
+    assert requests / (5 * horizon) == pytest.approx(7.0)
+    assert all(run.arrival_s[-1] <= horizon for run in demand.runs)
+
+
+def test_grown_demand_is_the_same_requests_sooner() -> None:
+    demand = demand_of(read_plan(SMALL), 1)
+    twice = demand.grown(2.0)
+    assert twice.rate_hz == 2 * demand.rate_hz
+    assert np.array_equal(twice.prompt, demand.prompt)
+    assert np.allclose(twice.runs[0].arrival_s, demand.runs[0].arrival_s / 2)
+
+
+def test_a_trace_gives_its_busiest_part(tmp_path: Path) -> None:
+    slow, fast = np.arange(200) * 1.0, 200 + np.arange(300) * 0.1
+    rows = [f"{t:.3f},{100 + i},{20}" for i, t in enumerate(np.concatenate([slow, fast]))]
+    trace = tmp_path / "trace.csv.gz"
+    trace.write_bytes(gzip.compress("\n".join(["arrival_s,prompt,generate", *rows]).encode()))
+    demand = demand_of(read_plan(small(traffic=None, trace={"file": str(trace), "requests": 250})), 1)
+    assert demand.rate_hz == pytest.approx(10.0)
+    assert (len(demand.runs), len(demand.runs[0])) == (1, 250)
+    assert demand.prompt.min() >= 300
+    assert "busiest 250 requests in a row of the trace's 500" in demand.notes[0]
+
+
+def test_the_setting_trace_takes_the_place_of_traffic(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_s,prompt,generate\n" + "\n".join(f"{i},100,20" for i in range(120)))
+    study = read_plan(SMALL, {"trace": str(trace)})
+    assert study.traffic is None
+    assert demand_of(study, 1).rate_hz == pytest.approx(1.0)
+    assert demand_of(read_plan(SMALL, {"trace": str(trace), "trace.rate_hz": "5"}), 1).rate_hz == pytest.approx(5.0)
+
+
+def test_slower_steps_are_faster_arrivals_in_stretched_time() -> None:
+    study = read_plan(SMALL)
+    demand = demand_of(study, 1)
+    candidates, _ = candidates_of(study, sites_of(study), model_of(study), demand.longest)
+    confirmer = Confirmer(study, demand, Profiles(candidates, demand.longest), 1)
+    candidate = next(c for c in candidates if c.site.id == "h100-sxm")
+    slow = confirmer.outcome(candidate, 1, slower=1.5, whole=True)
+    fast = confirmer.outcome(candidate, 1, growth=1.5, whole=True)
+    # not to the tick: what a cached token adds to a step is a whole number of ticks in either
+    assert slow.ttft_s.value == pytest.approx(1.5 * fast.ttft_s.value, rel=1e-4)
+    assert slow.tpot_s.value == pytest.approx(1.5 * fast.tpot_s.value, rel=1e-4)
+
+
+def test_two_fleets_see_the_same_requests() -> None:
+    study = read_plan(SMALL)
+    demand = demand_of(study, 1)
+    candidates, _ = candidates_of(study, sites_of(study), model_of(study), demand.longest)
+    confirmer = Confirmer(study, demand, Profiles(candidates, demand.longest), 1)
+    arrivals = [confirmer.outcome(c, 2, whole=True).runs[0].arrival_s for c in (candidates[0], candidates[-1])]
+    assert np.array_equal(*arrivals)

@@ -9,6 +9,7 @@ import pytest
 from serving_fleets import SECOND, asked, constant_costs, mixed, pool, slots
 
 from foundation.errors import BadValueError
+from simulator.serving.closed_loop import ClosedLoop
 from simulator.serving.failures import Failures, Outage, PowerCap
 from simulator.serving.fleet import Pool, run_fleet
 from simulator.streams import RandomStreams
@@ -72,6 +73,16 @@ def test_what_no_instance_will_ever_serve_is_lost_by_that_cause() -> None:
     assert run.lost == {"no instance": [1]}
     assert run.log.done[0] == 10 * MILLISECOND
     assert run.pools[0].paid_s == pytest.approx(0.5)
+
+
+def test_users_who_find_no_instance_ask_again_and_are_lost_in_the_order_of_time() -> None:
+    requests = asked([0.0] * 30, [1] * 30, [10] * 30)
+    one = steps(1, failures=Failures(given=(Outage(0, 0.05),)))
+    run = run_fleet([one], requests, RandomStreams(1), closed_loop=ClosedLoop(2, think_s=0.01))
+    done = [tick for tick in run.log.done if tick >= 0]
+    assert len(done) + len(run.lost["no instance"]) == 30
+    assert max(done) <= SECOND // 20
+    assert np.all(np.diff(run.requests.arrival) >= 0)
 
 
 def test_failures_that_leave_no_time_to_serve_are_refused() -> None:

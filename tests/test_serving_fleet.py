@@ -14,7 +14,7 @@ from serving_fleets import SECOND, STEP_S, asked, constant_costs, exponential, m
 from foundation.errors import BadValueError, UnknownNameError
 from simulator.serving.autoscaling import Autoscaling
 from simulator.serving.closed_loop import ClosedLoop
-from simulator.serving.failures import Failures, PowerCap
+from simulator.serving.failures import Failures, Outage, PowerCap
 from simulator.serving.fleet import Fleet, FleetRun, Pool, run_fleet
 from simulator.serving.policy import Policy
 from simulator.serving.replica import Log, Replica
@@ -102,6 +102,30 @@ def test_requests_tokens_and_blocks_are_conserved_whichever_way_time_is_advanced
     lost = {request for found in lazy.lost.values() for request in found}
     assert {i for i, tick in enumerate(lazy.log.done) if tick >= 0} == set(range(60)) - lost
     assert max_queue is not None or not lost
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 12)), min_size=1, max_size=30), st.sampled_from(ROUTERS[:5]),
+    st.integers(1, 3), st.integers(1, 2), st.sampled_from([None, 0, 2]),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(1, 9)), max_size=4), st.booleans(),
+)  # fmt: skip
+def test_events_of_one_tick_have_one_order_whichever_way_time_is_advanced(
+    rows: list[tuple[int, int]], router: str, instances: int, lanes: int, max_queue: int | None,
+    outages: list[tuple[int, int, int]], scaled: bool,
+) -> None:  # fmt: skip
+    """All times are whole milliseconds, as all steps are: arrivals, ends, failures and scaling meet in one tick."""
+    requests = asked(np.sort([at for at, _ in rows]) * STEP_S, np.ones(len(rows)), [steps for _, steps in rows])
+    given_outages = tuple(Outage(k, at * STEP_S, down * STEP_S) for k, (_, at, down) in enumerate(outages))
+    one = Pool(
+        "a", constant_costs(), slots(2), instances=instances, lanes=lanes, router=router, max_queue=max_queue,
+        failures=Failures(given=given_outages),
+        autoscaling=Autoscaling(2, 3, period_s=0.004, cold_start_s=0.003) if scaled else None,
+    )  # fmt: skip
+    lazy = run_fleet([one], requests, RandomStreams(1))
+    watched = run_fleet([one], requests, RandomStreams(1), workflow=ALONE)
+    assert lazy.trace_hash == watched.trace_hash
+    assert lazy.pools[0].paid_s == watched.pools[0].paid_s
 
 
 def talking(seed: int, count: int, gap_s: float) -> Requests:
@@ -245,6 +269,16 @@ def test_requests_at_one_time_spread_over_the_lanes_of_an_instance() -> None:
     run = run_fleet([one], requests, RandomStreams(1))
     assert sorted(run.lane.tolist()) == [0, 1, 2, 3]
     assert run.log.done == [SECOND // 100] * 4
+
+
+@pytest.mark.parametrize("users", [1, 2, 4, 8])
+def test_a_pipeline_with_fewer_batches_than_stages_idles_by_its_bubble(users: int) -> None:
+    """Each of four lanes is a batch on its way through four stages: with m of them, m of four stages are busy."""
+    requests = asked(np.zeros(80), np.ones(80), np.full(80, 10))
+    one = Pool("a", constant_costs(), slots(1), lanes=4, devices=4)
+    run = run_fleet([one], requests, RandomStreams(1), closed_loop=ClosedLoop(users))
+    assert sum(run.pools[0].busy) * 4 == min(users, 4) * 4 * run.horizon
+    assert run.horizon == 80 // min(users, 4) * 10 * SECOND // 1000
 
 
 def test_pools_that_do_not_go_together_are_refused() -> None:

@@ -231,7 +231,7 @@ class Fleet:
             if not lane.pending:
                 lane.pending = True
                 self._push(lane.now, END, lane.lane, self._ended, (lane, lane.epoch))
-        elif lane.look < NEVER:
+        elif not lane.idle:
             self._push(lane.look, STEP, lane.lane, self._step, lane)
 
     def _step(self, lane: WatchedLane, at: int) -> None:

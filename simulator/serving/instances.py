@@ -14,7 +14,7 @@ from simulator.serving.step_costs import StepCosts
 class Lane(Replica):
     """A replica whose load is known without a step.
 
-    look: no request of this lane is done before this tick. ending: requests that the step in progress will end.
+    look: no request of this lane is done at this tick or before. ending: requests that the step in progress will end.
     """
 
     look = 0
@@ -28,7 +28,7 @@ class Lane(Replica):
     def to(self, at: int) -> None:
         """Make the steps that start before `at`, and set the bound anew."""
         self.advance(at)
-        self.look, self.ending = self.next_end(), 0
+        self.look, self.ending = max(self.next_end() - 1, self.now), 0
         if self.now > at and (self._ended or self._readied):
             self.ending = len(self._ended) + sum(request not in self.number for request in self._readied)
             if self.ending:
@@ -61,13 +61,15 @@ class WatchedLane(Lane):
 
     def settle(self) -> None:
         """Set the bound anew after it moved."""
-        self.look, self.ending = self.next_end(), len(self.ended)
+        self.look, self.ending = max(self.next_end() - 1, self.now), len(self.ended)
         self._moved(self)
 
     def abort(self, at: int) -> list[int]:
+        late = self.now > at
         lost = super().abort(at)
-        self.ended, self.pending = [], False
-        self.epoch += 1
+        if late:  # the step in progress ends nothing; one that ends now counts
+            self.ended, self.pending = [], False
+            self.epoch += 1
         self.settle()
         return lost
 

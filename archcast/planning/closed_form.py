@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from archcast.planning.engines import Candidate
+from simulator.serving.pricing import HOST_S
 from simulator.serving.profile import Profile, profile_of
 from simulator.serving.steady_state import Lengths, Limits, steady_state
 from workloads.table import Array
@@ -79,7 +80,7 @@ class Profiles:
         self.most_requests = max((c.policy.most_requests for c in candidates), default=1)
         self.profile: Profile | None = None
         if engines:
-            self.profile = profile_of(list(engines.values()), self.most_tokens, self.most_requests, longest)
+            self.profile = profile_of(list(engines.values()), self.most_tokens, self.most_requests, longest, HOST_S)
 
     def index(self, candidates: Sequence[Candidate]) -> Array:
         """Return the place of each candidate's engine in the profile."""

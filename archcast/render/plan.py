@@ -126,7 +126,7 @@ def _chosen(plan: Plan, fleet: Fleet) -> str:
     outcome = fleet.outcome
     candidate = outcome.candidate
     memory = candidate.room
-    held = ", ".join(f"{text(size, 'bytes')} {name}" for name, size in memory.held_bytes.items())
+    held = ", ".join(f"{text(size, 'bytes')} {name}" for name, size in memory.held_bytes.items() if size)
     rows = {
         "instances": outcome.instances, "devices": f"{outcome.devices} x {candidate.site.id}",
         "one instance": f"{candidate.devices} x {candidate.site.id}, {candidate.engine.mapping.label()}",

@@ -114,7 +114,7 @@ def _panel(plan: Plan, points: Sequence[Point], style: dict[str, int], name: str
     for px, py in shapes.values():
         labels.block(Box(px - 6, py - 6, px + 6, py + 6))
     line, line_name = _limit(limit if limit in ys else None, y, labels)
-    body = _grid(x, y, kind) + line + _stair(points, shapes, name)
+    body = _grid(x, y, kind) + line + _stair(points, shapes, name, labels)
     body += (
         "".join(_dot(p, *shapes[id(p)], style, plan) for p in points) + line_name + _names(plan, points, shapes, labels)
     )
@@ -135,14 +135,18 @@ def _limit(limit: float | None, y: Scale, labels: Labels) -> tuple[str, str]:
     return line, svg_text(WIDTH - RIGHT - 4, at - 5, f"objective {text(limit, 's')}", "limit-name", "end")
 
 
-def _stair(points: Sequence[Point], shapes: dict[int, tuple[float, float]], name: str) -> str:
-    """Return the front of the two quantities of this picture as a stair."""
-    best, path = math.inf, ""
+def _stair(points: Sequence[Point], shapes: dict[int, tuple[float, float]], name: str, labels: Labels) -> str:
+    """Return the front of the two quantities of this picture as a stair; names keep away from it."""
+    best, path, before = math.inf, "", (0.0, 0.0)
     for point in sorted((p for p in points if p.meets), key=lambda p: (p.outcome.usd_per_hour, _value(p, name))):
         if _value(point, name) < best:
             best = _value(point, name)
             px, py = shapes[id(point)]
+            if path:
+                labels.block(Box(before[0], before[1] - 1, px, before[1] + 1))
+                labels.block(Box(px - 1, before[1], px + 1, py))
             path += f"H{num(px)}V{num(py)}" if path else f"M{num(px)} {num(py)}"
+            before = (px, py)
     return f'<path class="stair" d="{path}"/>' if "V" in path else ""
 
 
@@ -179,7 +183,8 @@ def _names(plan: Plan, points: Sequence[Point], shapes: dict[int, tuple[float, f
     found = []
     for point in wanted:
         outcome = point.outcome
-        name = f"{outcome.instances} x {outcome.candidate.devices} {outcome.candidate.site.id}"
+        inside = "" if outcome.candidate.devices == 1 else f"{outcome.candidate.devices} "
+        name = f"{outcome.instances} x {inside}{outcome.candidate.site.id}"
         px, py = shapes[id(point)]
         spot = labels.place(name, px, py, 7.0)
         if spot is None:

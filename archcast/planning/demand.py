@@ -14,11 +14,12 @@ from simulator.streams import RandomStreams
 from workloads.table import Array
 from workloads.traffic import Traffic
 
-LEAST_REQUESTS = 2000
-"""Of a replication: with six of them a 99th percentile rests on some hundred requests."""
-LEAST_S = 100.0
-"""A run lasts many times what one request stays, so that queues have the time to grow (estimated)."""
-ENOUGH, SHORTEST_S = 10_000, 30.0
+LEAST_REQUESTS = 1200
+"""Of a replication: with twelve of them a 99th percentile rests on some hundred requests."""
+LEAST_S = 60.0
+"""A run lasts several times what one request stays, so that queues have the time to grow (estimated); many runs, as a
+demand may be calm or busy for longer than any of them."""
+ENOUGH, SHORTEST_S = 5000, 30.0
 """So many requests of a replication are enough, if they are not over sooner than that."""
 TRACE_REQUESTS = 8000
 """Of a trace, where the file does not say how many."""

@@ -147,8 +147,8 @@ def read_plan(file: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
         router=settings.choice(("router",), data.get("router", ROUTERS[0]), "router", ROUTERS),
         memory_share=_number(settings, ("memory_share",), MEMORY_SHARE, high=1.0), prices=_prices(settings),
         grid_kg_per_j=grid, pue=pue, limits=_limits(settings), confirm=settings.whole(("confirm",), 5, high=1000),
-        replications=settings.whole(("replications",), 6, high=1000),
-        warmup_share=settings.at(("warmup",), lambda: finite_number("warmup", data.get("warmup", 0.1), high=0.9)),
+        replications=settings.whole(("replications",), 12, high=1000),
+        warmup_share=settings.at(("warmup",), lambda: finite_number("warmup", data.get("warmup", 0.15), high=0.9)),
         cost_model=None if model_cost is None else settings.near(str(model_cost)),
     )  # fmt: skip
 

@@ -33,6 +33,17 @@ def find_cost_model(model: AnyModel = None) -> CostModel:
     return _of_package(str(model))
 
 
+def find_serving_model(model: AnyModel = None) -> CostModel:
+    """Return the cost model of serving engines: where none is named, what ships, tempered by the closed form.
+
+    Raises:
+        BadFileError: as `find_cost_model`.
+    """
+    from costmodel.tempered import TemperedModel
+
+    return TemperedModel(shipped()) if model is None else find_cost_model(model)
+
+
 @lru_cache(maxsize=1)
 def shipped() -> CostModel:
     """Return the artefact that comes with the package, read once. Raises BadFileError where it was changed."""

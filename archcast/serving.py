@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from archcast.cost_models import find_cost_model
+from archcast.cost_models import find_serving_model
 from archcast.serving_engines import built, engine_of, plan_of, policy_of
 from archcast.serving_file import EngineKeys, ServingKeys, as_fault, read_serving
 from costmodel.protocol import CostModel
@@ -95,7 +95,7 @@ def serve_file(
 
 
 def _serve(keys: ServingKeys, seed: int, file: str) -> Serving:
-    cost_model = find_cost_model(keys.cost_model)
+    cost_model = find_serving_model(keys.cost_model)
     draw, drawn = _traffic(keys)
     drawn = drawn or _draws(keys)
     runs = keys.replications if drawn else 1

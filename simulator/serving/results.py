@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from costmodel.stack import PLAIN, Stack
 from simulator.clock import PICOSECONDS_PER_SECOND, to_seconds
 from simulator.serving.log import Log
 from simulator.serving.replications import mser_5
@@ -51,7 +52,7 @@ class Run:
     steps: columns of `Segments` (ticks; one row a run of equal steps). lanes: names by number. lost: request numbers by
     cause. blocks: KV blocks of all lanes together. energy_j: of all boards until `horizon` (ticks), idle power
     included; device_s: devices x seconds that are paid for, usd: what they cost (NaN: no price). pools: what each pool
-    did; transfer: what the KV link did; nodes: requests by node of the workflow.
+    did; transfer: what the KV link did; nodes: requests by node of the workflow; stack: what shows users the tokens.
     """
 
     requests: Requests
@@ -69,18 +70,23 @@ class Run:
     pools: Sequence[Mapping[str, Any]] = ()
     transfer: Mapping[str, Any] | None = None
     nodes: Mapping[str, int] | None = None
+    stack: Stack = PLAIN
 
 
-def times_s(requests: Requests, log: Log) -> dict[str, Array]:
-    """Return ttft_s, tpot_s, latency_s and queue_s of each request that was done (DESIGN: definitions), and which."""
+def times_s(requests: Requests, log: Log, stack: Stack = PLAIN) -> dict[str, Array]:
+    """Return ttft_s, tpot_s, latency_s and queue_s of each request that was done (DESIGN: definitions), and which.
+
+    A stack shows the first token later than the engine made it, and all others with it.
+    """
     done = np.array(log.done, dtype=np.int64)
     where = np.flatnonzero(done >= 0)
     first, admitted = (np.array(x, dtype=np.int64)[where] for x in (log.first_token, log.admitted))
     arrival, generate = requests.arrival[where], requests.generate[where]
+    made, tpot = to_seconds(first - arrival), to_seconds(done[where] - first) / np.maximum(generate - 1, 1)
+    seen = made if stack is PLAIN else stack.shown_ttft_s(made, tpot)
     return {
-        "request": where, "ttft_s": to_seconds(first - arrival), "latency_s": to_seconds(done[where] - arrival),
-        "queue_s": to_seconds(admitted - arrival),
-        "tpot_s": np.where(generate > 1, to_seconds(done[where] - first) / np.maximum(generate - 1, 1), np.nan),
+        "request": where, "ttft_s": seen, "latency_s": to_seconds(done[where] - arrival) + (seen - made),
+        "queue_s": to_seconds(admitted - arrival), "tpot_s": np.where(generate > 1, tpot, np.nan),
     }  # fmt: skip
 
 
@@ -115,7 +121,7 @@ def window_of(run: Run, warmup: tuple[str, float]) -> Window:
     order = np.argsort(arrival, kind="stable")
     first = int(warmup[1] * len(arrival))
     if warmup[0] == "mser-5":
-        found = times_s(run.requests, run.log)
+        found = times_s(run.requests, run.log, run.stack)
         in_turn = np.argsort(arrival[found["request"]], kind="stable")
         cut = mser_5(found["latency_s"][in_turn])
         first = int(np.searchsorted(arrival[order], arrival[found["request"][in_turn[cut]]])) if len(in_turn) else 0
@@ -141,7 +147,7 @@ class Sample:
 
 def sample_of(run: Run, window: Window, slo: Mapping[str, float]) -> Sample:
     """Return the times of the requests that are counted, and which met every limit (a time that is none meets it)."""
-    found = times_s(run.requests, run.log)
+    found = times_s(run.requests, run.log, run.stack)
     keep = window.counted[found["request"]]
     times = {name: values[keep] for name, values in found.items()}
     begin, end = (round(t * PICOSECONDS_PER_SECOND) for t in (window.start_s, window.end_s))

@@ -210,7 +210,7 @@ def _run(scenario: Scenario, found: FleetRun) -> Run:
         found.lost, found.horizon, found.blocks, found.energy_j, found.device_s,
         sum(prices[pool.name] * pool.device_s / SECONDS_PER_HOUR for pool in found.pools), found.trace_hash,
         open_loop="closed_loop" not in scenario.fleet, pools=[_pool_json(pool, found.horizon) for pool in found.pools],
-        transfer=asdict(found.transfer) if found.transfer else None, nodes=found.node_counts,
+        transfer=asdict(found.transfer) if found.transfer else None, nodes=found.node_counts, stack=scenario.stack,
     )  # fmt: skip
 
 

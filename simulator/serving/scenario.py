@@ -11,6 +11,7 @@ import numpy as np
 
 from costmodel.costs import SOURCES, OpCosts
 from costmodel.estimate import shares
+from costmodel.stack import PLAIN, Stack, find_stack
 from foundation.errors import BadValueError
 from simulator.serving.kv_blocks import kv_bytes_per_token, not_kv_bytes
 from simulator.serving.policy import Policy
@@ -110,13 +111,15 @@ def priced(
 ) -> dict[str, StepCosts]:
     """Return the step costs of an engine by level: `value`, and with `intervals` also `lo` and `hi`.
 
-    `host_s` is what the stack adds to every step; it is passed here and nowhere else.
+    What the stack makes of a step (its `step_factor`, and `host_s` on top) enters here and nowhere else.
     """
+    factor = find_stack(engine.mapping.software).step_factor
     parts: Any = {name: getattr(engine, name) for name in Engine.__dataclass_fields__}
     asked, found = EndEngine(**parts), dict[str, StepCosts]()
     for level in LEVELS if intervals else LEVELS[:1]:
         at = replace(asked, level=level)
-        found[level] = step_costs(at, policy.most_tokens, policy.most_requests, longest, host_s)
+        costs = step_costs(at, policy.most_tokens, policy.most_requests, longest, host_s)
+        found[level] = costs if factor == 1.0 else costs.slowed(factor)
     return found
 
 
@@ -177,3 +180,8 @@ class Scenario:
     warmup: tuple[str, float] = ("share", 0.1)
     random: bool = True
     fleet: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stack(self) -> Stack:
+        """What users see of engines: that of the first pool's stack."""
+        return find_stack(self.pools[0].engine.mapping.software) if self.pools else PLAIN

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from plan_samples import SMALL, small
 
 from archcast.planning.closed_form import Profiles, Steady
-from archcast.planning.confirm import Confirmer, _jackknife
+from archcast.planning.confirm import Confirmer, Outcome, _jackknife
 from archcast.planning.demand import demand_of
 from archcast.planning.engines import candidates_of, model_of, sites_of
 from archcast.planning.front import on_front
 from archcast.planning.plan_file import read_plan
+from archcast.planning.screen import screen
 from archcast.planning.search import least_fleet
+from costmodel.stack import find_stack
 
 
 @dataclass
@@ -153,6 +155,35 @@ def test_slower_steps_are_faster_arrivals_in_stretched_time() -> None:
     # not to the tick: what a cached token adds to a step is a whole number of ticks in either
     assert slow.ttft_s.value == pytest.approx(1.5 * fast.ttft_s.value, rel=1e-4)
     assert slow.tpot_s.value == pytest.approx(1.5 * fast.tpot_s.value, rel=1e-4)
+
+
+def test_times_are_those_that_users_of_a_stack_see() -> None:
+    stack = find_stack("vllm")
+    plain, seen = (one_quiet_outcome(software) for software in ("", "vllm"))
+    assert seen.tpot_s.value == pytest.approx(stack.step_factor * plain.tpot_s.value, rel=0.01)
+    least = stack.first_factor * plain.ttft_s.value + stack.request_s
+    assert least <= seen.ttft_s.value <= 1.3 * least + stack.seen_steps * seen.tpot_s.value
+
+
+def one_quiet_outcome(software: str) -> Outcome:
+    """Return an instance that has one request at a time, nearly always."""
+    traffic = {"arrivals": "constant", "rate_hz": 0.5, "prompt": 500, "generate": 50, "requests": 100}
+    study = read_plan(small(traffic=traffic, software=software, devices=["h100-sxm"], instance_devices=[1]))
+    demand = demand_of(study, 1)
+    candidates, _ = candidates_of(study, sites_of(study), model_of(study), demand.longest)
+    return Confirmer(study, demand, Profiles(candidates, demand.longest), 1).outcome(candidates[0], 1, whole=True)
+
+
+def test_the_closed_form_of_one_request_is_what_the_events_give() -> None:
+    traffic = {"arrivals": "constant", "rate_hz": 0.5, "prompt": 500, "generate": 50, "requests": 100}
+    for software in ("", "vllm"):
+        study = read_plan(small(traffic=traffic, software=software, devices=["h100-sxm"], instance_devices=[1]))
+        demand = demand_of(study, 1)
+        candidates, _ = candidates_of(study, sites_of(study), model_of(study), demand.longest)
+        (screened,), _ = screen(study, demand, candidates, Profiles(candidates, demand.longest))
+        outcome = one_quiet_outcome(software)
+        assert screened.form.ttft_alone_s == pytest.approx(outcome.ttft_s.value, rel=1e-3)
+        assert screened.form.tpot_alone_s == pytest.approx(outcome.tpot_s.value, rel=1e-3)
 
 
 def test_two_fleets_see_the_same_requests() -> None:

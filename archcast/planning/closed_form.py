@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from archcast.planning.engines import Candidate
+from costmodel.stack import Stack
 from simulator.serving.pricing import HOST_S
 from simulator.serving.profile import Profile, profile_of
 from simulator.serving.steady_state import Lengths, Limits, steady_state
@@ -88,9 +89,12 @@ class Profiles:
 
 
 def closed_forms(
-    candidates: Sequence[Candidate], profiles: Profiles, prompt: Array, generate: Array, percentile: float
+    candidates: Sequence[Candidate], profiles: Profiles, prompt: Array, generate: Array, percentile: float, stack: Stack
 ) -> list[Form]:
-    """Return the closed form of every candidate under requests of these lengths: two evaluations of all at once."""
+    """Return the closed form of every candidate under requests of these lengths: two evaluations of all at once.
+
+    Times are those that users see of a stack.
+    """
     if not candidates or profiles.profile is None:
         return []
     profile, engine = profiles.profile, profiles.index(candidates)
@@ -111,8 +115,9 @@ def closed_forms(
         getattr(found, name)[:, 0].reshape(users.shape) for name in ("request_rate_hz", "tpot_s", "power_w")
     )
     rate = np.maximum.accumulate(rate, axis=0)
-    alone_s = np.stack([alone.ttft_s[:, 0], alone.tpot_s[:, 0]])
+    alone_s = np.stack([stack.ttft_s(alone.ttft_s[:, 0], alone.tpot_s[:, 0]), stack.tpot_s(alone.tpot_s[:, 0])])
     ends = found.tpot_s[:, 2].reshape(users.shape) / tpot
+    rate, tpot = rate / stack.step_factor, stack.tpot_s(tpot)
     slower = np.where(np.isfinite(ends), np.maximum(ends, 1.0), 1.0)
     return [
         Form(float(alone_s[0, i]), float(alone_s[1, i]), Steady(rate[:, i], tpot[:, i], power[:, i], slower[:, i]))

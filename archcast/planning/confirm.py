@@ -20,6 +20,7 @@ from archcast.planning.closed_form import Profiles
 from archcast.planning.demand import Demand
 from archcast.planning.engines import Candidate
 from archcast.planning.plan_file import Slo, Study
+from costmodel.stack import find_stack
 from simulator.clock import to_seconds
 from simulator.serving.fleet import Fleet
 from simulator.serving.fleet_run import FleetRun
@@ -199,6 +200,7 @@ class Confirmer:
 
     def __init__(self, study: Study, demand: Demand, profiles: Profiles, seed: int) -> None:
         self.study, self.demand, self.profiles, self.seed = study, demand, profiles, seed
+        self.stack = find_stack(study.software)
         self.requests = 0
         self.runs = 0
         self._costs: dict[tuple[object, ...], StepCosts] = {}
@@ -242,7 +244,7 @@ class Confirmer:
         streams = RandomStreams(self.seed, replication)
         run = Fleet([self._pool(candidate, instances, slower)], requests, streams).run()
         first = int(self.study.warmup_share * len(requests))
-        found = times_s(requests, run.log)
+        found = times_s(requests, run.log, self.stack)
         counted = found["request"] >= first
         times = {name: found[name][counted] for name in ("ttft_s", "tpot_s", "latency_s")}
         lost = sum(sum(number >= first for number in numbers) for numbers in run.lost.values())
@@ -255,9 +257,10 @@ class Confirmer:
 
     def _pool(self, candidate: Candidate, instances: int, slower: float) -> Pool:
         mapping, site = candidate.engine.mapping, candidate.site
+        costs = self.costs(candidate).slowed(slower * self.stack.step_factor)
         return Pool(
-            "engines", self.costs(candidate).slowed(slower), candidate.policy, instances=instances,
-            lanes=candidate.lanes, devices=mapping.devices, tp=mapping.tp, idle_w=site.idle_w, router=self.study.router,
+            "engines", costs, candidate.policy, instances=instances, lanes=candidate.lanes, devices=mapping.devices,
+            tp=mapping.tp, idle_w=site.idle_w, router=self.study.router,
         )  # fmt: skip
 
     def costs(self, candidate: Candidate) -> StepCosts:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from archcast.cost_models import find_cost_model
+from archcast.cost_models import find_serving_model
 from archcast.planning.plan_file import Study
 from archcast.prediction import bytes_text
 from archcast.question import Target, choose_format, find_model, find_target, mappings_of
@@ -173,7 +173,7 @@ def candidates_of(
     The latter come as (label, device, what binds): memory, a mapping that the model cannot have, or a format that the
     device cannot compute.
     """
-    cost_model = study.settings.at(("cost_model",), lambda: find_cost_model(study.cost_model))
+    cost_model = study.settings.at(("cost_model",), lambda: find_serving_model(study.cost_model))
     found: list[Candidate] = []
     left: list[tuple[str, str, Binding]] = []
     for site in sites:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from archcast.cost_models import find_cost_model
+from archcast.cost_models import find_serving_model
 from archcast.planning.answer import Effort, Plan
 from archcast.planning.closed_form import Profiles
 from archcast.planning.confirm import Confirmer, Outcome
@@ -130,7 +130,7 @@ def _notes(study: Study, demand: Demand, fleets: Sequence[Fleet]) -> tuple[str, 
 def _versions(study: Study, sites: Sequence[Site]) -> dict[str, str]:
     from archcast import __version__
 
-    cost_model = find_cost_model(study.cost_model)
+    cost_model = find_serving_model(study.cost_model)
     devices = {f"device {site.id}": site.target.rates.digest() for site in sites}
     return {
         "archcast": __version__, "cost_model": f"{cost_model.name} {cost_model.version}", **devices,

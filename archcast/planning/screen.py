@@ -14,6 +14,7 @@ from archcast.planning.demand import Demand
 from archcast.planning.engines import Binding, Candidate
 from archcast.planning.plan_file import Study
 from archcast.render.human import text
+from costmodel.stack import find_stack
 
 JOULES_PER_KWH = 3.6e6
 SECONDS_PER_HOUR = 3600.0
@@ -101,7 +102,8 @@ def screen(
     """Return what could serve, best bound first, and what cannot."""
     good: list[Screened] = []
     bad: list[Rejected] = []
-    forms = closed_forms(candidates, profiles, demand.prompt, demand.generate, study.slo.percentile)
+    stack = find_stack(study.software)
+    forms = closed_forms(candidates, profiles, demand.prompt, demand.generate, study.slo.percentile, stack)
     for candidate, form in zip(candidates, forms, strict=True):
         found = _one(study, demand, candidate, form)
         if isinstance(found, Screened):

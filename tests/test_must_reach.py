@@ -20,8 +20,9 @@ from archcast.validation.baselines import plain_trees
 from archcast.validation.case import Case
 from archcast.validation.cases import CASES
 from archcast.validation.devices import score_devices, shots_label
+from archcast.validation.evaluated import MEAN
 from archcast.validation.must_reach import TARGETS
-from archcast.validation.report import page, summary, text
+from archcast.validation.report import heads_of, page, rows_of, summary, text
 from archcast.validation.rows import Rows
 from archcast.validation.run import Outcome, Validation, validate
 from archcast.validation.scoring import ALL, Errors, Line, auroc, joined, lines, nominal
@@ -112,6 +113,44 @@ def test_medians_the_worst_and_what_rows_help_are_over_devices() -> None:
     assert over("unseen-gemm", NEVER, max)(given) == pytest.approx(0.9)
     assert of_none("unseen-gemm", shots_label(20))(given) == pytest.approx(0.5)  # of 0.8, 0.5 and 0.1
     assert np.isnan(of_none("unseen-moe", shots_label(20))(given))
+
+
+def test_a_row_may_compare_a_median_or_a_share_answered() -> None:
+    given = {"served": [line("all", "TPOT fitted", 0.3), line("all", "TTFT fitted", 0.5)]}
+    assert at("served", "all", "TPOT fitted")(given) == 0.3
+    assert at("served", "all", "TPOT fitted", "errors.median_error_share")(given) == 0.15
+    assert at("served", "all", "TTFT fitted", "answered_share")(given) == 1.0
+
+
+def test_rows_of_replays_are_of_the_worse_run_and_need_every_time() -> None:
+    runs = [line(d, f"{time} mean", e) for time, a, b in (("TPOT", 0.01, 0.02), ("TTFT", 0.2, 0.04))
+            for d, e in ((MEAN, (a + b) / 2), ("rtx-4090", a), ("rtx-pro-6000", b))]  # fmt: skip
+    met = {row.target.row: (row.value, row.met)
+           for row in reached(Validation((outcome("replays", runs),), 0), TARGETS)}  # fmt: skip
+    assert met["vLLM replays, mean TPOT: worse run"] == (0.02, True)
+    assert met["vLLM replays, mean TTFT: worse run"] == (0.2, False)
+    assert met["vLLM replays, mean LATENCY: worse run"][1] is None
+
+
+def test_seeds_repeat_only_the_cases_that_draw() -> None:
+    assert case_of("served").seeded
+    assert not case_of("replays").seeded
+    assert not case_of("served-energy").seeded
+
+
+def test_lines_of_served_energy_have_the_baselines_of_their_headings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from archcast.validation import served_energy
+    from archcast.validation.evaluated import evaluated
+
+    errors = Errors(100, 0.2, 0.1, 0.4)
+    bases = dict.fromkeys(("constant power", "constant power, measured time", "closed form", "shipped model"), errors)
+    told = replace(line("language", "batch given", 0.1), baselines=bases)
+    monkeypatch.setattr(served_energy, "served_energy_lines", lambda *_given: [told])
+    (found,) = evaluated("served-energy", Path(), 0, 0.95)
+    case = case_of("served-energy")
+    assert tuple(found.baselines) == case.baselines
+    shown = Outcome(case, case.fitted, (found,))
+    assert [len(row) for row in rows_of(shown)] == [len(heads_of(shown))]
 
 
 def test_every_row_names_a_case_that_exists() -> None:

@@ -11,9 +11,11 @@ from archcast.validation.splits import Split
 
 CLOSED_FORM, FACTOR, TREES = "closed form, nothing fitted", "one factor a device", "trees"
 SHOTS, TERMS, POWER = "other devices, and shots of this one", "terms of the graph", "measured power"
+STACK, LAYERS, SERVED = "stack terms", "layer tables of the GPU", "time and power of a step"
 """What is fitted on the train groups: nothing; the median of measured over closed form, one a device, stack and format;
 the learned model of `archcast calibrate`; timings of other devices and a few of this one; coefficients of what a
-network makes a device do; coefficients of what an operator moves and computes."""
+network makes a device do; coefficients of what an operator moves and computes; what a serving stack adds to its
+kernels; timings of layers on the GPU; time and power of a step of an engine."""
 
 SHAPES = Split("shape", "unseen shapes: {}")
 FOLDS = Split("group", "{} held out in five folds", folds=5, rounds=0)
@@ -73,4 +75,4 @@ class Case:
     @property
     def seeded(self) -> bool:
         """Return whether further seeds tell more: something is learned from what a seed draws."""
-        return self.fitted not in (CLOSED_FORM, FACTOR)
+        return self.fitted not in (CLOSED_FORM, FACTOR, LAYERS, SERVED)

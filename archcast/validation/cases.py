@@ -11,9 +11,12 @@ from archcast.validation.case import (
     EACH,
     FACTOR,
     FOLDS,
+    LAYERS,
     POWER,
+    SERVED,
     SHAPES,
     SHOTS,
+    STACK,
     TERMS,
     TREES,
     Case,
@@ -24,6 +27,8 @@ __all__ = ["CASES", "CLOSED_FORM", "FACTOR", "PEER", "PEER_SIMUMAX", "TREES", "C
 
 PEER = "aiconfigurator 0.12"
 PEER_SIMUMAX = "SimuMax"
+ENERGY_BASELINES = ("constant power", "closed form")
+"""Those of `served-energy` that know no more than the answer does, beside its lines."""
 
 
 def _evaluation(name: str, title: str, importer: str, folder: str, unit: str, fitted: str, baseline: str) -> Case:
@@ -56,6 +61,21 @@ CASES: tuple[Case, ...] = (
     Case(
         "served-tpot", "served language models, TPOT", "silicon_sample", "aiconfigurator", quantity="tpot_s",
         split=FOLDS, unit="model, system, precision and ranks", peer="aiconfigurator", baselines=(ROOFLINE, PEER),
+    ),
+    replace(
+        _evaluation("served", "served language models, every run as the benchmark that measured it", "silicon_sample",
+                    "aiconfigurator", "whole (network, device) groups in five folds", STACK, "aiconfigurator"),
+        quantity="ttft_s, tpot_s",
+    ),
+    replace(
+        _evaluation("replays", "vLLM replays, every request simulated", "llmservingsim", "llmservingsim",
+                    "requests of the runs are never fitted", LAYERS, "LLMServingSim"),
+        quantity="ttft_s, tpot_s, latency_s",
+    ),
+    replace(
+        _evaluation("served-energy", "ML.ENERGY: joules of an output token of served language models", "ml_energy",
+                    "ml_energy", "each family of models left out in turn", SERVED, "constant power"),
+        baselines=ENERGY_BASELINES, quantity="energy_per_token_j",
     ),
     Case("timm", "timm: image networks, large batches", "timm", "timm", unit="families", fitted=FACTOR,
          least_answered=0.6),

@@ -1,6 +1,7 @@
 """Cases that have a method of their own: whole networks carried to devices by few measurements, terms of graphs.
 
-Each runs one function of `costmodel.evaluation` on the data and turns its scores into lines. Groups are held out there.
+Each runs one function on the data (most are of `costmodel.evaluation`) and turns its scores into lines. Groups are held
+out there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archcast.validation.cases import ENERGY_BASELINES
 from archcast.validation.scoring import Errors, Line
 from costmodel.measured.base import ImportRequest, find_importer
 from workloads.measurements import MeasurementTable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from costmodel.evaluation.scores import Score
 
 MEAN = "mean of devices"
+ENERGY = "served-energy"
+"""The case that makes its lines itself."""
 HELP_NETWORKS = 2000
 """Networks of a space that are described (three times as many in a full run); 900 of them train."""
 POWER_ROWS = 6000
@@ -33,6 +37,8 @@ def evaluated(name: str, root: Path, seed: int, least_answered: float, full: boo
     Raises:
         ImportError: this version has no such evaluation. BadFileError: a file of the data cannot be used.
     """
+    if name == ENERGY:
+        return _served_energy(root, seed, least_answered, full)
     scores = METHODS[name](root, seed, full)
     labels = dict.fromkeys(label(score.split) for score in scores)
     out: list[Line] = []
@@ -41,6 +47,13 @@ def evaluated(name: str, root: Path, seed: int, least_answered: float, full: boo
         every = [_line(score, word, least_answered) for score in mine]
         out += [*([_mean(every, word, least_answered)] if len(every) > 1 else []), *every]
     return out
+
+
+def _served_energy(root: Path, seed: int, least_answered: float, full: bool) -> list[Line]:
+    from archcast.validation.served_energy import served_energy_lines
+
+    found = served_energy_lines(root, seed, least_answered, full)
+    return [replace(line, baselines={name: line.baselines[name] for name in ENERGY_BASELINES}) for line in found]
 
 
 def label(split: str) -> str:
@@ -131,7 +144,20 @@ def _power(root: Path, seed: int, full: bool) -> list[Score]:
     return evaluate_power(powered(tables, 0 if full else POWER_ROWS), (seed,))
 
 
+def _served(root: Path, seed: int, full: bool) -> list[Score]:
+    from archcast.validation.served import evaluate_served
+
+    return evaluate_served(root, seed, full)
+
+
+def _replays(root: Path, _seed: int, _full: bool) -> list[Score]:
+    from archcast.validation.replays import evaluate_replays
+
+    return evaluate_replays(root)
+
+
 METHODS: dict[str, Callable[[Path, int, bool], list[Score]]] = {
     "shots-nasbench201": _help("nasbench201"), "shots-fbnet": _help("fbnet"), "shots-ai-hub": _ai_hub,
     "terms-helm": _helm, "terms-archgym": _archgym, "terms-timm": _timm, "power-shots": _power,
+    "served": _served, "replays": _replays,
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -55,8 +56,8 @@ class Reached:
 
 
 def stat(line: Line, name: str) -> float:
-    """Return a number of a line: its MAPE, or a field by name."""
-    found: float = line.errors.mape_share if name == ERROR else getattr(line, name)
+    """Return a number of a line: its MAPE, or a field by name, a dot before what is a part of it."""
+    found: float = attrgetter(f"errors.{ERROR}" if name == ERROR else name)(line)
     return found
 
 

@@ -36,11 +36,19 @@ def find_cost_model(model: AnyModel = None) -> CostModel:
 def find_serving_model(model: AnyModel = None) -> CostModel:
     """Return the cost model of serving engines: where none is named, what ships, tempered by the closed form.
 
+    A folder with stacks of one's own (`calibrate --served`) brings them along; without an artefact beside them its
+    operators are priced as where none is named.
+
     Raises:
         BadFileError: as `find_cost_model`.
     """
+    from costmodel.artefact import CARD
+    from costmodel.stack import STACKS, read_stacks
     from costmodel.tempered import TemperedModel
 
+    if isinstance(model, (str, Path)) and (Path(model) / STACKS).is_file():
+        learned = find_cost_model(model) if (Path(model) / CARD).is_file() else shipped()
+        return TemperedModel(learned, read_stacks(Path(model) / STACKS))
     return TemperedModel(shipped()) if model is None else find_cost_model(model)
 
 

@@ -22,12 +22,15 @@ from foundation.errors import BadFileError, BadValueError
 from foundation.files import write_text_whole
 from workloads.table import Array
 
-SHIPPED_STACKS = Path(__file__).parent / "stacks.json"
+STACKS = "stacks.json"
+SHIPPED_STACKS = Path(__file__).parent / STACKS
 """Stacks fitted to all of aiconfigurator's silicon sample (Apache-2.0)."""
 GENERAL = ""
 """Key of what all stacks have in common."""
 KIN = 3.0
 """Groups (a model on a device) by which a framework's own step factor counts half (estimated, 2 to 6)."""
+OWN = 1.0
+"""Runs of one's own engine that count as much as all that is known of its framework (estimated, 1 to 5)."""
 FEWEST = 21
 """Rows below which a framework keeps the general terms of its first token."""
 HOLD = 0.3
@@ -62,7 +65,6 @@ class Stack:
     def ttft_s(self, ttft_s: Array, tpot_s: Array) -> Array:
         """Return times to the first token that users see, from both times of the step costs."""
         return self.first_factor * np.asarray(ttft_s) + self.seen_steps * np.asarray(tpot_s) + self.request_s
-
 
     def shown_ttft_s(self, ttft_s: Array, tpot_s: Array) -> Array:
         """Return times to the first token that users see, from times of steps that take `step_factor` times as long."""
@@ -120,6 +122,27 @@ def fit_stacks(times: ServedTimes) -> dict[str, Stack]:
         if len(mine) >= FEWEST:
             terms = _first_terms(times.take(mine), weights[mine], np.array(shared_first), HOLD)
         out[name] = Stack(name, float(np.exp(step)), *terms, len(mine), kin)
+    return out
+
+
+def adapt_stacks(known: Mapping[str, Stack], times: ServedTimes) -> dict[str, Stack]:
+    """Return the stacks of the frameworks in `times`, moved from what is known to what these runs say.
+
+    n runs move the step factor n / (n + `OWN`) of the way; terms of the first token are held to the known ones as by
+    `HOLD`. Half widths of intervals stay the known ones: a user's few runs do not tell them.
+    """
+    names = np.array([framework(str(name)) for name in times.software], dtype=object)
+    out = {}
+    for name in sorted(set(names)):
+        mine, prior = times.take(np.flatnonzero(names == name)), known.get(name, known[GENERAL])
+        ratio = np.log(mine.seen_tpot_s / mine.tpot_s)
+        count = int(np.isfinite(ratio).sum())
+        own = _least_error(ratio, float(np.log(prior.step_factor)))
+        step = np.exp((own * count + np.log(prior.step_factor) * OWN) / (count + OWN))
+        held = np.array([prior.first_factor, prior.seen_steps, prior.request_s])
+        terms = _first_terms(mine, np.ones(len(ratio)), held, HOLD)
+        out[name] = replace(prior, software=name, step_factor=float(step), rows=len(ratio),
+                            groups=len(set(mine.group)), **dict(zip(TERMS, terms, strict=True)))  # fmt: skip
     return out
 
 
@@ -214,6 +237,11 @@ def find_stack(software: str, stacks: Mapping[str, Stack] | None = None) -> Stac
     name = framework(software)
     known = shipped_stacks() if stacks is None else stacks
     return PLAIN if not name else known.get(name, known[GENERAL])
+
+
+def stack_of(software: str, cost_model: object) -> Stack:
+    """Return the stack of a framework and version: of the cost model's own calibration, else what ships."""
+    return find_stack(software, getattr(cost_model, "stacks", None))
 
 
 @lru_cache(maxsize=1)

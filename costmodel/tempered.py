@@ -12,6 +12,7 @@ is a matter of the stack (`costmodel.stack`) and scored on models and devices le
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from costmodel.host_time import without_host
 from costmodel.physics import predict_physics
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
+from costmodel.stack import Stack
 from workloads.table import OP_CODES, OpTable
 
 TRUST = 0.6
@@ -37,9 +39,10 @@ SKEW_CLOSED, SKEW_LEARNED = 0.7, 1.2
 
 @dataclass(frozen=True)
 class TemperedModel:
-    """A learned cost model, tempered by the closed form."""
+    """A learned cost model, tempered by the closed form. `stacks`: those of a calibration (None: what ships)."""
 
     learned: CostModel
+    stacks: Mapping[str, Stack] | None = None
 
     @property
     def name(self) -> str:
@@ -50,7 +53,7 @@ class TemperedModel:
         return self.learned.version
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "learned":
+        if name.startswith("__") or name in ("learned", "stacks"):
             raise AttributeError(name)
         return getattr(self.learned, name)
 

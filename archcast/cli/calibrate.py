@@ -43,6 +43,12 @@ def calibrate(
         list[Path] | None,
         typer.Option("--from-networks", metavar="FILE", help="Whole networks that three or more other stacks timed."),
     ] = None,
+    served: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Served runs (software, concurrency, lengths, ttft_s, tpot_s): fit the stack."
+        ),
+    ] = None,
     column_map: Annotated[
         str,
         typer.Option("--map", metavar="RULES", help="Columns of MEASUREMENTS, e.g. `m=M,latency_s=ms*1e-3,op:gemm`."),
@@ -59,8 +65,12 @@ def calibrate(
     """Fit a cost model to measurements; prints its error and coverage on held-out shape groups.
 
     With --networks and --from-networks: a table of whole networks on a device that timed some ten of them.
+    With --served: what the serving stack adds to its kernels, from a handful of served runs.
     """
     with one_sentence_errors():
+        if served:
+            _stacks(served, measurements or imports or base or networks, out, skip_bad, as_json)
+            return
         if networks is not None or other_networks:
             _transfer(networks, other_networks or [], measurements or imports or base, out, skip_bad, as_json)
             return
@@ -90,6 +100,19 @@ def _transfer(
     if operators:
         raise BadValueError("Whole networks and operators are calibrated apart; run `calibrate` once for each.")
     report = transfer_networks(networks, sources=sources, out=out, skip_bad=skip_bad)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print_text(report.text())
+
+
+def _stacks(tables: list[Path], others: object, out: Path, skip_bad: bool, as_json: bool) -> None:
+    from archcast.stack_calibration import calibrate_stacks
+    from foundation.errors import BadValueError
+
+    if others:
+        raise BadValueError("Served runs are calibrated apart from operators and networks; run `calibrate` for each.")
+    report = calibrate_stacks(tables, out=out, skip_bad=skip_bad)
     if as_json:
         print_json(report.to_json())
     else:

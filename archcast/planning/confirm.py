@@ -18,9 +18,8 @@ import numpy as np
 
 from archcast.planning.closed_form import Profiles
 from archcast.planning.demand import Demand
-from archcast.planning.engines import Candidate
+from archcast.planning.engines import Candidate, stack_of_study
 from archcast.planning.plan_file import Slo, Study
-from costmodel.stack import find_stack
 from simulator.clock import to_seconds
 from simulator.serving.fleet import Fleet
 from simulator.serving.fleet_run import FleetRun
@@ -200,7 +199,7 @@ class Confirmer:
 
     def __init__(self, study: Study, demand: Demand, profiles: Profiles, seed: int) -> None:
         self.study, self.demand, self.profiles, self.seed = study, demand, profiles, seed
-        self.stack = find_stack(study.software)
+        self.stack = stack_of_study(study)
         self.requests = 0
         self.runs = 0
         self._costs: dict[tuple[object, ...], StepCosts] = {}

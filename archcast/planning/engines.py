@@ -14,6 +14,7 @@ from archcast.planning.plan_file import Study
 from archcast.prediction import bytes_text
 from archcast.question import Target, choose_format, find_model, find_target, mappings_of
 from costmodel.estimate import Quantity
+from costmodel.stack import Stack, stack_of
 from foundation.errors import InputError, UnknownNameError
 from hardware_specs.catalogue import node_of
 from simulator.serving.policy import Policy
@@ -163,6 +164,11 @@ def model_of(study: Study) -> Model:
             ("model",), f"'{model.name}' generates no tokens one by one, so no engine serves it."
         )
     return model
+
+
+def stack_of_study(study: Study) -> Stack:
+    """Return what the stack of a study adds to its kernels. Raises BadFileError: no such cost model."""
+    return stack_of(study.software, find_serving_model(study.cost_model))
 
 
 def candidates_of(

@@ -11,10 +11,9 @@ import numpy as np
 
 from archcast.planning.closed_form import SLACK, Form, Profiles, Steady, closed_forms
 from archcast.planning.demand import Demand
-from archcast.planning.engines import Binding, Candidate
+from archcast.planning.engines import Binding, Candidate, stack_of_study
 from archcast.planning.plan_file import Study
 from archcast.render.human import text
-from costmodel.stack import find_stack
 
 JOULES_PER_KWH = 3.6e6
 SECONDS_PER_HOUR = 3600.0
@@ -102,7 +101,7 @@ def screen(
     """Return what could serve, best bound first, and what cannot."""
     good: list[Screened] = []
     bad: list[Rejected] = []
-    stack = find_stack(study.software)
+    stack = stack_of_study(study)
     forms = closed_forms(candidates, profiles, demand.prompt, demand.generate, study.slo.percentile, stack)
     for candidate, form in zip(candidates, forms, strict=True):
         found = _one(study, demand, candidate, form)

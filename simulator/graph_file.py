@@ -27,8 +27,10 @@ from simulator.tasks import TaskGraph
 from simulator.timeline import Timeline
 
 KINDS = ("graph",)
-"""The kinds of simulation files that are read here; `archcast.run_file` reads `run`."""
-PLANNED_KINDS = ("serving", "training", "cluster", "daq", "edge")
+"""The kinds of simulation files that are read here."""
+OTHER_KINDS = {"run": "archcast simulate", "serving": "archcast simulate", "plan": "archcast plan"}
+"""Kinds that are read above this package, and the commands that run them."""
+PLANNED_KINDS = ("training", "cluster", "daq", "edge")
 
 _TOP_KEYS = ("kind", "name", "policy", "ticks_per_second", "engines", "tasks")
 _ENGINE_KEYS = ("name", "kind", "device", "capacity", "discipline", "bandwidth_bytes_per_s")
@@ -147,9 +149,11 @@ class _Reader:
         kind = self.data.get("kind")
         if kind in KINDS:
             return
-        known = f"This version runs files of kind: {', '.join((*KINDS, 'run'))}."
+        known = f"This version runs files of kind: {', '.join((*KINDS, *OTHER_KINDS))}."
         if kind is None:
             raise self.document.fault((), "the key 'kind' is missing.", known)
+        if isinstance(kind, str) and kind in OTHER_KINDS:
+            raise self._fault(("kind",), f"kind '{kind}' is not a task graph: `{OTHER_KINDS[kind]}` runs such a file.")
         if kind in PLANNED_KINDS:
             raise self._fault(("kind",), f"simulations of kind '{kind}' are not supported yet.", known)
         raise self._fault(("kind",), f"unknown kind '{kind}'.", known)

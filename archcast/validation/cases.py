@@ -64,7 +64,8 @@ CASES: tuple[Case, ...] = (
     ),
     replace(
         _evaluation("served", "served language models, every run as the benchmark that measured it", "silicon_sample",
-                    "aiconfigurator", "whole (network, device) groups in five folds", STACK, "aiconfigurator"),
+                    "aiconfigurator", "whole (network, device) groups in five folds; constants of the tempered prices "
+                    "were chosen on all of them", STACK, "aiconfigurator"),
         quantity="ttft_s, tpot_s",
     ),
     replace(

@@ -154,7 +154,6 @@ TARGETS: tuple[Target, ...] = (
 )  # fmt: skip
 """Baselines are published figures, or those of the reference measurements; the cases print their own on the same rows.
 
-AIConfigurator and LLMServingSim: what the sets hold of them, all rows that they answered.
 Medians of untuned trees are over the six devices. Coverage of all devices is held to 88 to 92 %; that of each
 device's third of sizes to the same, widened by two binomial standard errors.
 """

@@ -14,7 +14,7 @@ from serving_samples import SMALL, own_trace, served
 from simulator.serving.replications import batches, combined, half_width, mser_5, t_975
 from simulator.serving.results import TIMES, Spread, gaps_s
 from simulator.serving.run import once
-from simulator.serving.series import level_from, level_of, thinned, windows
+from simulator.serving.series import level_of, thinned, windows
 
 # -- levels and gaps -------------------------------------------------------------------------------------------------
 
@@ -31,7 +31,6 @@ def test_a_level_knows_what_was_there_before_its_window() -> None:
     level = level_of(np.array([0.0, 10.0]), np.array([3, -3]), 2.0, 4.0, spans=2)
     assert level.value.tolist() == [3.0, 3.0]
     assert level.most == 3
-    assert level_from(np.array([0.0, 1.0]), np.array([2.0, 6.0]), 0.0, 2.0, spans=2).value.tolist() == [2.0, 6.0]
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(-3, 3)), min_size=1, max_size=30), st.integers(1, 7))

@@ -15,7 +15,6 @@ from archcast.planning.engines import Binding, Candidate, stack_of_study
 from archcast.planning.plan_file import Study
 from archcast.render.human import text
 
-JOULES_PER_KWH = 3.6e6
 SECONDS_PER_HOUR = 3600.0
 MODEST = 0.85
 """Closed-form power times this is still a lower bound of what the events burn (estimated)."""

@@ -25,7 +25,6 @@ TARGETS = {
     "nasbench201": ("titan_rtx_256", "gold_6226", "pixel2", "raspi4", "eyeriss", "fpga"),
     "fbnet": ("raspi4", "eyeriss", "fpga"),
 }
-RELATED = {"titan_rtx": ("titan_rtx",), "gold_6226": ("gold_6226",)}
 PAPER_ONLY = ("pixel3",)
 """Among the sources of the paper's code (parser.py, meta_train_devices), not of the PCA-ridge figures of 0.932."""
 TRAIN_NETWORKS, TEST_NETWORKS = 900, 3000

@@ -16,7 +16,6 @@ from costmodel.measured.trace_rows import TraceRow, unknown
 TOLERANCE_S = 5e-9
 """Ends of nested calls may differ by rounding."""
 NO_OPERATOR = "an operator that archcast does not know"
-NO_KERNEL = "an operator that launched no kernel"
 GRAPH = "a kernel without an operator (a captured graph, or a launch outside of operators)"
 HOST_COPY = "a copy between host and device"
 WRAPPERS = re.compile(r"^(torch::)?autograd::|^\w+Backward\d*$")

@@ -44,12 +44,6 @@ def level_of(times_s: Array, changes: Array, start_s: float, end_s: float, spans
     return Level(float((area[-1] - area[0]) / (end_s - start_s)), most, edges[:-1], means)
 
 
-def level_from(times_s: Array, values: Array, start_s: float, end_s: float, spans: int = SPANS) -> Level:
-    """Return the level that is `values[i]` from `times_s[i]` (ascending) on."""
-    changes = np.diff(np.asarray(values, dtype=float), prepend=0.0)
-    return level_of(np.asarray(times_s, dtype=float), changes, start_s, end_s, spans)
-
-
 def _area(times: Array, level: Array, at: Array) -> Array:
     """Return the integral of the level from the first change to each time."""
     whole = np.concatenate([[0.0], np.cumsum(level[:-1] * np.diff(times))])

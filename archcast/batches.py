@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import AnyModel, find_cost_model
-from archcast.prediction import bytes_text, costs_in_network, linked_devices
+from archcast.prediction import bytes_text, linked_devices
 from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, ask, parallel
 from costmodel.collectives import fabric_of
 from costmodel.estimate import compose
+from costmodel.in_network import costs_in_network
 from costmodel.memory import MemoryReport, memory_of
 from costmodel.protocol import CostModel
 from foundation.checks import whole_number

@@ -9,19 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from archcast.cost_models import AnyModel, find_cost_model
-from archcast.quantities import quantities
+from archcast.cost_models import AnyModel, find_cost_model, find_serving_model
+from archcast.quantities import TOKENS, quantities
 from archcast.question import Question, Target, ask, mappings_of, parallel
-from costmodel.cold import from_memory
-from costmodel.collectives import Fabric, fabric_of, has_traffic
-from costmodel.costs import OpCosts
+from costmodel.collectives import fabric_of, has_traffic
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
-from costmodel.host_time import without_host
-from costmodel.memory import memory_of
+from costmodel.in_network import costs_in_network
+from costmodel.memory import MARGIN, MemoryReport, memory_of
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
-from foundation.errors import BadValueError, MappingError, UnsupportedError
-from foundation.formats import FORMATS
+from foundation.errors import BadValueError, MappingError
 from hardware_specs import DeviceSpec
 from workloads.graph import Pass, Workload
 from workloads.lowering import lower
@@ -41,13 +38,16 @@ def predict(
     Args:
         workload: built-in name, `config.json`, ONNX or YAML file, or a `Model`.
         on: catalogue id, YAML file, or a `DeviceSpec`.
-        batch: requests that start together. `concurrency`: requests in service all the time, instead.
+        batch: requests that start together.
+        concurrency: users in place of a batch, who ask anew as soon as they are answered: the steady state of an
+            engine that batches continuously. `latency_s` is the time in which each of them is answered once.
         prompt, generate: tokens (None: the model's default).
         count: devices; where only this is given, the fastest mapping that fits is chosen.
         tp, pp, ep, dp: tensor, pipeline, expert and data parallel sizes.
         knobs: changes to the model's knobs.
         model: a cost model, the folder of an artefact, 'physics' (the closed form), or the name of a package's model
-            (None: the artefact that ships).
+            (None: the artefact that ships, under concurrency tempered by the closed form).
+        software: the stack whose calibration applies; under concurrency also what it adds to its kernels.
 
     Raises:
         InputError: one sentence on what cannot be answered and what to change.
@@ -58,7 +58,7 @@ def predict(
         workload, on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
         kv_dtype=kv_dtype, mode=mode, knobs=knobs,
     )  # fmt: skip
-    cost_model = find_cost_model(model)
+    cost_model = find_serving_model(model) if question.concurrency else find_cost_model(model)
     fixed = parallel(count, tp, pp, ep, dp, software)
     if fixed is not None:
         return answer(question, fixed, cost_model)
@@ -73,13 +73,14 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     report = memory_of(workload, lowered, mapping, target.rates)
     fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
     shortfall = float(report.shortfall_bytes[0])
-    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, mapping.software), *_stage_notes(mapping),
-             *_energy_notes(cost_model, target.rates))  # fmt: skip
+    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, mapping.software, question.concurrency),
+             *_stage_notes(mapping, question.concurrency), *_energy_notes(cost_model, target.rates))  # fmt: skip
     estimate = Estimate(
         workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
         request=_request(question, workload), verdict="infeasible" if shortfall > 0 else "feasible",
         memory_bytes=memory_quantity(report), memory_parts_bytes={k: float(v[0]) for k, v in report.parts.items()},
         capacity_bytes=report.capacity_bytes, shortfall_bytes=shortfall, notes=notes,
+        largest_batch=_largest_batch(report, workload, question, mapping.dp),
         versions=_versions(target, cost_model),
     )  # fmt: skip
     if shortfall > 0:
@@ -91,37 +92,7 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         cost_model, lowered.table, target.rates, fabric, mapping.software, float(report.parts["weights"][0])
     )
     detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
-    return _with_times(estimate, detail, compose(workload, lowered, costs), question, mapping)
-
-
-def costs_in_network(
-    cost_model: CostModel, table: OpTable, rates: Rates, fabric: Fabric | None, software: str, weights_bytes: float
-) -> OpCosts:  # fmt: skip
-    """Return the costs of operators as they run in a network: started from a queue, with weights that come from memory.
-
-    Raises:
-        UnsupportedError: an operator that no unit of the device can compute.
-    """
-
-    def price(rows: OpTable) -> OpCosts:
-        return cost_model.predict(rows, rates, fabric, software=software)
-
-    costs = price(table)
-    require_times(costs, table, rates)
-    return from_memory(without_host(costs, table, rates, price), table, rates, weights_bytes)
-
-
-def require_times(costs: OpCosts, table: OpTable, rates: Rates) -> None:
-    """Refuse an operator that no unit of the device can compute, not even widened.
-
-    Raises:
-        UnsupportedError: names the operator and its format.
-    """
-    unpriced = np.isnan(np.reshape(costs.latency_s, (table.rows, -1))).any(axis=1)
-    if unpriced.any():
-        row = int(np.argmax(unpriced))
-        name, dtype = table.labels[row], list(FORMATS)[int(table.full("dtype")[row])]
-        raise UnsupportedError(f"{rates.device} has no unit that can compute the operator '{name}' in {dtype}.")
+    return _with_times(estimate, detail, compose(workload, lowered, costs), question, cost_model)
 
 
 def bytes_text(count_bytes: float) -> str:
@@ -144,9 +115,9 @@ def _energy_notes(cost_model: CostModel, rates: Rates) -> tuple[str, ...]:
     )
 
 
-def _stage_notes(mapping: Parallel) -> tuple[str, ...]:
-    """Say what a pipeline's time leaves out."""
-    if mapping.pp == 1:
+def _stage_notes(mapping: Parallel, concurrency: int) -> tuple[str, ...]:
+    """Say what the time of a batch in a pipeline leaves out; that of users in service leaves out nothing."""
+    if mapping.pp == 1 or concurrency:
         return ()
     return (
         f"One batch passes the {mapping.pp} stages one after the other; an engine that keeps all stages busy with "
@@ -154,11 +125,13 @@ def _stage_notes(mapping: Parallel) -> tuple[str, ...]:
     )
 
 
-def _software_notes(cost_model: CostModel, software: str) -> tuple[str, ...]:
-    """Say where a software stack that was named changes nothing."""
+def _software_notes(cost_model: CostModel, software: str, concurrency: int = 0) -> tuple[str, ...]:
+    """Say where a software stack that was named changes nothing in what operators cost."""
     if not software:
         return ()
     known: tuple[str, ...] = getattr(getattr(cost_model, "scope", None), "softwares", ())
+    if not known and concurrency:
+        return ("The closed form knows no software stacks: --software changed nothing in what operators cost.",)
     if not known:
         return ("The closed form knows no software stacks: --software changed nothing; calibrate, and use --model.",)
     framework = software.split()[0].lower() if software.split() else ""
@@ -232,25 +205,62 @@ def _request(question: Question, workload: Workload) -> dict[str, Any]:
     return doc
 
 
-def _with_times(estimate: Estimate, detail: Detail, totals: Totals, question: Question, mapping: Parallel) -> Estimate:
-    """Fill in time, energy, money and traffic of the one request."""
+def _largest_batch(report: MemoryReport, workload: Workload, question: Question, replicas: int) -> int | None:
+    """Return how many requests fit at once, None where the network generates nothing.
+
+    Each has its state, and its activations where they are started together; the rest stays as it is.
+    """
+    if not np.any(workload.tokens_out):
+        return None
+    parts = {name: float(values[0]) for name, values in report.parts.items()}
+    together = -(-(question.concurrency or int(question.request.batch)) // replicas)
+    grows = (parts["state"] + (0.0 if question.concurrency else parts["activations"])) * (1 + MARGIN[0])
+    if grows <= 0:
+        return None
+    room = report.capacity_bytes - (float(report.total_bytes[0]) - grows)
+    # where all that is asked for fits to the byte, rounding must not deny it
+    return max(int(np.floor(room / grows * together * (1 + 1e-12))), 0) * replicas
+
+
+def _with_times(
+    estimate: Estimate, detail: Detail, totals: Totals, question: Question, cost_model: CostModel
+) -> Estimate:  # fmt: skip
+    """Fill in time, energy, money and traffic of the one request, or of users in service."""
+    mapping = detail.mapping
     slots = -(-question.concurrency // mapping.dp)
     columns = quantities(detail.workload, totals, mapping, question.target, slots)
-    found = {name: _quantity(values) for name, values in columns.items()}
-    latency, energy = Quantity(*totals.latency_s[0].tolist()), Quantity(*columns["energy_j"][0].tolist())
     source, bound = time_shares(detail)
-    done = max(question.concurrency, 1) * int(question.request.batch)
-    price, watts = question.target.spec.price, energy.value / latency.value
-    limit_w = question.target.rates.limit_w * mapping.devices
+    price, notes = question.target.spec.price, estimate.notes
+    fields: dict[str, Any]
+    if question.concurrency:
+        from archcast.in_service import in_service, service_notes
+
+        weights_bytes = estimate.memory_parts_bytes["weights"]
+        fields = {**in_service(question, mapping, cost_model, detail.workload, columns, weights_bytes)}
+        apart_s = float(totals.latency_s[0, 0])
+        notes += service_notes(question, mapping.software, cost_model, detail.workload, apart_s)
+    else:
+        fields = _of_batch(columns, question, mapping, float(np.ravel(detail.workload.tokens_out)[0]))
     return replace(
-        estimate, latency_s=latency, ttft_s=found["ttft_s"], tpot_s=found["tpot_s"],
-        rate_hz=Quantity(done / latency.value, done / latency.hi, done / latency.lo),
-        energy_j=energy,
-        power_w=Quantity(watts, energy.lo / latency.hi, max(watts, min(energy.hi / latency.lo, limit_w))),
-        cost_usd=found["cost_usd"], price_date=price.date if price else "", dram_bytes=float(totals.dram_bytes[0]),
+        estimate, price_date=price.date if price else "", dram_bytes=float(totals.dram_bytes[0]),
         link_bytes=float(totals.link_bytes[0]), work_flop=float(totals.flop[0]), source=source, bound=bound,
-        interval_kind=detail.costs.interval_kind, detail=detail,
+        interval_kind=detail.costs.interval_kind, detail=detail, notes=notes, **fields,
     )  # fmt: skip
+
+
+def _of_batch(columns: dict[str, Array], question: Question, mapping: Parallel, generated: float) -> dict[str, Any]:
+    """Return the fields of an estimate that requests have who start together."""
+    found, batch = {name: _quantity(values) for name, values in columns.items()}, int(question.request.batch)
+    latency, energy = (Quantity(*columns[name][0].tolist()) for name in ("latency_s", "energy_j"))
+    watts, limit_w = energy.value / latency.value, question.target.rates.limit_w * mapping.devices
+    power = Quantity(watts, energy.lo / latency.hi, max(watts, min(energy.hi / latency.lo, limit_w)))
+    rate = Quantity(batch / latency.value, batch / latency.hi, batch / latency.lo)
+    fields: dict[str, Any] = {**found, "rate_hz": rate, "power_w": power}
+    if generated > 0:
+        cost, tokens = found["cost_usd"], batch * generated
+        fields |= {"tokens_per_s": rate.scaled(generated), "energy_per_token_j": energy.scaled(1 / tokens),
+                   "usd_per_million_tokens": cost.scaled(TOKENS / tokens) if cost else None}  # fmt: skip
+    return fields
 
 
 def _quantity(columns: Array) -> Quantity | None:

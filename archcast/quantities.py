@@ -11,6 +11,8 @@ from workloads.mapping import Mapping
 from workloads.table import Array
 
 SECONDS_PER_HOUR = 3600.0
+TOKENS = 1e6
+"""What the money of generated tokens is told for."""
 
 
 def quantities(

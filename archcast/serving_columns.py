@@ -17,7 +17,7 @@ import numpy as np
 from archcast.batches import interval_columns
 from archcast.cost_models import AnyModel, find_cost_model
 from archcast.prediction import bytes_text
-from archcast.quantities import SECONDS_PER_HOUR
+from archcast.quantities import SECONDS_PER_HOUR, TOKENS
 from archcast.question import MAX_BATCH, MAX_TOKENS, Question, ask, find_model, mappings_of
 from costmodel.memory import memory_of
 from costmodel.protocol import CostModel
@@ -30,8 +30,8 @@ from simulator.serving.kv_blocks import (
     LONG,
     NON_TORCH_BYTES,
     SHORT,
-    _head,
-    _recurrent_bytes,
+    head_sizes,
+    recurrent_bytes,
 )
 from simulator.serving.pricing import Engine
 from simulator.serving.profile import Axes, Profile, profile_of
@@ -44,7 +44,6 @@ from workloads.table import Array
 
 QUANTITIES = ("ttft_s", "tpot_s", "latency_s", "request_rate_hz", "tokens_per_s", "power_w", "energy_per_token_j",
               "cost_per_million_tokens_usd")  # fmt: skip
-TOKENS = 1e6
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,7 @@ def _holdings(asked: list[_Asked], policies: Policies) -> list[_Held | None]:
             try:
                 if key not in workloads:
                     workload = _prefill(row.engine, policies.most_tokens)
-                    workloads[key] = workload, _head(workload)
+                    workloads[key] = workload, head_sizes(workload)
                 _ = row.engine.fabric  # a device without links is refused
                 held = _held(row.engine, *workloads[key], policies)
                 row.reason = held.reason
@@ -253,7 +252,7 @@ def _held(engine: Engine, workload: Workload, head: tuple[float, float], policie
     if fixed:
         block = max(float(state[2]), 1.0)
     else:
-        other += policies.most_requests * _recurrent_bytes(workload, mapping)
+        other += policies.most_requests * recurrent_bytes(workload, mapping)
     weights = float(report.parts["weights"][0])
     offered = policies.utilization * engine.spec.dram.capacity_bytes.value
     return _Held(weights, other, block, max(int((offered - weights - other) // block), 0), offered, fixed)

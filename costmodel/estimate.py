@@ -131,6 +131,11 @@ class Estimate:
     `latency_s` is one whole batch from start to last output; `ttft_s` first token minus start; `tpot_s` is
     (last - first) / (generated - 1). `energy_j` and `power_w` are those of all devices used, `dram_bytes`, `link_bytes`
     and `work_flop` those of one rank. `detail` holds rows for `explain()`.
+
+    Under concurrency `latency_s`, `energy_j` and `cost_usd` are of the time in which each user is answered once: users
+    / `rate_hz`. Networks that generate also have `tokens_per_s` (generated, of all requests), `energy_per_token_j`,
+    `usd_per_million_tokens`, and `largest_batch`: requests that fit at once, started together or, under concurrency,
+    in service.
     """
 
     workload: str
@@ -150,6 +155,10 @@ class Estimate:
     energy_j: Quantity | None = None
     power_w: Quantity | None = None
     cost_usd: Quantity | None = None
+    tokens_per_s: Quantity | None = None
+    energy_per_token_j: Quantity | None = None
+    usd_per_million_tokens: Quantity | None = None
+    largest_batch: int | None = None
     price_date: str = ""
     dram_bytes: float | None = None
     link_bytes: float | None = None

@@ -13,7 +13,7 @@ from foundation.errors import BadValueError
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("llama-3.1-8b", "h100-sxm", {"batch": 4, "prompt": 300, "generate": 33}),
     ("llama-3.1-8b", "h100-sxm", {"batch": 4, "prompt": 300, "generate": 33, "tp": 4}),
-    ("llama-3.1-8b", "h200-sxm", {"concurrency": 16, "prompt": 300, "generate": 33, "pp": 2}),
+    ("llama-3.1-8b", "h200-sxm", {"batch": 16, "prompt": 300, "generate": 33, "pp": 2}),
     ("mixtral-8x7b", "mi300x", {"batch": 2, "prompt": 100, "generate": 9, "tp": 2, "ep": 2}),
     ("mamba-2.8b", "h100-sxm", {"prompt": 100, "generate": 9}),
     ("resnet-50", "gemmini-16x16", {}),

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archcast.prediction import costs_in_network, predict
+from archcast.prediction import predict
 from archcast.question import ask
 from archcast.serving_columns import Policies, serve_columns, steady_answer
+from costmodel.in_network import costs_in_network
 from costmodel.protocol import PhysicsModel
 from foundation.errors import BadValueError
 from simulator.clock import PICOSECONDS_PER_SECOND

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,11 +73,34 @@ AXES: tuple[Axis, ...] = (
     Axis("Memory", "memory_bytes", "bytes", "peak on the fullest device", "fullest device"),
     Axis("Cost", "cost_usd", "usd", "price an hour x devices x time", "price x devices x time"),
 )
+PER_TOKEN: tuple[Axis, ...] = (
+    Axis("Output tokens", "tokens_per_s", "per_s", "generated a second, all requests together", "all requests"),
+    Axis("Energy a token", "energy_per_token_j", "j", "energy over generated tokens", "all devices"),
+    Axis("Cost, million tokens", "usd_per_million_tokens", "usd", "cost of a million generated tokens",
+         "generated tokens"),
+)  # fmt: skip
+"""What a network that generates has beside."""
+ALL_ANSWERED = replace(
+    AXES[0],
+    meaning="in which each of the users is answered once; energy and cost are of this time",
+    short="all users once",
+)
+"""Latency where users are in service all the time."""
 
 
 def answers(estimate: Estimate) -> list[tuple[Axis, Quantity]]:
     """Return the axes that this estimate has a quantity for."""
-    found = ((axis, getattr(estimate, axis.field)) for axis in AXES)
+    first = ALL_ANSWERED if "concurrency" in estimate.request else AXES[0]
+    return _known(estimate, (first, *AXES[1:]))
+
+
+def per_token(estimate: Estimate) -> list[tuple[Axis, Quantity]]:
+    """Return what a generator has beside: output tokens a second, joules and dollars a token."""
+    return _known(estimate, PER_TOKEN)
+
+
+def _known(estimate: Estimate, axes: Sequence[Axis]) -> list[tuple[Axis, Quantity]]:
+    found = ((axis, getattr(estimate, axis.field)) for axis in axes)
     return [(axis, quantity) for axis, quantity in found if quantity is not None]
 
 
@@ -123,6 +145,9 @@ def energy_by_family(estimate: Estimate) -> tuple[Part, ...]:
     parts = _sums(table.full("op"), OPS, costs.energy_j * count - idle)
     parts["idle power"] = float(idle.sum())
     scaled = {name: value * ranks(detail) for name, value in parts.items()}
+    together = sum(scaled.values())
+    if "concurrency" in estimate.request and together > 0 and (detail.mapping.pp == 1 or together > total.value):
+        scaled = {name: value * total.value / together for name, value in scaled.items()}  # steps share weights read
     waiting = total.value - sum(scaled.values())
     if waiting > 1e-6 * total.value:  # stages of a pipeline that wait for their turn
         scaled["waiting stages"] = waiting
@@ -159,29 +184,6 @@ def _in_order(names: tuple[str, ...], totals: Array) -> tuple[Part, ...]:
         merged[name] = merged.get(name, 0.0) + value
     whole = sum(merged.values())
     return tuple(Part(n, v, v / whole if whole > 0 else 0.0) for n, v in merged.items() if v > 0)
-
-
-def per_token(estimate: Estimate) -> list[tuple[Axis, Quantity]]:
-    """Return what follows from the answer for a generator: output tokens a second, joules and dollars a token."""
-    detail, time = estimate.detail, estimate.latency_s
-    if detail is None or time is None:
-        return []
-    tokens = _first(detail.workload.batch) * _first(detail.workload.tokens_out)
-    if tokens <= 0 or time.lo <= 0:
-        return []
-    rate = Quantity(tokens / time.value, tokens / time.hi, tokens / time.lo)
-    found = [(Axis("Output tokens", "", "per_s", "generated a second, all requests together", "all requests"), rate)]
-    if estimate.energy_j is not None:
-        axis = Axis("Energy a token", "", "j", "energy over generated tokens", "all devices")
-        found.append((axis, estimate.energy_j.scaled(1 / tokens)))
-    if estimate.cost_usd is not None:
-        axis = Axis("Cost, million tokens", "", "usd", "cost of a million generated tokens", "generated tokens")
-        found.append((axis, estimate.cost_usd.scaled(1e6 / tokens)))
-    return found
-
-
-def _first(size: Any) -> float:
-    return float(np.atleast_1d(np.asarray(size, dtype=float))[0])
 
 
 def what_would_help(estimate: Estimate) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archcast.render.bars import interval_bar
 from archcast.render.breakdown import BOUND_MEANING, answers, interval_meaning, per_token, what_would_help
-from archcast.render.human import percent, shown, text
+from archcast.render.human import Shown, percent, shown, text
 from archcast.render.markup import esc
 from costmodel.estimate import Estimate
 
@@ -27,17 +27,36 @@ def header(estimate: Estimate) -> str:
 def _sentence(estimate: Estimate) -> str:
     if estimate.latency_s is None:
         return ""
-    time = shown(estimate.latency_s, "s")
+    sentence = _service(estimate) or _batch(estimate, shown(estimate.latency_s, "s"))
+    if estimate.bound:
+        name, share = next(iter(estimate.bound.items()))
+        sentence += f" {percent(share)} of the time is bound by {esc(name)} ({esc(BOUND_MEANING.get(name, name))})."
+    return f'<p class="answer">{sentence}</p>'
+
+
+def _batch(estimate: Estimate, time: Shown) -> str:
     words = [f"It takes <b>{time.value}</b> (between {time.lo} and {time.hi} {time.unit})"]
     if estimate.energy_j is not None:
         words.append(f"and <b>{text(estimate.energy_j.value, 'j')}</b>")
     if estimate.cost_usd is not None:
         words.append(f"for <b>{text(estimate.cost_usd.value, 'usd')}</b>")
-    sentence = " ".join(words) + "."
-    if estimate.bound:
-        name, share = next(iter(estimate.bound.items()))
-        sentence += f" {percent(share)} of the time is bound by {esc(name)} ({esc(BOUND_MEANING.get(name, name))})."
-    return f'<p class="answer">{sentence}</p>'
+    return " ".join(words) + "."
+
+
+def _service(estimate: Estimate) -> str:
+    """Return the sentence of users in service ('' where requests start together)."""
+    rate, users = estimate.tokens_per_s, estimate.request.get("concurrency")
+    if rate is None or not users:
+        return ""
+    tokens = shown(rate, "count")
+    unit = f" {tokens.unit}" if tokens.unit else ""
+    who = "One user gets" if users == 1 else f"{users:,} users get"
+    words = [f"{who} <b>{tokens.number}{unit} tokens</b> a second (between {tokens.lo} and {tokens.hi}{unit})"]
+    if estimate.power_w is not None:
+        words.append(f"at <b>{text(estimate.power_w.value, 'w')}</b>")
+    if estimate.usd_per_million_tokens is not None:
+        words.append(f"for <b>{text(estimate.usd_per_million_tokens.value, 'usd')}</b> a million")
+    return " ".join(words) + "."
 
 
 def _verdict(estimate: Estimate) -> str:
@@ -68,6 +87,11 @@ def answer_section(estimate: Estimate) -> str:
         end = estimate.capacity_bytes if axis.field == "memory_bytes" else 0.0
         interval = interval_bar(quantity, as_shown, end) + ends
         cards.append(_card(axis.label, as_shown.number, as_shown.unit, interval, about))
+    if estimate.largest_batch is not None:
+        words = "requests whose caches fit, " + (
+            "in service" if "concurrency" in estimate.request else "started together"
+        )
+        cards.append(_card("Largest batch", f"{estimate.largest_batch:,}", "", "", words))
     whose = "" if estimate.devices == 1 else " of one rank, all stages"
     for label, value, about in (
         ("Memory traffic", estimate.dram_bytes, f"to and from device memory{whose}"),

@@ -84,6 +84,8 @@ def _answers(estimate: Estimate) -> Table:
         if axis.field == "memory_bytes":
             meaning = f"of {text(estimate.capacity_bytes, 'bytes')} usable"
         table.add_row(axis.label, styled(print_as.value, "bold"), print_as.interval, styled(meaning, "dim"))
+    if estimate.largest_batch is not None:
+        table.add_row("Largest batch", styled(f"{estimate.largest_batch:,}", "bold"), "", styled("requests", "dim"))
     for label, value in (("Memory traffic", estimate.dram_bytes), ("Link traffic", estimate.link_bytes)):
         if value:
             whose = "" if estimate.devices == 1 else "a rank, all stages"

@@ -101,10 +101,10 @@ def not_kv_bytes(engine: Engine, most_tokens: int, most_requests: int) -> dict[s
     lowered = lower(workload.passes, engine.mapping)
     weights = float(memory_of(workload, lowered, engine.mapping, engine.rates).parts["weights"][0])
     forward = float(activation_bytes(workload, lowered)[0])
-    vocabulary, states = _head(workload)
+    vocabulary, states = head_sizes(workload)
     sampler = most_tokens * states + min(most_requests, most_tokens) * vocabulary * BYTES_A_LOGIT
     other = NON_TORCH_BYTES + (GROUP_BYTES if engine.mapping.devices > 1 else 0.0)
-    recurrent = most_requests * _recurrent_bytes(workload, engine.mapping)
+    recurrent = most_requests * recurrent_bytes(workload, engine.mapping)
     return {"weights": weights, "profile": max(forward, sampler), "state": recurrent, "other": other}
 
 
@@ -120,7 +120,7 @@ def _state_bytes(engine: Engine, prompt: int) -> float:
     return float(report.parts["state"][0])
 
 
-def _recurrent_bytes(workload: Workload, mapping: Mapping) -> float:
+def recurrent_bytes(workload: Workload, mapping: Mapping) -> float:
     """Return the state of one request that does not grow with its context (of state-space layers)."""
     total = 0.0
     for block in workload.distinct_blocks():
@@ -132,7 +132,7 @@ def _recurrent_bytes(workload: Workload, mapping: Mapping) -> float:
     return total
 
 
-def _head(workload: Workload) -> tuple[float, float]:
+def head_sizes(workload: Workload) -> tuple[float, float]:
     """Return (vocabulary, bytes of a hidden state) of the product that gives logits, the last of a pass."""
     for run in reversed(workload.passes):
         products = [o for block in run.graph.blocks for o in block.operators if o.op == "gemm"]

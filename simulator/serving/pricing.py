@@ -15,19 +15,18 @@ import numpy as np
 from costmodel.cold import from_memory
 from costmodel.collectives import Fabric, fabric_of
 from costmodel.costs import OpCosts
-from costmodel.host_time import without_host
+from costmodel.in_network import costs_of_queue
 from costmodel.memory import memory_of
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
 from foundation.errors import BadValueError, UnsupportedError
-from foundation.formats import FORMATS
 from hardware_specs import DeviceSpec
-from simulator.serving.step_costs import StepCosts, Table, grid
-from workloads.graph import Pass
+from simulator.serving.step_costs import GRID_AN_OCTAVE, StepCosts, Table, grid
+from workloads.graph import Pass, Workload
 from workloads.lowering import lower
 from workloads.mapping import Mapping
 from workloads.model import Model, Request
-from workloads.table import OP_CODES, OPS, Array, OpTable
+from workloads.table import OP_CODES, Array, OpTable
 
 ATTENTION: Array = np.array([OP_CODES["attention"], OP_CODES["mla"]])
 """Operators whose cost grows with what is cached; all others see the tokens of the step only."""
@@ -64,7 +63,9 @@ class Engine:
 
     @cached_property
     def fabric(self) -> Fabric | None:
-        return fabric_of(self.spec, self.mapping.devices)
+        """What joins the devices; none where they are replicas that send each other nothing."""
+        divided = self.mapping.tp * self.mapping.pp > 1 or self.mapping.ep > 1
+        return fabric_of(self.spec, self.mapping.devices if divided else 1)
 
     def price(self, table: OpTable) -> OpCosts:
         """Return the costs of operators of this network. Raises UnsupportedError: no unit can compute one of them."""
@@ -76,33 +77,38 @@ class Engine:
         Raises:
             UnsupportedError: an operator that no unit of the device can compute.
         """
-
-        def plain(rows: OpTable) -> OpCosts:
-            return self.cost_model.predict(rows, self.rates, self.fabric, software=self.mapping.software)
-
-        costs = plain(table)
-        unpriced = np.isnan(costs.latency_s)
-        if unpriced.any():
-            row = int(np.argmax(unpriced))
-            name = table.labels[row] if table.labels else OPS[int(table.full("op")[row])]
-            dtype = list(FORMATS)[int(table.full("dtype")[row])]
-            raise UnsupportedError(
-                f"{self.rates.device} has no unit that can compute the operator '{name}' in {dtype}."
-            )
-        return without_host(costs, table, self.rates, plain)
+        return costs_of_queue(self.cost_model, table, self.rates, self.fabric, self.mapping.software)
 
     def run(self, name: str, batch: Array | int, prompt: Array) -> tuple[Pass, Array]:
         """Return a pass of requests of given sizes, and the request that each of its scenarios belongs to.
 
         Raises:
             BadValueError: the model has no such pass.
+            UnsupportedError: it computes more than tokens before its first one.
         """
         request = Request(batch=batch, prompt=prompt, generate=2, dtype=self.dtype, kv_dtype=self.kv_dtype)
-        workload = self.model.workload(request)
+        workload = self._of_any_size(name).workload(request)
         found = {run.name: run for run in workload.passes}
         if name not in found:
             raise BadValueError(f"'{self.model.name}' generates no tokens one by one, so it cannot be served in steps.")
+        more = beyond_tokens(workload)
+        if more:
+            raise UnsupportedError(
+                f"'{self.model.name}' computes more than tokens before its first one ({', '.join(more[:3])}), so steps "
+                "of tokens do not describe how it is served; ask `predict` for a batch."
+            )
         return found[name], np.asarray(workload.owners.get(name, np.arange(len(prompt))))
+
+    def _of_any_size(self, name: str) -> Model:
+        """Return the model with a table of positions that no step exceeds.
+
+        A prefill stands for the tokens of several requests; the grid of contexts ends up to a point behind the last.
+        """
+        knobs = self.model.knobs()
+        if knobs.get("position") != "table":
+            return self.model
+        rows = LONGEST if name == "prefill" else int(knobs["max_context"] * 2 ** (1 / GRID_AN_OCTAVE)) + 2
+        return self.model.with_knobs({"max_context": rows})
 
     def costs(self, run: tuple[Pass, Array], requests: int, attention: bool) -> tuple[Array, Array]:
         """Return (seconds, joules) of a pass, of attention or of all the rest, shape (requests,)."""
@@ -117,6 +123,14 @@ class Engine:
             for column in (found.latency_s, found.energy_j)
         )
         return seconds, joules
+
+
+def beyond_tokens(workload: Workload) -> list[str]:
+    """Return the blocks that come before the first token and in no decode step: encoders of images, sound or text."""
+    blocks = {run.name: [block.name for block in run.graph.blocks] for run in workload.passes}
+    steps = set(blocks.get("decode", ()))
+    first = [name for run, names in blocks.items() if run != "decode" for name in names]
+    return [name for name in dict.fromkeys(first) if name not in steps] if steps else []
 
 
 def step_costs(

@@ -44,6 +44,7 @@ def numbers(found: Estimate) -> Array:
         ("llama-3.1-8b", {"tp": 4, "dtype": "fp8"}),
         ("llama-3.1-8b", {"pp": 2}),
         ("mixtral-8x7b", {"tp": 4, "ep": 4}),
+        ("deepseek-v2-lite", {}),  # whose decode steps absorb products that its prefills do not
         ("mamba-2.8b", {}),
         ("gpt-2", {}),  # whose table of positions ends before a step's budget of tokens
         ("llava-1.5-7b", {}),  # whose image is encoded before the first token only

@@ -170,13 +170,14 @@ def _two(points: Array) -> Array:
 
 
 def _table(work: Array, whole: Array, attention: Array, chunk: Array, host: float) -> Table:
-    """Put the parts together: a prefill samples one token, a decode step as many as it has decodes."""
-    sampling = np.maximum(whole - work[: len(whole)], 0.0)  # of n tokens, beyond that of one
-    one = sampling[0] if len(sampling) else 0.0
-    most = len(work)
-    padded = np.concatenate([[0.0], sampling - one, np.full(max(most - len(sampling), 0), sampling[-1] - one)])
+    """Put the parts together: a prefill samples one token, a decode step as many as it has decodes.
+
+    What a single decode takes beyond a prompt of one token (absorbed products of latent attention) stays with it.
+    """
+    sampling = np.maximum(whole - work[: len(whole)], 0.0)
+    padded = np.concatenate([[0.0], sampling, np.full(max(len(work) - len(sampling), 0), sampling[-1])])
     floor = np.concatenate([[0.0], work])
-    return Table(floor + host, np.maximum(padded, 0.0), np.vstack([np.zeros(attention.shape[1]), attention]), chunk)
+    return Table(floor + host, padded, np.vstack([np.zeros(attention.shape[1]), attention]), chunk)
 
 
 def _decode_attention(engine: Engine, decodes: Array, contexts: Array) -> tuple[Array, Array]:

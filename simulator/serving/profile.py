@@ -123,7 +123,7 @@ class Profile:
         return _along(self.work, engine, Place.on(self.axes.tokens, np.maximum(tokens, 1.0)))
 
     def sampling_of(self, engine: Array, outputs: Array) -> Array:
-        """Return what outputs beyond the first cost; no more than of the most decodes."""
+        """Return what so many outputs cost beyond that of one prompt; no more than of the most decodes."""
         decodes = self.axes.decodes
         return _along(self.sampling, engine, Place.on(decodes, np.minimum(outputs, decodes[-1])))
 
@@ -230,7 +230,7 @@ def profile_of(
     attention = np.maximum.accumulate(attention.reshape(shape), axis=2)  # as in `StepCosts`: more is never faster
     beyond = np.maximum(whole - work[:, np.searchsorted(axes.tokens, axes.decodes[1:])], 0.0)
     found = Profile(
-        axes, work, np.pad(np.maximum(beyond - beyond[:, :1], 0.0), ((0, 0), (1, 0), (0, 0))),
+        axes, work, np.pad(beyond, ((0, 0), (1, 0), (0, 0))),
         np.pad(attention, ((0, 0), (1, 0), (0, 0), (0, 0))),
         chunk.reshape(len(several), len(axes.chunks), len(axes.before), len(COLUMNS)),
         np.array([e.mapping.tp for e in several]), np.array([e.mapping.pp * e.mapping.dp for e in several]),

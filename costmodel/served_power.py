@@ -114,6 +114,14 @@ class ServedPower:
         share = np.exp(self.offset + ((signals - self.centre) / self.scale) @ self.weights)
         return np.asarray(np.clip(work["limit_w"] * share, work["idle_w"], work["limit_w"]))
 
+    def device_ends_w(self, work: Work, step_s: Array, wider: Array | float = 1.0) -> Ends:
+        """Return `device_w` with its 90 % interval; `wider` multiplies half widths of logarithms (1: as measured)."""
+        watts = self.device_w(work, step_s)
+        kind = (work["expert_layers"] > 0).astype(int)
+        ends = (watts * np.exp(self.spreads["power_w"][kind, end] * wider) for end in (0, 1))
+        low, high = (np.clip(end, work["idle_w"], work["limit_w"]) for end in ends)
+        return watts, low, high
+
     def answer(self, work: Work) -> ServedAnswer:
         """Return step, power and energy with their 90 % intervals; energy is a replica's over its tokens."""
         step = self.step_s(work)

@@ -125,7 +125,7 @@ def _pass(engine: Served, name: str, batch: Array | float, prompt: Array) -> dic
     count = lowered.table.full("count")
     keep = np.flatnonzero(count > 0)
     owner = np.asarray(workload.owners.get(name, np.arange(len(prompt))))[lowered.scenario[keep]]
-    return _sums(engine, _as_routed(lowered.table.take(keep)), count[keep], owner, _weights_bytes(engine, workload))
+    return _sums(engine, as_routed(lowered.table.take(keep)), count[keep], owner, _weights_bytes(engine, workload))
 
 
 def _weights_bytes(engine: Served, workload: Workload) -> float:
@@ -133,7 +133,7 @@ def _weights_bytes(engine: Served, workload: Workload) -> float:
     return float(report.parts["weights"][0])
 
 
-def _as_routed(table: OpTable) -> OpTable:
+def as_routed(table: OpTable) -> OpTable:
     """Return the rows with experts chosen as served tokens do, where the model does not say how."""
     skew = np.where((table.full("op") == OP_CODES["moe"]) & (table.full("skew") == 0), SKEW, table.full("skew"))
     return OpTable(table.rows, {**table.columns, "skew": skew}, table.labels) if skew.any() else table
@@ -146,7 +146,6 @@ def _sums(engine: Served, table: OpTable, count: Array, owner: Array, weights_by
     others = np.flatnonzero(table.full("op") != OP_CODES["moe"])
     own = _priced(engine, table.take(others), weights_bytes)
     seconds[others], joules[others] = own.latency_s, own.energy_j
-    work, dtype = count_work(table), table.full("dtype").astype(int)
     kind = _KIND[table.full("op").astype(int)]
     rows = int(owner.max()) + 1
 
@@ -154,18 +153,37 @@ def _sums(engine: Served, table: OpTable, count: Array, owner: Array, weights_by
         return np.asarray(np.bincount(owner, weights=np.broadcast_to(column, count.shape) * count, minlength=rows))
 
     found = {f"{word}_s": total(seconds * (kind == i)) for i, word in enumerate(KINDS)}
-    stored = np.where(kind == _ATTENTION, 0.0, work.weight_bytes)
-    experts = kind == _MOE
     found |= {
         "energy_j": total(joules), "closed_s": total(closed.latency_s),
         "closed_energy_j": total(closed.energy_j),
+    }  # fmt: skip
+    return found | busy_signs(table, count, owner, rates, closed.dram_bytes, rows)
+
+
+def busy_signs(
+    table: OpTable, count: Array, owner: Array, rates: Rates, dram_bytes: Array, rows: int
+) -> dict[str, Array]:  # fmt: skip
+    """Return what steps keep busy, the columns flop_s to narrow, each of shape (rows,), as `COLUMNS` says.
+
+    Args:
+        table, count, owner: operators, how often each runs, and the step that it belongs to.
+        dram_bytes: of each operator, by the closed form.
+    """
+    work, dtype = count_work(table), table.full("dtype").astype(int)
+    kind = _KIND[table.full("op").astype(int)]
+
+    def total(column: Array) -> Array:
+        return np.asarray(np.bincount(owner, weights=np.broadcast_to(column, count.shape) * count, minlength=rows))
+
+    stored = np.where(kind == _ATTENTION, 0.0, work.weight_bytes)
+    experts = kind == _MOE
+    return {
         "flop_s": total(np.nan_to_num(work.matrix_flop / rates.peak_flop_per_s[dtype])),
-        "dram_s": total(closed.dram_bytes / rates.dram_bytes_per_s),
+        "dram_s": total(dram_bytes / rates.dram_bytes_per_s),
         "expert_layers": total(experts), "eight_bit_expert_layers": total(experts & (np.round(_BITS[dtype]) == 8)),
         "uneven": total(_uneven(table)) / np.maximum(total(experts), 1.0),
         "narrow": total(stored * np.log2(16.0 / _BITS[dtype])) / np.maximum(total(stored), 1.0),
     }  # fmt: skip
-    return found
 
 
 def _uneven(table: OpTable) -> Array:

@@ -15,6 +15,7 @@ from costmodel.stack import PLAIN, Stack, find_stack
 from foundation.errors import BadValueError
 from simulator.serving.kv_blocks import kv_bytes_per_token, not_kv_bytes
 from simulator.serving.policy import Policy
+from simulator.serving.power import busy_of, costs_with_power
 from simulator.serving.pricing import HOST_S, Engine, step_costs
 from simulator.serving.step_costs import StepCosts
 from simulator.streams import DEFAULT_SEED, RandomStreams
@@ -111,15 +112,18 @@ def priced(
 ) -> dict[str, StepCosts]:
     """Return the step costs of an engine by level: `value`, and with `intervals` also `lo` and `hi`.
 
-    What the stack makes of a step (its `step_factor`, and `host_s` on top) enters here and nowhere else.
+    What the stack makes of a step (its `step_factor`, and `host_s` on top) enters here and nowhere else; boards of GPUs
+    draw what `power` says over the steps that result.
     """
     factor = find_stack(engine.mapping.software).step_factor
     parts: Any = {name: getattr(engine, name) for name in Engine.__dataclass_fields__}
     asked, found = EndEngine(**parts), dict[str, StepCosts]()
-    for level in LEVELS if intervals else LEVELS[:1]:
+    busy = busy_of([engine])
+    for place, level in enumerate(LEVELS if intervals else LEVELS[:1]):
         at = replace(asked, level=level)
         costs = step_costs(at, policy.most_tokens, policy.most_requests, longest, host_s)
-        found[level] = costs if factor == 1.0 else costs.slowed(factor)
+        costs = costs if factor == 1.0 else costs.slowed(factor)
+        found[level] = costs_with_power(costs, engine, busy, place)
     return found
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -74,19 +74,22 @@ def calibrate(
         if networks is not None or other_networks:
             _transfer(networks, other_networks or [], measurements or imports or base, out, skip_bad, as_json)
             return
-        from archcast.calibration import calibrate as fit
-
         names = [name.strip() for name in devices.split(",") if name.strip()]
-        with _progress() as progress:
-            report = fit(
-                measurements or [], out=out, skip_bad=skip_bad, seed=seed, imports=imports or [], devices=names,
-                exclude=exclude, column_map=column_map, max_rows=max_rows, base=base,
-                progress=progress,
-            )  # fmt: skip
-        if as_json:
-            print_json(report.to_json())
-        else:
-            print_text(report.text())
+        _operators(
+            measurements or [], as_json, out=out, skip_bad=skip_bad, seed=seed, imports=imports or [], devices=names,
+            exclude=exclude, column_map=column_map, max_rows=max_rows, base=base,
+        )  # fmt: skip
+
+
+def _operators(measurements: list[Path], as_json: bool, **options: Any) -> None:
+    from archcast.calibration import calibrate as fit
+
+    with _progress() as progress:
+        report = fit(measurements, progress=progress, **options)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print_text(report.text())
 
 
 def _transfer(

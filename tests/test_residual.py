@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,25 @@ def test_flat_trees_and_xgboost_agree_in_the_model(
     model: LearnedModel, rates: Rates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = known()
-    xgboost_s = model.predict(table, rates).latency_s
-    monkeypatch.setattr(residual, "FLAT_ROWS", 10**9)
-    np.testing.assert_allclose(model.predict(table, rates).latency_s, xgboost_s, rtol=1e-6)
+    monkeypatch.setattr(residual, "COMPILED_ROWS", 10**9)
+    flat_s = replace(model, _boosters={}).predict(table, rates).latency_s
+    monkeypatch.setattr(residual, "COMPILED_ROWS", 0)
+    compiled = replace(model, _boosters={})
+    np.testing.assert_array_equal(compiled.predict(table, rates).latency_s, flat_s)
+    assert compiled._boosters
+
+
+def test_a_forest_is_compiled_once_enough_rows_were_asked(
+    model: LearnedModel, rates: Rates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, fresh = known(), replace(model, _boosters={})
+    monkeypatch.setattr(residual, "COMPILED_ROWS", 2 * table.rows)
+    answers = [fresh.predict(table, rates).latency_s]
+    assert not fresh._boosters
+    answers += [fresh.predict(table, rates).latency_s for _ in range(3)]
+    assert fresh._boosters
+    for later in answers[1:]:
+        np.testing.assert_array_equal(later, answers[0])
 
 
 def test_chunks_give_what_one_piece_gives(model: LearnedModel, rates: Rates, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +222,7 @@ def test_a_small_question_does_not_load_xgboost(model: LearnedModel, tmp_path: P
     calibrate([measured(tmp_path)], tmp_path / "model", rounds=5)
     code = f"""
 import sys
+from dataclasses import replace
 sys.path.insert(0, {str(repository)!r})
 from costmodel.artefact import load_artefact
 from costmodel.rates import compile_rates

@@ -15,7 +15,7 @@ from archcast.render.breakdown import energy_by_family
 from costmodel.estimate import Estimate, Quantity
 from costmodel.protocol import PhysicsModel
 from costmodel.stack import PLAIN, Stack, find_stack, shipped_stacks
-from foundation.errors import MappingError, UnsupportedError
+from foundation.errors import BadValueError, MappingError, UnsupportedError
 from simulator.clock import PICOSECONDS_PER_SECOND
 from simulator.serving.policy import Policy
 from simulator.serving.pricing import Engine, step_costs
@@ -24,8 +24,9 @@ from workloads.mapping import Mapping
 from workloads.table import Array
 
 ASKED: dict[str, Any] = {"on": "h100-sxm", "prompt": 512, "generate": 65, "model": "physics"}
-FIELDS = ("latency_s", "ttft_s", "tpot_s", "rate_hz", "energy_j", "power_w", "cost_usd", "tokens_per_s",
-          "energy_per_token_j", "usd_per_million_tokens")  # fmt: skip
+TIMES = ("latency_s", "ttft_s", "tpot_s", "rate_hz", "cost_usd", "tokens_per_s", "usd_per_million_tokens")
+ENERGIES = ("energy_j", "power_w", "energy_per_token_j")
+FIELDS = (*TIMES, *ENERGIES)
 
 
 def value(quantity: Quantity | None) -> float:
@@ -33,8 +34,8 @@ def value(quantity: Quantity | None) -> float:
     return quantity.value
 
 
-def numbers(found: Estimate) -> Array:
-    return np.array([value(getattr(found, name)) for name in FIELDS])
+def numbers(found: Estimate, names: tuple[str, ...]) -> Array:
+    return np.array([value(getattr(found, name)) for name in names])
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,14 @@ def numbers(found: Estimate) -> Array:
 )
 def test_one_user_is_a_batch_of_one(model: str, asked: dict[str, Any]) -> None:
     user, batch = (ac.predict(model, **(ASKED | asked | how)) for how in ({"concurrency": 1}, {"batch": 1}))
-    np.testing.assert_allclose(numbers(user), numbers(batch), rtol=5e-3)
+    np.testing.assert_allclose(numbers(user, TIMES), numbers(batch, TIMES), rtol=5e-3)
     assert value(user.memory_bytes) == value(batch.memory_bytes)
+
+
+def test_one_user_burns_what_a_batch_of_one_burns_where_boards_are_not_measured_serving() -> None:
+    asked: dict[str, Any] = {"on": "raspberry-pi-5", "prompt": 64, "generate": 9, "model": "physics"}
+    user, batch = (ac.predict("qwen2.5-0.5b", **(asked | how)) for how in ({"concurrency": 1}, {"batch": 1}))
+    np.testing.assert_allclose(numbers(user, ENERGIES), numbers(batch, ENERGIES), rtol=5e-3)
 
 
 def test_many_users_see_what_the_events_say() -> None:
@@ -161,9 +168,9 @@ def test_a_named_stack_is_added_and_none_is_said_to_be_missing() -> None:
 @pytest.mark.parametrize("asked", [{}, {"tp": 2}, {"dp": 2}, {"dtype": "fp8"}])
 def test_the_largest_batch_fits_and_one_more_does_not(how: str, asked: dict[str, Any]) -> None:
     given: dict[str, Any] = ASKED | asked | {"prompt": 4096}
-    largest = ac.predict("llama-3.1-8b", **{how: 8}, **given).largest_batch
+    largest = ac.predict("llama-3.1-8b", **(given | {how: 8})).largest_batch
     assert largest is not None
-    fits, over = (ac.predict("llama-3.1-8b", **{how: n}, **given) for n in (largest, largest + 1))
+    fits, over = (ac.predict("llama-3.1-8b", **(given | {how: n})) for n in (largest, largest + 1))
     assert (fits.verdict, over.verdict) == ("feasible", "infeasible")
     assert fits.largest_batch == over.largest_batch == largest
 
@@ -197,3 +204,12 @@ def test_steps_of_tokens_do_not_stand_for_encoders() -> None:
     with pytest.raises(UnsupportedError, match="more than tokens before its first one"):
         step_costs(engine, 64, 4, 256)
     assert any("computes more than tokens" in n for n in ac.predict("llava-1.5-7b", concurrency=4, **ASKED).notes)
+
+
+def test_steps_may_be_longer_than_a_table_of_positions_and_requests_may_not() -> None:
+    question = ask("gpt-2", "h100-sxm")
+    engine = Engine(question.model, question.target.spec, question.target.rates, Mapping(), PhysicsModel())
+    assert step_costs(engine, 2048, 4, 1024, exact=False).most_tokens == 2048
+    for exact in (True, False):
+        with pytest.raises(BadValueError, match="made for 1,024"):
+            step_costs(engine, 64, 4, 1025, exact=exact)

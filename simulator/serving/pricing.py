@@ -21,7 +21,7 @@ from costmodel.protocol import CostModel
 from costmodel.rates import Rates
 from foundation.errors import BadValueError, UnsupportedError
 from hardware_specs import DeviceSpec
-from simulator.serving.step_costs import GRID_AN_OCTAVE, StepCosts, Table, grid
+from simulator.serving.step_costs import StepCosts, Table, grid
 from workloads.graph import Pass, Workload
 from workloads.lowering import lower
 from workloads.mapping import Mapping
@@ -87,7 +87,7 @@ class Engine:
             UnsupportedError: it computes more than tokens before its first one.
         """
         request = Request(batch=batch, prompt=prompt, generate=2, dtype=self.dtype, kv_dtype=self.kv_dtype)
-        workload = self._of_any_size(name).workload(request)
+        workload = self._of_any_size.workload(request)
         found = {run.name: run for run in workload.passes}
         if name not in found:
             raise BadValueError(f"'{self.model.name}' generates no tokens one by one, so it cannot be served in steps.")
@@ -99,16 +99,21 @@ class Engine:
             )
         return found[name], np.asarray(workload.owners.get(name, np.arange(len(prompt))))
 
-    def _of_any_size(self, name: str) -> Model:
-        """Return the model with a table of positions that no step exceeds.
-
-        A prefill stands for the tokens of several requests; the grid of contexts ends up to a point behind the last.
-        """
-        knobs = self.model.knobs()
-        if knobs.get("position") != "table":
+    @cached_property
+    def _of_any_size(self) -> Model:
+        """The model with a table of positions that no step exceeds: a prefill stands for tokens of several requests."""
+        if self.model.knobs().get("position") != "table":
             return self.model
-        rows = LONGEST if name == "prefill" else int(knobs["max_context"] * 2 ** (1 / GRID_AN_OCTAVE)) + 2
-        return self.model.with_knobs({"max_context": rows})
+        return self.model.with_knobs({"max_context": 2 * LONGEST})
+
+    def require_length(self, longest: int) -> None:
+        """Refuse requests of `longest` tokens, prompt and output together, that the model has no positions for.
+
+        Raises:
+            BadValueError: they end before.
+        """
+        if self.model.knobs().get("position") == "table":
+            self.model.workload(Request(batch=1, prompt=max(longest - 1, 1), generate=1))
 
     def costs(self, run: tuple[Pass, Array], requests: int, attention: bool) -> tuple[Array, Array]:
         """Return (seconds, joules) of a pass, of attention or of all the rest, shape (requests,)."""
@@ -144,8 +149,9 @@ def step_costs(
         exact: price every number of tokens and of decodes; else those of a sparse profile, linear between them.
 
     Raises:
-        BadValueError: a model that does not generate tokens.
+        BadValueError: a model that does not generate tokens, or so many.
     """
+    engine.require_length(longest)
     if not exact:
         from simulator.serving.profile import profile_of
 

@@ -218,10 +218,13 @@ def profile_of(
         axes: where the profile has entries (None: a grid up to those sizes).
 
     Raises:
-        BadValueError: a model that does not generate tokens. MappingError: a mapping that a model cannot have.
+        BadValueError: a model that does not generate tokens, or so many. MappingError: a mapping that a model cannot
+            have.
         UnsupportedError: a format that a device cannot compute in.
     """
     several = [engines] if isinstance(engines, Engine) else list(engines)
+    for engine in several:
+        engine.require_length(longest)
     axes = Axes.reach(most_tokens, most_requests, longest) if axes is None else axes
     sizes = [len(axes.tokens), len(axes.decodes) - 1]
     sizes += [sizes[1] * len(axes.contexts), len(axes.chunks) * len(axes.before)]

@@ -31,7 +31,7 @@ def predict(
     workload: str | Path | Model, *, on: str | Path | DeviceSpec, batch: int = 1, prompt: int | None = None,
     generate: int | None = None, concurrency: int | None = None, dtype: str = "", kv_dtype: str = "",
     count: int | None = None, tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, software: str = "",
-    mode: str = "infer", knobs: Mapping[str, Any] | None = None, model: AnyModel = None,
+    mode: str = "infer", knobs: Mapping[str, Any] | None = None, model: AnyModel = None, cp: int = 1,
 ) -> Estimate:  # fmt: skip
     """Return what a workload costs on a device: time, energy, memory, money and traffic, each with an interval.
 
@@ -43,7 +43,7 @@ def predict(
             engine that batches continuously. `latency_s` is the time in which each of them is answered once.
         prompt, generate: tokens (None: the model's default).
         count: devices; where only this is given, the fastest mapping that fits is chosen.
-        tp, pp, ep, dp: tensor, pipeline, expert and data parallel sizes.
+        tp, pp, ep, dp, cp: tensor, pipeline, expert, data and context parallel sizes.
         knobs: changes to the model's knobs.
         model: a cost model, the folder of an artefact, 'physics' (the closed form), or the name of a package's model
             (None: the artefact that ships, under concurrency tempered by the closed form).
@@ -59,7 +59,7 @@ def predict(
         kv_dtype=kv_dtype, mode=mode, knobs=knobs,
     )  # fmt: skip
     cost_model = find_serving_model(model) if question.concurrency else find_cost_model(model)
-    fixed = parallel(count, tp, pp, ep, dp, software)
+    fixed = parallel(count, tp, pp, ep, dp, software, cp, question.concurrency)
     if fixed is not None:
         return answer(question, fixed, cost_model)
     return _best(question, int(count or 1), software, cost_model)

@@ -174,21 +174,27 @@ def _fewest(knobs: Mapping[str, Any], name: str) -> int:
     return min((int(value) for value in found if isinstance(value, int) and value > 0), default=0)
 
 
-def parallel(count: int | None, tp: int, pp: int, ep: int, dp: int, software: str) -> Parallel | None:
+def parallel(
+    count: int | None, tp: int, pp: int, ep: int, dp: int, software: str, cp: int = 1, concurrency: int = 0
+) -> Parallel | None:  # fmt: skip
     """Return the mapping that a user fixed, or None where only the number of devices is given.
 
     Raises:
-        MappingError: the sizes do not multiply up to the count.
+        MappingError: the sizes do not multiply up to the count, or divide prompts of requests in service.
     """
-    for name, size in (("tp", tp), ("pp", pp), ("ep", ep), ("dp", dp)):
+    for name, size in (("tp", tp), ("pp", pp), ("ep", ep), ("dp", dp), ("cp", cp)):
         whole_number(name, size, high=1_000_000)
-    fixed = Parallel(tp=tp, pp=pp, dp=dp, ep=ep, software=software)
+    fixed = Parallel(tp=tp, pp=pp, dp=dp, ep=ep, software=software, cp=cp)
+    if fixed.cp > 1 and concurrency:
+        # steps of a serving engine are priced by their tokens; cp divides those of prompts, not those of decodes
+        raise MappingError(f"cp={cp} is answered for requests that start together; give batch, not concurrency.")
     if count is None:
         return fixed
     whole_number("count", count, high=1_000_000)
     if fixed.devices == 1:
         return None if count > 1 else fixed
     if fixed.devices != count:
-        uses = f"tp={tp} x pp={pp} x dp={dp} uses {fixed.devices} devices"
+        sizes = f"tp={tp} x pp={pp} x dp={dp}" + (f" x cp={cp}" if cp > 1 else "")
+        uses = f"{sizes} uses {fixed.devices} devices"
         raise MappingError(f"{uses}, but count={count}; make them equal or leave one out.")
     return fixed

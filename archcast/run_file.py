@@ -18,7 +18,7 @@ from costmodel.estimate import Estimate
 from foundation.errors import BadFileError, InputError, UnknownNameError
 from foundation.yaml_file import YamlDocument
 
-SIZES = ("batch", "prompt", "generate", "concurrency", "count", "tp", "pp", "ep", "dp")
+SIZES = ("batch", "prompt", "generate", "concurrency", "count", "tp", "pp", "ep", "dp", "cp")
 WORDS = ("workload", "on", "dtype", "kv_dtype", "software", "mode", "policy")
 KEYS = ("kind", *WORDS, *SIZES, "knobs")
 POLICIES = ("in-order", "critical-path")

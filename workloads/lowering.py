@@ -3,7 +3,8 @@
 Tensor parallelism follows Megatron-LM (Shoeybi et al. 2019, section 3): column-parallel, then row-parallel with one
 all-reduce; attention by heads. Experts are spread over `ep` ranks with an all-to-all before and after. Pipeline
 stages run one after the other for one batch, with a send between them. Data parallelism: the sizes are those of one
-replica; only experts, which are spread over the replicas, see the tokens of all.
+replica; only experts, which are spread over the replicas, see the tokens of all. Context parallelism: see
+`workloads.context_parallel`. Neighbouring devices are tensor-parallel ranks, then context, data, and pipeline stages.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from foundation.errors import BadValueError, MappingError
-from workloads.graph import Operator, Pass, Size
+from workloads.context_parallel import Context, context_of
+from workloads.exchanges import collective, element_bytes
+from workloads.graph import Block, Operator, Pass, Size
 from workloads.mapping import ONE_DEVICE, Mapping
 from workloads.table import CATEGORIES, DEFAULTS, Array, OpTable, category_code
-from workloads.work import OUTPUT_BYTES
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,28 @@ def lower(passes: Iterable[Pass], mapping: Mapping = ONE_DEVICE) -> Lowered:
     sharded: list[tuple[tuple[Operator, ...], ...]] = []
     for p, run in enumerate(passes):
         _check_stages(run, mapping)
+        context = context_of(run, mapping)
         blocks = []
         for b, block in enumerate(run.graph.blocks):
-            local = tuple(part for o in block.operators for part in shard(o, mapping))
+            local = _local(block, mapping, context)
             blocks.append(local)
             for i, o in enumerate(local):
                 if not o.fused:
                     rows.append((o, dict(o.shape), np.asarray(block.count * np.asarray(run.times, float)), (p, b, i)))
         if mapping.pp > 1 and np.any(run.graph.boundary_elements):
-            send = _stage_send(run, mapping)
+            send = _stage_send(run, mapping, context)
             blocks.append((send,))
             times = np.asarray((mapping.pp - 1) * np.asarray(run.times, float))
             rows.append((send, dict(send.shape), times, (p, len(blocks) - 1, 0)))
         sharded.append(tuple(blocks))
     return _assemble(rows, tuple(sharded))
+
+
+def _local(block: Block, mapping: Mapping, context: Context | None) -> tuple[Operator, ...]:
+    """Return what one rank runs of a block."""
+    if context is not None:
+        return context.divided(block, lambda o: shard(o, mapping))
+    return tuple(part for o in block.operators for part in shard(o, mapping))
 
 
 def _check_stages(run: Pass, mapping: Mapping) -> None:
@@ -140,7 +150,12 @@ def _code(category: str, o: Operator, shape: dict[str, Any]) -> int:
 
 
 def shard(o: Operator, mapping: Mapping) -> list[Operator]:
-    """Return what one rank runs in place of `o`, collectives included; the last one bears `o`'s name."""
+    """Return what one rank runs in place of `o`, collectives included; the last one bears `o`'s name.
+
+    Of context parallelism, only what the rank keeps is divided here; what it computes depends on the pass.
+    """
+    if mapping.cp > 1 and np.any(o.state_elements):
+        o = replace(o, state_elements=np.asarray(o.state_elements, float) / mapping.cp)
     if o.shard == "experts":
         return _shard_experts(o, mapping)
     if o.shard in ("gradients", "ranks"):
@@ -163,7 +178,7 @@ def shard(o: Operator, mapping: Mapping) -> list[Operator]:
     kind = "all_gather" if o.shard == "logits" else "all_reduce"
     return [
         replace(part, name=f"{o.name}.{o.shard}"),
-        _collective(o, kind, tp, _output_bytes(o), f"{o.name}.{o.shard}"),
+        collective(o, kind, tp, _output_bytes(o), f"{o.name}.{o.shard}"),
     ]
 
 
@@ -175,7 +190,7 @@ def _shard_training(o: Operator, mapping: Mapping) -> list[Operator]:
     """
     parts = max(1.0, min(mapping.tp, o.state_shards))
     if o.shard == "gradients":
-        ranks = {"ranks": float(mapping.dp), "stride": float(mapping.tp)}  # a replica stands tp devices further
+        ranks = {"ranks": float(mapping.dp), "stride": float(mapping.tp * mapping.cp)}  # replicas lie side by side
         shape = dict(o.shape) | {"bytes": o.shape["bytes"] / parts} | ranks
         return [replace(o, shape=shape)] if mapping.dp > 1 else []
     key = "batch" if o.op == "gemm" else "hidden"
@@ -217,45 +232,34 @@ def _shard_experts(o: Operator, mapping: Mapping) -> list[Operator]:
     part = replace(
         o, shape=shape, parameters=o.parameters / ranks, active_parameters=_share(o.active_parameters, ranks)
     )
-    hidden_bytes = np.asarray(o.shape["hidden"], float) * _element_bytes(o)
+    hidden_bytes = np.asarray(o.shape["hidden"], float) * element_bytes(o)
     if mapping.ep == 1:
         part = replace(part, name=f"{o.name}.row")
-        return [part, _collective(o, "all_reduce", mapping.expert_tp, tokens * hidden_bytes, part.name)]
+        return [part, collective(o, "all_reduce", mapping.expert_tp, tokens * hidden_bytes, part.name)]
     routed = tokens / mapping.ep * np.minimum(o.shape["topk"], mapping.ep) * hidden_bytes
-    apart = mapping.expert_tp
-    dispatch = _collective(o, "all_to_all", mapping.ep, routed, "", apart)
+    apart = mapping.expert_tp * (mapping.cp if mapping.dp > 1 else 1)
+    dispatch = collective(o, "all_to_all", mapping.ep, routed, "", apart)
     dispatch = replace(dispatch, name=f"{o.name}.dispatch", inputs=o.inputs)
     compute = replace(part, name=f"{o.name}.experts", inputs=(dispatch.name,))
     parts = [dispatch, compute]
     if mapping.expert_tp > 1:
         parts.append(
-            replace(_collective(o, "all_reduce", mapping.expert_tp, routed, compute.name), name=f"{o.name}.row")
+            replace(collective(o, "all_reduce", mapping.expert_tp, routed, compute.name), name=f"{o.name}.row")
         )
-    return [*parts, _collective(o, "all_to_all", mapping.ep, routed, parts[-1].name, apart)]
-
-
-def _collective(o: Operator, kind: str, ranks: int, size_bytes: Any, after: str, apart: int = 1) -> Operator:
-    """Return a collective of `ranks` that stand `apart` devices from each other."""
-    shape = {"kind": kind, "bytes": size_bytes, "ranks": float(ranks), "stride": float(apart)}
-    if "phase" in o.shape:
-        shape["phase"] = o.shape["phase"]
-    return Operator(o.name, "collective", shape, dtype=o.dtype, inputs=(after,))
-
-
-def _element_bytes(o: Operator) -> float:
-    return float(OUTPUT_BYTES[category_code("dtype", o.dtype)])
+    return [*parts, collective(o, "all_to_all", mapping.ep, routed, parts[-1].name, apart)]
 
 
 def _output_bytes(o: Operator) -> Any:
     rows, columns = ("m", "n") if o.op == "gemm" else ("rows", "hidden")
-    return o.shape[rows] * np.asarray(o.shape[columns] * np.asarray(o.shape.get("batch", 1)), float) * _element_bytes(o)
+    return o.shape[rows] * np.asarray(o.shape[columns] * np.asarray(o.shape.get("batch", 1)), float) * element_bytes(o)
 
 
-def _stage_send(run: Pass, mapping: Mapping) -> Operator:
+def _stage_send(run: Pass, mapping: Mapping, context: Context | None) -> Operator:
     last = run.graph.blocks[-1].operators[-1]
-    size = np.asarray(run.graph.boundary_elements, float) * _element_bytes(last)
+    elements = run.graph.boundary_elements if context is None else context.share(run.graph.boundary_elements)
+    size = np.asarray(elements, float) * element_bytes(last)
     # the same rank of the next stage stands a whole stage further
-    shape = {"kind": "send_recv", "bytes": size, "ranks": 2.0, "stride": float(mapping.tp * mapping.dp)}
+    shape = {"kind": "send_recv", "bytes": size, "ranks": 2.0, "stride": float(mapping.devices // mapping.pp)}
     if "phase" in last.shape:
         shape["phase"] = last.shape["phase"]
     return Operator("stage.send", "collective", shape, dtype=last.dtype)

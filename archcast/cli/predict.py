@@ -33,6 +33,7 @@ def predict(
     pp: Annotated[int, typer.Option(help="Pipeline stages.")] = 1,
     ep: Annotated[int, typer.Option(help="Ranks that experts are spread over.")] = 1,
     dp: Annotated[int, typer.Option(help="Data-parallel replicas.")] = 1,
+    cp: Annotated[int, typer.Option(help="Ranks that divide prompts and caches.")] = 1,
     software: Annotated[str, typer.Option(help="Software stack whose calibration applies.")] = "",
     mode: Annotated[str, typer.Option(help="infer or train.")] = "infer",
     settings: Annotated[
@@ -50,8 +51,8 @@ def predict(
 
         estimate = ask(
             workload, on=on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
-            kv_dtype=kv_dtype, count=count, tp=tp, pp=pp, ep=ep, dp=dp, software=software, mode=mode,
-            knobs=parse_settings(settings), model=model,
+            kv_dtype=kv_dtype, count=count, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp, software=software,
+            mode=mode, knobs=parse_settings(settings), model=model,
         )  # fmt: skip
         if html is not None:
             from archcast.render.html import write_html

@@ -18,6 +18,7 @@ from archcast.serving_columns import steady_answer
 from costmodel.estimate import Quantity
 from costmodel.protocol import CostModel
 from costmodel.stack import GENERAL, Stack, framework, shipped_stacks, stack_of
+from simulator.serving.power import NOTE
 from simulator.serving.pricing import beyond_tokens
 from workloads.graph import Workload
 from workloads.mapping import Mapping
@@ -122,7 +123,8 @@ def service_notes(
     else:
         parts = ("Operators and shares of the time are those of prefills apart from decode steps, ",
                  f"one pipeline stage after the other ({text(apart_s, 's')}).")  # fmt: skip
-    return "".join(parts), stack_note(software, cost_model)
+    power = (NOTE,) if question.target.rates.kind == "gpu" else ()
+    return "".join(parts), stack_note(software, cost_model), *power
 
 
 def stack_note(software: str, cost_model: CostModel) -> str:

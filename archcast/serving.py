@@ -18,6 +18,7 @@ from foundation.yaml_file import YamlDocument
 from simulator.serving.closed_loop import ClosedLoop
 from simulator.serving.disaggregation import Transfer
 from simulator.serving.kv_blocks import kv_bytes_per_token
+from simulator.serving.power import power_notes
 from simulator.serving.pricing import Engine
 from simulator.serving.run import Study, run
 from simulator.serving.scenario import PoolPlan, Room, Scenario, room_of, source_shares
@@ -120,6 +121,7 @@ def _serve(keys: ServingKeys, seed: int, file: str) -> Serving:
         return Serving(file, scenario, rooms, None, about, {}, versions, notes, _reason(*short, len(rooms)))
     longest = LONGEST if keys.workflow else min(max(int((t.prompt + t.generate).max()) for t in asked), LONGEST)
     plans = [plan_of(pool, engine, rooms[pool.name], keys, longest, context) for pool, engine, _ in engines]
+    notes = (*notes, *power_notes([engine for _, engine, _ in engines]))
     scenario = replace(scenario, pools=tuple(plans))
     study = run(scenario)
     if not drawn:

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from archcast.batches import interval_columns
-from archcast.cost_models import AnyModel, find_cost_model
+from archcast.cost_models import AnyModel, find_serving_model
 from archcast.prediction import bytes_text
 from archcast.quantities import SECONDS_PER_HOUR, TOKENS
 from archcast.question import MAX_BATCH, MAX_TOKENS, Question, ask, find_model, mappings_of
 from costmodel.memory import memory_of
 from costmodel.protocol import CostModel
+from costmodel.stack import stack_of
 from foundation.checks import whole_number
 from foundation.errors import BadValueError, InputError
 from hardware_specs import DeviceSpec
@@ -33,6 +34,7 @@ from simulator.serving.kv_blocks import (
     head_sizes,
     recurrent_bytes,
 )
+from simulator.serving.power import with_served_power
 from simulator.serving.pricing import Engine
 from simulator.serving.profile import Axes, Profile, profile_of
 from simulator.serving.steady_state import Lengths, Limits, SteadyState, steady_state
@@ -105,7 +107,7 @@ def serve_columns(
     """
     policies = policies or Policies()
     loads = _loads(prompt, generate, concurrency)
-    priced_by = find_cost_model(cost_model)
+    priced_by = find_serving_model(cost_model)
     asked = _engines(find_model(model), [on] if isinstance(on, (str, DeviceSpec)) else list(on), count,
                      list(mappings) if mappings is not None else None, list(dtypes), kv_dtype, software,
                      int(loads[2].max()), priced_by)  # fmt: skip
@@ -116,7 +118,9 @@ def serve_columns(
         return out
     engines = [replace(asked[i].engine, known_weights_bytes=holdings[i].weights_bytes) for i in able]  # type: ignore
     longest = int((loads[0] + loads[1]).max())
-    profile = profile_of(engines, policies.most_tokens, policies.most_requests, longest, host_s)
+    profile = with_served_power(
+        profile_of(engines, policies.most_tokens, policies.most_requests, longest, host_s), engines
+    )
     _answer(out, np.array(able), profile, [asked[i] for i in able], [holdings[i] for i in able], loads, policies,
             together)  # fmt: skip
     return out
@@ -139,6 +143,7 @@ def steady_answer(question: Question, mapping: Mapping, cost_model: CostModel, w
                     request.kv_dtype, weights_bytes)  # fmt: skip
     axes = Axes.near(prompt, generate, lane, most_tokens)
     profile = profile_of(engine, most_tokens, lane, prompt + generate, axes=axes)
+    profile = with_served_power(profile, engine, stack_of(mapping.software, cost_model).step_factor)
     room = Limits(*(np.array([float(x)]) for x in (most_tokens, lane, np.inf, Policies().block_tokens)))
     return steady_state(profile, Lengths.constant(prompt, generate), users, room)
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from archcast.planning.engines import Candidate
-from costmodel.stack import Stack
+from costmodel.stack import Stack, stack_of
+from simulator.serving.power import with_served_power
 from simulator.serving.pricing import HOST_S
 from simulator.serving.profile import Profile, profile_of
 from simulator.serving.steady_state import Lengths, Limits, steady_state
@@ -81,7 +82,10 @@ class Profiles:
         self.most_requests = max((c.policy.most_requests for c in candidates), default=1)
         self.profile: Profile | None = None
         if engines:
-            self.profile = profile_of(list(engines.values()), self.most_tokens, self.most_requests, longest, HOST_S)
+            several = list(engines.values())
+            priced = profile_of(several, self.most_tokens, self.most_requests, longest, HOST_S)
+            factors = np.array([stack_of(e.mapping.software, e.cost_model).step_factor for e in several])
+            self.profile = with_served_power(priced, several, factors)
 
     def index(self, candidates: Sequence[Candidate]) -> Array:
         """Return the place of each candidate's engine in the profile."""
@@ -117,7 +121,7 @@ def closed_forms(
     rate = np.maximum.accumulate(rate, axis=0)
     alone_s = np.stack([stack.ttft_s(alone.ttft_s[:, 0], alone.tpot_s[:, 0]), stack.tpot_s(alone.tpot_s[:, 0])])
     ends = found.tpot_s[:, 2].reshape(users.shape) / tpot
-    rate, tpot = rate / stack.step_factor, stack.tpot_s(tpot)
+    rate, tpot, power = rate / stack.step_factor, stack.tpot_s(tpot), power / stack.step_factor
     slower = np.where(np.isfinite(ends), np.maximum(ends, 1.0), 1.0)
     return [
         Form(float(alone_s[0, i]), float(alone_s[1, i]), Steady(rate[:, i], tpot[:, i], power[:, i], slower[:, i]))

@@ -11,7 +11,7 @@ import numpy as np
 
 from costmodel.costs import SOURCES, OpCosts
 from costmodel.estimate import shares
-from costmodel.stack import PLAIN, Stack, find_stack
+from costmodel.stack import PLAIN, Stack, stack_of
 from foundation.errors import BadValueError
 from simulator.serving.kv_blocks import kv_bytes_per_token, not_kv_bytes
 from simulator.serving.policy import Policy
@@ -115,7 +115,7 @@ def priced(
     What the stack makes of a step (its `step_factor`, and `host_s` on top) enters here and nowhere else; boards of GPUs
     draw what `power` says over the steps that result.
     """
-    factor = find_stack(engine.mapping.software).step_factor
+    factor = stack_of(engine.mapping.software, engine.cost_model).step_factor
     parts: Any = {name: getattr(engine, name) for name in Engine.__dataclass_fields__}
     asked, found = EndEngine(**parts), dict[str, StepCosts]()
     busy = busy_of([engine])
@@ -188,4 +188,7 @@ class Scenario:
     @property
     def stack(self) -> Stack:
         """What users see of engines: that of the first pool's stack."""
-        return find_stack(self.pools[0].engine.mapping.software) if self.pools else PLAIN
+        if not self.pools:
+            return PLAIN
+        engine = self.pools[0].engine
+        return stack_of(engine.mapping.software, engine.cost_model)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archcast as ac
+from archcast.simulation import Simulation
 from costmodel.memory import MemoryReport, memory_of
 from costmodel.rates import compile_rates
 from foundation.errors import MappingError
@@ -174,7 +175,9 @@ def test_a_file_of_kind_run_takes_as_long_as_the_prediction_says(tmp_path: Path)
     file.write_text("kind: run\nworkload: gpt-2\non: h100-sxm\nprompt: 64\ngenerate: 1\ncp: 2\n")
     predicted = ac.predict("gpt-2", on="h100-sxm", prompt=64, generate=1, cp=2)
     assert predicted.latency_s is not None
-    assert ac.simulate(file).timeline.makespan_s == pytest.approx(predicted.latency_s.value, rel=1e-6)
+    simulated = ac.simulate(file)
+    assert isinstance(simulated, Simulation)
+    assert simulated.timeline.makespan_s == pytest.approx(predicted.latency_s.value, rel=1e-6)
 
 
 def first_token_s(on: str, cp: int, prompt: int) -> float:

@@ -26,10 +26,10 @@ from workloads.lowering import lower
 from workloads.table import Array
 
 SIZES = ("batch", "prompt", "generate")
-GROUPED = ("workload", "on", "dtype", "kv_dtype", "mode", "count", "tp", "pp", "ep", "dp", "software")
+GROUPED = ("workload", "on", "dtype", "kv_dtype", "mode", "count", "tp", "pp", "ep", "dp", "cp", "software")
 DEFAULTS: Mapping[str, Any] = {
     "batch": 1, "prompt": 0, "generate": 0, "dtype": "", "kv_dtype": "", "mode": "infer", "count": 0, "tp": 1, "pp": 1,
-    "ep": 1, "dp": 1, "software": "",
+    "ep": 1, "dp": 1, "cp": 1, "software": "",
 }  # fmt: skip
 """Value of a column that is not given; 0 tokens stand for the model's default, count 0 for tp x pp x dp."""
 
@@ -41,7 +41,7 @@ def predict_batch(*, model: AnyModel = None, **columns: Any) -> dict[str, Any]:
 
     Args:
         columns: `workload` and `on`, and any of `batch`, `prompt`, `generate`, `dtype`, `kv_dtype`, `mode`, `count`,
-            `tp`, `pp`, `ep`, `dp`, `software`; each a list or one value for all rows.
+            `tp`, `pp`, `ep`, `dp`, `cp`, `software`; each a list or one value for all rows.
         model: as in `predict`.
 
     Returns:
@@ -110,7 +110,7 @@ def _answer(
     key: dict[str, Any], where: Array, table: Mapping[str, Any], out: dict[str, Any], cost_model: CostModel
 ) -> None:
     """Answer the rows `where`, which differ in their sizes only."""
-    mapping = parallel(key["count"] or None, key["tp"], key["pp"], key["ep"], key["dp"], key["software"])
+    mapping = parallel(key["count"] or None, key["tp"], key["pp"], key["ep"], key["dp"], key["software"], key["cp"])
     if mapping is None:
         raise BadValueError(f"count={key['count']} alone does not say how to divide the model; give tp, pp or dp too.")
     question = ask(key["workload"], key["on"], dtype=key["dtype"], kv_dtype=key["kv_dtype"], mode=key["mode"])

@@ -26,7 +26,7 @@ def quantities(
     `concurrency` slots share the time in the steady state (0: one batch): each slot starts once in it, and between its
     first and last token a request waits for the prefills of the others.
     """
-    latency, ranks, price = totals.latency_s, mapping.tp * mapping.dp, target.spec.price
+    latency, ranks, price = totals.latency_s, mapping.ranks, target.spec.price
     hourly = np.array(price.usd_per_hour.interval if price else (np.nan,) * 3)
     waiting_w = (mapping.pp - 1) * ranks * np.array(target.rates.idle_w)
     generated = np.broadcast_to(np.asarray(workload.tokens_out, float), (workload.requests,))[:, None]

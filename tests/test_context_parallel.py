@@ -232,3 +232,16 @@ def test_a_graph_without_attention_is_refused() -> None:
     block = Block("layer", (Operator("up", "gemm", {"m": 4, "n": 8, "k": 8}, parameters=64.0),))
     with pytest.raises(MappingError, match="'plain': it has no attention"):
         lower((Pass("prefill", WorkloadGraph("plain", (block,))),), Mapping(cp=2))
+
+
+def test_boards_of_all_context_ranks_burn_energy() -> None:
+    import archcast as ac
+
+    asked = {"on": "h100-sxm", "tp": 2, "prompt": 8192, "generate": 16, "model": "physics"}
+    one, two = (ac.predict("llama-3.1-8b", cp=cp, **asked) for cp in (1, 2))  # type: ignore[arg-type]
+    assert one.power_w is not None
+    assert two.power_w is not None
+    assert 1.5 < two.power_w.value / one.power_w.value <= 2.01
+    columns = ac.predict_batch(workload=["llama-3.1-8b"], cp=[2], **{k: v for k, v in asked.items()})
+    assert two.energy_j is not None
+    assert columns["energy_j"][0] == pytest.approx(two.energy_j.value, rel=1e-9)

@@ -156,7 +156,7 @@ def energy_by_family(estimate: Estimate) -> tuple[Part, ...]:
 
 def ranks(detail: Detail) -> int:
     """Return how many devices work at once: all but the pipeline stages that wait, whose rows stand in one table."""
-    return detail.mapping.tp * detail.mapping.dp
+    return detail.mapping.ranks
 
 
 def memory_parts(estimate: Estimate) -> tuple[Part, ...]:

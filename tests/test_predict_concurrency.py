@@ -154,7 +154,9 @@ def test_a_named_stack_is_added_and_none_is_said_to_be_missing() -> None:
     stack = find_stack("vllm")
     assert value(named.tpot_s) == pytest.approx(stack.step_factor * value(plain.tpot_s))
     assert value(named.rate_hz) == pytest.approx(value(plain.rate_hz) / stack.step_factor)
-    assert value(named.ttft_s) == pytest.approx(float(stack.ttft_s(value(plain.ttft_s), value(plain.tpot_s))))
+    assert value(named.ttft_s) == pytest.approx(
+        float(stack.ttft_s(*(np.array(value(q)) for q in (plain.ttft_s, plain.tpot_s))))
+    )
     assert named.ttft_s is not None
     assert named.ttft_s.hi / named.ttft_s.value >= np.exp(stack.ttft_half)
     assert any("The engine and its kernels alone" in note for note in plain.notes)

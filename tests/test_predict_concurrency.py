@@ -12,6 +12,7 @@ import archcast as ac
 from archcast.in_service import InService, seen_of
 from archcast.question import ask
 from archcast.render.breakdown import energy_by_family
+from archcast.render.header import answer_section, header
 from costmodel.estimate import Estimate, Quantity
 from costmodel.protocol import PhysicsModel
 from costmodel.stack import PLAIN, Stack, find_stack, shipped_stacks
@@ -215,3 +216,11 @@ def test_steps_may_be_longer_than_a_table_of_positions_and_requests_may_not() ->
     for exact in (True, False):
         with pytest.raises(BadValueError, match="made for 1,024"):
             step_costs(engine, 64, 4, 1025, exact=exact)
+
+
+def test_a_page_says_what_users_in_service_get() -> None:
+    found = ac.predict("llama-3.1-8b", concurrency=8, **ASKED)
+    words = header(found)
+    assert f"8 users get <b>{value(found.tokens_per_s):,.0f} tokens</b> a second" in words
+    assert "a million" in words
+    assert "in which each of the users is answered once" in answer_section(found)

@@ -48,8 +48,8 @@ def _service(estimate: Estimate) -> str:
     rate, users = estimate.tokens_per_s, estimate.request.get("concurrency")
     if rate is None or not users:
         return ""
-    tokens = shown(rate, "count")
-    unit = f" {tokens.unit}" if tokens.unit else ""
+    tokens = shown(rate, "per_s")
+    unit = f" {size}" if (size := tokens.unit.removesuffix("/s")) else ""
     who = "One user gets" if users == 1 else f"{users:,} users get"
     words = [f"{who} <b>{tokens.number}{unit} tokens</b> a second (between {tokens.lo} and {tokens.hi}{unit})"]
     if estimate.power_w is not None:

@@ -64,7 +64,7 @@ class Engine:
     @cached_property
     def fabric(self) -> Fabric | None:
         """What joins the devices; none where they are replicas that send each other nothing."""
-        divided = self.mapping.tp * self.mapping.pp > 1 or self.mapping.ep > 1
+        divided = self.mapping.devices > self.mapping.dp or self.mapping.ep > 1
         return fabric_of(self.spec, self.mapping.devices if divided else 1)
 
     def price(self, table: OpTable) -> OpCosts:

@@ -1,7 +1,7 @@
 """Learned costs tempered by the closed form: how operators are priced where they run inside a serving engine.
 
 A table of kernels was measured in loops, one kernel at a time, in versions of a stack that are not the one that serves,
-with expert loads of a law of its own. On served models (aiconfigurator's silicon sample, TPOT of 2,959 runs with
+with expert loads of a law of its own. On served models (aiconfigurator's silicon sample, TPOT of 2,954 runs with
 nothing fitted) the learned costs alone miss by 30 % in the mean (median 15 %), the closed form alone by 22 % (17 %),
 the closed form moved a part of the way to the learned costs by 20 % (14 %): `TRUST` of the way in logarithms, no
 further than `SPAN`. Loads of experts follow power laws: served tokens favour some experts.

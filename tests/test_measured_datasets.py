@@ -303,3 +303,16 @@ def test_unknown_sets_and_options_offer_what_is_near(tmp_path: Path) -> None:
         list(read("tim", tmp_path))
     with pytest.raises(UnknownNameError, match="option of the import"):
         list(read("timm", tmp_path, options={"fast": "1"}))
+
+
+def test_runs_that_need_more_arithmetic_than_their_devices_have_are_not_of_so_many_devices() -> None:
+    from costmodel.measured.silicon_sample import FASTEST, arithmetic_share
+
+    found = {
+        "silicon_ttft_ms": np.array([719.3, 719.3]), "silicon_tpot_ms": np.array([13.66, 13.66]),
+        "osl": np.array([500.0, 500.0]), "isl": np.array([15_000.0, 15_000.0]), "concurrency": np.array([416.0, 4.0]),
+    }  # fmt: skip
+    names = (np.array(["qwen3-32b"] * 2, dtype=object), np.array(["b200"] * 2, dtype=object))
+    share = arithmetic_share(found, *names, np.array([2.0, 2.0]))
+    assert share[0] > FASTEST > share[1]
+    assert share[0] / share[1] == pytest.approx(104.0)

@@ -3,8 +3,9 @@
 Aggregated rows only: rows of split prefill and decode mostly lack their worker counts. Traps: where experts are spread
 (`tpX_epX`), `tp_size` or `attention_dp_size` hold X x X, and ids tell that X devices ran: X is restored; 12, 20, 24,
 28, ... ranks are the devices of a whole system, not of one instance, and no network's heads divide by them; rows of
-`epnone` whose MoE sizes contradict `tp_size` are left out. `precision` picks the catalogue's quantised variant of a
-network where there is one (then `dtype` is empty: the checkpoint's own), else the format.
+`epnone` whose MoE sizes contradict `tp_size` are left out, and rows whose users would need three times the arithmetic
+that the devices have: their concurrency is that of a whole system. `precision` picks the catalogue's quantised variant
+of a network where there is one (then `dtype` is empty: the checkpoint's own), else the format.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from costmodel.measured.data_files import (
     whole_models,
     workload_id,
 )
+from costmodel.rates import compile_rates
 from foundation.formats import number_format
+from hardware_specs import load_device
 from workloads.catalogue import load_model
 from workloads.table import Array
 from workloads.workload_measurements import WorkloadMeasurements
@@ -38,6 +41,8 @@ TEXTS = ("backend", "backend_version", "model_path", "system", "precision", "mod
 VARIANTS = {"fp4": "nvfp4", "fp8": "fp8"}
 FORMATS = {"fp8": "fp8", "fp8_block": "fp8_block", "nvfp4": "nvfp4", "int4_wo": "w4a16", "": "bf16"}
 MOST_RANKS = 16
+FASTEST = 1.05
+"""Of the peak rate, beyond which a row cannot be of so many devices (the physical floor: boost clock x 1.05)."""
 
 
 def load_silicon_sample(request: ImportRequest) -> Iterator[WorkloadMeasurements]:
@@ -54,12 +59,17 @@ def load_silicon_sample(request: ImportRequest) -> Iterator[WorkloadMeasurements
     found, sizes = {k: c[~wrong] for k, c in found.items()}, [s[~wrong] for s in (count, tp, dp, ep)]
     asked = found["model_path"] + "|" + found["precision"] + "|" + found["gemm_quant_mode"]
     workload, dtype = each(asked, lambda text: _network(text)[0]), each(asked, lambda text: _network(text)[1])
+    device = each(found["system"], lambda name: device_id("aiconfigurator", name))
+    beyond = arithmetic_share(found, workload, device, sizes[0]) > FASTEST
+    request.report.skip("more arithmetic than the devices can do: concurrency of a whole system", int(beyond.sum()))
+    found, sizes = {k: c[~beyond] for k, c in found.items()}, [s[~beyond] for s in sizes]
+    workload, dtype, device = workload[~beyond], dtype[~beyond], device[~beyond]
     group = found["model_path"] + "|" + found["system"] + "|" + found["precision"]
     group = group + np.array([f"|tp{t:g} dp{d:g} ep{e:g}" for t, d, e in zip(*sizes[1:], strict=True)], dtype=object)
     table = whole_models(
         request, "aiconfigurator silicon sample",
         {
-            "device": each(found["system"], lambda name: device_id("aiconfigurator", name)), "source": SOURCE,
+            "device": device, "source": SOURCE,
             "software": each(found["backend"] + " " + found["backend_version"], str.strip), "workload": workload,
             "dtype": dtype, "count": sizes[0], "tp": sizes[1], "pp": found["pp_size"], "dp": sizes[2], "ep": sizes[3],
             "concurrency": found["concurrency"], "prompt": found["isl"], "generate": found["osl"], "group": group,
@@ -70,6 +80,20 @@ def load_silicon_sample(request: ImportRequest) -> Iterator[WorkloadMeasurements
     )  # fmt: skip
     if table is not None:
         yield table
+
+
+def arithmetic_share(found: Columns, workload: Array, device: Array, count: Array) -> Array:
+    """Return the share of the devices' peak rate that a run's tokens take: two operations a parameter and token.
+
+    Each of the users has a request in service all the time, which takes its first token and all further ones.
+    """
+    parameters = each(workload, lambda name: float(load_model(name).summary()["active_parameters"]) if name else 0.0)
+    peak = each(
+        device, lambda name: float(np.nanmax(compile_rates(load_device(name)).peak_flop_per_s)) if name else 1.0
+    )
+    request_s = (found["silicon_ttft_ms"] + found["silicon_tpot_ms"] * (found["osl"] - 1)) * 1e-3
+    tokens_per_s = found["concurrency"] * (found["isl"] + found["osl"]) / request_s
+    return np.asarray(2.0 * parameters * tokens_per_s / (count * peak))
 
 
 def ranks_of(found: Columns) -> tuple[Array, Array, Array, Array, Array]:

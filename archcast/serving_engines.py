@@ -69,10 +69,13 @@ def policy_of(pool: EngineKeys, engine: Engine, keys: ServingKeys, blocks: int, 
 def plan_of(
     pool: EngineKeys, engine: Engine, room: Room, keys: ServingKeys, longest: int, context: int
 ) -> PoolPlan:  # fmt: skip
-    """Return a pool with its engines priced. longest: tokens of the longest request; context: of a usual one."""
-    policy = policy_of(pool, engine, keys, room.blocks, context)
+    """Return a pool with its engines priced. longest: tokens of the longest request; context: of a usual one.
+
+    The policy is that of one lane: it has its share of the engine's KV blocks.
+    """
+    policy = policy_of(pool, engine, keys, room.blocks // (pool.pp * pool.dp), context)
     price = engine.spec.price
-    reach = min(longest, room.blocks // (pool.pp * pool.dp) * policy.block_tokens)
+    reach = min(longest, policy.blocks * policy.block_tokens)
     return PoolPlan(
         pool.name, engine, policy, priced(engine, policy, max(reach, 2), keys.intervals), room, pool.instances,
         usd_per_hour=price.usd_per_hour.value if price else float("nan"), price_date=price.date if price else "",

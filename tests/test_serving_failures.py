@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from serving_fleets import SECOND, asked, constant_costs, mixed, pool, slots
 
 from foundation.errors import BadValueError
+from simulator.serving.autoscaling import Autoscaling
 from simulator.serving.closed_loop import ClosedLoop
+from simulator.serving.disaggregation import Transfer
 from simulator.serving.failures import Failures, Outage, PowerCap
 from simulator.serving.fleet import Pool, run_fleet
+from simulator.serving.workflows import Node, retrieval
 from simulator.streams import RandomStreams
 
 MILLISECOND = SECOND // 1000
@@ -109,3 +113,50 @@ def test_outages_that_cannot_be_are_refused() -> None:
         Outage(0, 1.0, 0.0)
     with pytest.raises(BadValueError, match="factor"):
         PowerCap(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("at_s of an outage", lambda x: Outage(0, x)),
+        ("down_s of an outage", lambda x: Outage(0, 1.0, x)),
+        ("mttr_s", lambda x: Failures(mtbf_s=1.0, mttr_s=x)),
+        ("at_s of a power cap", lambda x: PowerCap(x, 1.0)),
+        ("period_s of autoscaling", lambda x: Autoscaling(1.0, 2, period_s=x)),
+        ("cold_start_s", lambda x: Autoscaling(1.0, 2, cold_start_s=x)),
+        ("hold_s", lambda x: Autoscaling(1.0, 2, hold_s=x)),
+        ("think_s", lambda x: ClosedLoop(1, think_s=x)),
+        ("ramp_s", lambda x: ClosedLoop(1, ramp_s=x)),
+        ("latency_s of the KV link", lambda x: Transfer(1.0, 1.0, x)),
+        ("delay_s of node 'n'", lambda x: Node("n", delay_s=x)),
+    ],
+)
+def test_a_time_longer_than_any_run_is_refused_by_key_and_limit(name: str, make: Callable[[float], object]) -> None:
+    make(9e6)
+    with pytest.raises(BadValueError, match=f"{name} .* at most 9e\\+06, not 10000000.0"):
+        make(1e7)
+
+
+def test_a_mean_time_between_failures_may_be_longer_than_any_run() -> None:
+    one = steps(1, failures=Failures(mtbf_s=1e9, mttr_s=60.0))
+    assert run_fleet([one], asked([0.0, 1.0], [1, 1], [10, 10]), RandomStreams(1)).pools[0].outages == 0
+
+
+def test_outages_that_sum_to_more_than_a_run_can_last_are_refused_in_one_sentence() -> None:
+    """The second outage delays nothing that is done before it."""
+    one = steps(1, failures=Failures(given=(Outage(0, 0.0, 8e6), Outage(0, 8e6 + 1, 8e6))))
+    run = run_fleet([one], asked([0.0], [1], [10]), RandomStreams(1))
+    assert run.log.done == [8_000_000 * SECOND + 10 * MILLISECOND]
+    with pytest.raises(BadValueError, match="the longest that a run can last"):
+        run_fleet([one], asked([0.0], [1], [10_000]), RandomStreams(1))
+    with pytest.raises(BadValueError, match="the longest that a run can last"):
+        run_fleet([steps(1)], asked([0.0] * 2, [1] * 2, [1] * 2), RandomStreams(1), workflow=retrieval("a", 9e6, 1, 1))
+
+
+def test_requests_that_nothing_can_serve_any_more_are_lost_also_where_they_were_interrupted() -> None:
+    """The first is done, the second is interrupted for ever, the third comes too late."""
+    for lanes in (1, 2):
+        one = steps(1, lanes=lanes, failures=Failures(given=(Outage(0, 1.0, math.inf),)))
+        run = run_fleet([one], asked([0.0, 0.9995, 2.0], [1] * 3, [10] * 3), RandomStreams(1))
+        assert run.lost == {"no instance": [1, 2]}
+        assert run.log.done == [10 * MILLISECOND, -1, -1]

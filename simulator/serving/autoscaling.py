@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError, UnknownNameError
-from simulator.serving.failures import ticks
+from simulator.serving.failures import seconds, ticks
 
 SIGNALS = ("load", "queue")
 
@@ -35,9 +35,9 @@ class Autoscaling:
         finite_number("The autoscaling target", self.target, strict=True)
         whole_number("The least instances of autoscaling", self.least, low=0)
         whole_number("The most instances of autoscaling", self.most, low=1)
-        finite_number("period_s of autoscaling", self.period_s, strict=True)
-        finite_number("cold_start_s", self.cold_start_s)
-        finite_number("hold_s", self.hold_s)
+        seconds("period_s of autoscaling", self.period_s, strict=True)
+        seconds("cold_start_s", self.cold_start_s)
+        seconds("hold_s", self.hold_s)
         if self.least > self.most:
             raise BadValueError(f"Autoscaling between {self.least} and {self.most} instances is not possible.")
         if self.signal not in SIGNALS:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foundation.checks import finite_number, whole_number
+from foundation.checks import whole_number
 from foundation.errors import UnknownNameError
 from simulator.clock import to_ticks
+from simulator.serving.failures import seconds
 from simulator.streams import RandomStreams
 
 LAWS = ("fixed", "exponential")
@@ -29,8 +30,8 @@ class ClosedLoop:
 
     def __post_init__(self) -> None:
         whole_number("users", self.users)
-        finite_number("think_s", self.think_s)
-        finite_number("ramp_s", self.ramp_s)
+        seconds("think_s", self.think_s)
+        seconds("ramp_s", self.ramp_s)
         if self.think not in LAWS:
             raise UnknownNameError("law of thinking", self.think, LAWS)
 
@@ -42,8 +43,8 @@ class ClosedLoop:
     def thinks(self, requests: int, streams: RandomStreams) -> list[int]:
         """Return the ticks of thought after each request, by its number."""
         if self.think == "fixed":
-            seconds = np.full(requests, self.think_s)
+            thought_s = np.full(requests, self.think_s)
         else:
-            seconds = streams.get("closed_loop/think").exponential(self.think_s, requests)
-        found: list[int] = to_ticks(seconds, what="a time of thought").tolist()
+            thought_s = streams.get("closed_loop/think").exponential(self.think_s, requests)
+        found: list[int] = to_ticks(thought_s, what="a time of thought").tolist()
         return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from foundation.checks import finite_number
 from simulator.clock import PICOSECONDS_PER_SECOND
-from simulator.serving.failures import ticks
+from simulator.serving.failures import seconds, ticks
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Transfer:
     latency_s: float = 0.0
 
     def __post_init__(self) -> None:
-        finite_number("kv_bytes_per_token", self.kv_bytes_per_token)
-        finite_number("bandwidth_bytes_per_s of the KV link", self.bandwidth_bytes_per_s, strict=True)
-        finite_number("latency_s of the KV link", self.latency_s)
+        finite_number("kv_bytes_per_token", self.kv_bytes_per_token, high=1e15)
+        finite_number("bandwidth_bytes_per_s of the KV link", self.bandwidth_bytes_per_s, low=1.0)
+        seconds("latency_s of the KV link", self.latency_s)
 
 
 class Link:

@@ -12,6 +12,10 @@ from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError
 from simulator.clock import PICOSECONDS_PER_SECOND
 
+LONGEST_S = 9e6
+"""Of one time that a file names: a run lasts at most 2**63 picoseconds, which are 9.22e6 s (106 days)."""
+MOST_MTBF_S = 1e12
+"""A mean may be longer than a run: then hardly anything fails in it."""
 MOST_INTERRUPTIONS = 1_000
 """A request that was interrupted so often never ends: failures come faster than it can be served."""
 
@@ -26,9 +30,9 @@ class Outage:
 
     def __post_init__(self) -> None:
         whole_number("The instance of an outage", self.instance, low=0)
-        finite_number("at_s of an outage", self.at_s)
-        if not self.down_s > 0:
-            raise BadValueError(f"down_s of an outage must be above 0 seconds, not {self.down_s!r}.")
+        seconds("at_s of an outage", self.at_s)
+        if self.down_s != math.inf:
+            seconds("down_s of an outage", self.down_s, strict=True)
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class Failures:
         if (self.mtbf_s is None) != (self.mttr_s is None):
             raise BadValueError("Failures need both mtbf_s (mean seconds up) and mttr_s (mean seconds down), or none.")
         if self.mtbf_s is not None:
-            finite_number("mtbf_s", self.mtbf_s, strict=True)
-            finite_number("mttr_s", self.mttr_s, strict=True)
+            finite_number("mtbf_s", self.mtbf_s, high=MOST_MTBF_S, strict=True)
+            seconds("mttr_s", self.mttr_s, strict=True)
 
         by_instance: dict[int, float] = {}
         for outage in sorted(self.given, key=lambda o: o.at_s):
@@ -82,10 +86,15 @@ class PowerCap:
     factor: float
 
     def __post_init__(self) -> None:
-        finite_number("at_s of a power cap", self.at_s)
+        seconds("at_s of a power cap", self.at_s)
         finite_number("factor of a power cap", self.factor, strict=True)
 
 
-def ticks(seconds: float) -> int:
+def seconds(name: str, value: object, *, strict: bool = False) -> float:
+    """Return a time in seconds that a run can last. Raises BadValueError: it is none, or above `LONGEST_S`."""
+    return finite_number(name, value, high=LONGEST_S, strict=strict)
+
+
+def ticks(duration_s: float) -> int:
     """Return seconds as whole ticks, at least one where the seconds are not 0."""
-    return max(round(seconds * PICOSECONDS_PER_SECOND), int(seconds > 0))
+    return max(round(duration_s * PICOSECONDS_PER_SECOND), int(duration_s > 0))

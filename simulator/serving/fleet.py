@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from foundation.errors import BadValueError
+from simulator.clock import PICOSECONDS_PER_SECOND
 from simulator.serving.closed_loop import ClosedLoop
 from simulator.serving.disaggregation import Link, Transfer
 from simulator.serving.fleet_run import FleetRun, finished
@@ -85,6 +86,8 @@ class Fleet:
             self._loop([])
         for lane in self.lanes:
             lane.to(NEVER)
+            if lane.now >= NEVER:
+                raise _too_long()
         return finished(self)
 
     def _begin(self) -> None:
@@ -111,6 +114,10 @@ class Fleet:
             self.clock = time
             if kind == CONTROL and i >= n and self._all_done(time):
                 return
+            if time >= NEVER:
+                if self._all_done(NEVER):
+                    return
+                raise _too_long()
             callback(argument, time)
 
     def _all_done(self, at: int) -> bool:
@@ -260,6 +267,13 @@ def run_fleet(
         pools, requests, streams, transfer=transfer, closed_loop=closed_loop, workflow=workflow, segments=segments
     )
     return fleet.run()
+
+
+def _too_long() -> BadValueError:
+    return BadValueError(
+        f"The last requests would be done after {NEVER / PICOSECONDS_PER_SECOND:.3g} s, the longest that a run can "
+        "last; make delays, times of thought or outages shorter."
+    )
 
 
 def _flow(

@@ -14,6 +14,7 @@ import numpy as np
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError, UnknownNameError
 from simulator.clock import to_ticks
+from simulator.serving.failures import seconds
 from simulator.serving.requests import Requests
 from simulator.streams import RandomStreams
 from workloads.table import Array
@@ -58,7 +59,7 @@ class Node:
     split: str = "one"
 
     def __post_init__(self) -> None:
-        finite_number(f"delay_s of node '{self.name}'", self.delay_s)
+        seconds(f"delay_s of node '{self.name}'", self.delay_s)
         if self.servers is not None:
             whole_number(f"servers of node '{self.name}'", self.servers)
         if self.pool and (self.servers is not None or self.delay_s):
@@ -177,8 +178,8 @@ def _tokens(tokens: Tokens, requests: Requests, before: list[Array], streams: Ra
 def _service(node: Node, count: int, streams: RandomStreams) -> Array:
     if node.service == "fixed":
         return np.full(count, to_ticks(node.delay_s, what=f"delay_s of '{node.name}'"))
-    seconds = streams.get(f"workflow/{node.name}/service").exponential(node.delay_s, count)
-    return to_ticks(seconds, what=f"a service of '{node.name}'")
+    services_s = streams.get(f"workflow/{node.name}/service").exponential(node.delay_s, count)
+    return to_ticks(services_s, what=f"a service of '{node.name}'")
 
 
 def _branches(node: Node, probabilities: list[float], count: int, streams: RandomStreams) -> list[Array]:
@@ -208,10 +209,10 @@ def route(shares: dict[str, float]) -> Workflow:
     return Workflow(nodes, tuple(Edge("route", pool, share) for pool, share in shares.items()))
 
 
-def retrieval(pool: str, seconds: float, servers: int, more_tokens: int) -> Workflow:
+def retrieval(pool: str, delay_s: float, servers: int, more_tokens: int) -> Workflow:
     """Return a workflow that first retrieves (a station of `servers`), which makes prompts longer, then answers."""
     longer = Tokens(fixed=more_tokens, prompt=1.0)
-    nodes = (Node("retrieval", delay_s=seconds, servers=servers), Node("answer", pool, longer))
+    nodes = (Node("retrieval", delay_s=delay_s, servers=servers), Node("answer", pool, longer))
     return Workflow(nodes, (Edge("retrieval", "answer"),))
 
 

@@ -21,7 +21,8 @@ from archcast.planning.demand import demand_of
 from archcast.planning.engines import candidates_of, model_of, sites_of
 from archcast.planning.front import on_front
 from archcast.planning.plan_file import read_plan
-from archcast.planning.screen import screen
+from archcast.planning.run import plan
+from archcast.planning.screen import least_instances, screen
 from archcast.planning.search import least_fleet
 from costmodel.stack import find_stack
 
@@ -43,26 +44,64 @@ class Threshold:
         return SimpleNamespace(instances=instances, meets=instances >= self.enough)
 
 
-@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 300))
-def test_bisection_finds_the_least_number_that_serves(enough: int, guess: int, most: int) -> None:
+@given(st.integers(1, 300), st.integers(0, 300), st.integers(1, 300), st.integers(1, 300))
+def test_bisection_finds_the_least_number_that_serves_at_or_above_the_bound(
+    enough: int, guess: int, bound: int, most: int
+) -> None:
     events = Threshold(enough)
-    screened = SimpleNamespace(candidate=None, least=guess, saturated_hz=1e9)
-    found = least_fleet(cast(Confirmer, events), cast(Any, screened), most)
-    if enough > most:
+    screened = SimpleNamespace(candidate=None, least_at=lambda rate_hz, slower: bound)
+    found = least_fleet(cast(Confirmer, events), cast(Any, screened), most, start=guess)
+    if max(enough, bound) > most:
         assert found is None
     else:
         assert found is not None
-        assert found.instances == enough
-    assert max(events.asked) <= most
+        assert found.instances == max(enough, bound)
+    assert max(events.asked, default=0) <= most
+    assert min(events.asked, default=bound) >= bound
     assert len(set(events.asked)) <= 4 + 2 * math.log2(301)
 
 
-def test_no_fleet_is_tried_that_cannot_keep_up() -> None:
-    events = Threshold(enough=1, rate_hz=100.0)
-    screened = SimpleNamespace(candidate=None, least=20, saturated_hz=10.0)
-    found = least_fleet(cast(Confirmer, events), cast(Any, screened), 64)
-    assert found is not None
-    assert min(events.asked) == 8  # 0.8 of the 100 requests/s, at 10 an instance
+def test_the_bound_of_the_closed_form_grows_with_demand_and_slower_steps() -> None:
+    steady = Steady(np.array([5.0, 10.0]), np.array([0.01, 0.02]), np.array([100.0, 150.0]), np.ones(2))
+    assert least_instances(steady, 100.0, None) == 10  # 95 requests/s, at 10 an instance
+    assert least_instances(steady, 100.0, 0.01) == 19  # at 5 an instance
+    assert least_instances(steady, 100.0, 0.04, slower=2.0) == 19  # 190 at 10
+    assert least_instances(steady, 100.0, 0.001) == 10  # no rate keeps it: what is served at all
+
+
+def test_a_short_sample_at_a_high_rate_keeps_the_bound_and_says_so() -> None:
+    burst = {**SMALL["traffic"], "rate_hz": 300, "requests": 200}
+    answer = plan(small(traffic=burst, devices=["l40s"], instance_devices=[1]), seed=1)
+    assert answer.chosen is not None
+    assert answer.chosen.outcome.instances == answer.chosen.screened.least
+    assert any("that bound is kept" in note for note in answer.notes)
+    assert any("traffic.requests: at least 18,000" in note for note in answer.notes)
+    assert all(point.outcome.instances >= answer.chosen.screened.least for point in answer.points)
+    doubled = next(stress for stress in answer.stresses if stress.name == "demand +100 %")
+    assert doubled.needed is None or doubled.needed.instances >= doubled.least
+    assert not doubled.holds
+
+
+def test_the_fleet_beyond_the_limits_is_no_smaller_than_the_bound() -> None:
+    burst = {**SMALL["traffic"], "rate_hz": 300, "requests": 200}
+    answer = plan(small(traffic=burst, devices=["l40s"], instance_devices=[1], limits={"devices": 5}), seed=1)
+    assert answer.nearest is not None
+    assert answer.nearest.screened is not None
+    assert answer.beyond is not None
+    assert answer.beyond.instances >= answer.nearest.screened.least
+    assert f"at least {answer.nearest.screened.least} instances are needed" in answer.summary
+
+
+def test_a_replication_lasts_a_minute_at_any_rate_and_several_stays() -> None:
+    for rate_hz in (2.0, 40.0, 300.0):
+        fast = {**SMALL["traffic"], "rate_hz": rate_hz, "requests": None}
+        demand = demand_of(read_plan(small(traffic=fast, replications=12)), 1)
+        assert len(demand.runs[0]) / rate_hz >= 0.9 * 60
+        assert sum(len(run) for run in demand.runs) <= 110_000
+        assert len(demand.runs) >= 3
+    slow = {**SMALL["traffic"], "requests": None}
+    stays = demand_of(read_plan(small(traffic=slow, slo={"tpot_s": 1.0})), 1)
+    assert len(stays.runs[0]) / 12 >= 0.9 * 5 * 0.5 * 120
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3, st.booleans()), min_size=1, max_size=12))

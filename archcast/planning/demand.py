@@ -12,15 +12,17 @@ from archcast.planning.plan_file import MOST_REQUESTS, Study
 from foundation.errors import BadValueError
 from simulator.streams import RandomStreams
 from workloads.table import Array
-from workloads.traffic import Traffic
+from workloads.traffic import Traffic, TrafficModel
 
 LEAST_REQUESTS = 1200
 """Of a replication: with twelve of them a 99th percentile rests on some hundred requests."""
-LEAST_S = 60.0
-"""A run lasts several times what one request stays, so that queues have the time to grow (estimated); many runs, as a
-demand may be calm or busy for longer than any of them."""
-ENOUGH, SHORTEST_S = 5000, 30.0
-"""So many requests of a replication are enough, if they are not over sooner than that."""
+LEAST_S, STAYS = 60.0, 5.0
+"""A run lasts at least so long, and so many times what a request stays in the mean, for queues to have the time to grow
+(estimated); many runs, as a demand may be calm or busy for longer than any of them."""
+MEAN_SHARE = 0.5
+"""Of a limit of TPOT at a high percentile that the mean takes, before any fleet is known (estimated, 0.3 to 0.9)."""
+ENOUGH, FEWEST = 100_000, 3
+"""Requests of all replications beyond which fewer, longer ones are drawn, but at least so many."""
 TRACE_REQUESTS = 8000
 """Of a trace, where the file does not say how many."""
 
@@ -100,20 +102,39 @@ def _drawn(study: Study, seed: int) -> Demand:
     asked = spec.pop("requests", None)
     model = traffic_model(spec)
     rate = model.rate_hz
-    horizon = (asked or max(LEAST_REQUESTS, min(LEAST_S * rate, ENOUGH), SHORTEST_S * rate)) / rate
-    if rate * horizon * study.replications > MOST_REQUESTS:
+    horizon = asked / rate if asked else max(LEAST_REQUESTS / rate, LEAST_S, STAYS * _stay_s(study, model, seed))
+    count = study.replications if asked else _thinned(study.replications, rate * horizon)
+    if rate * horizon * count > MOST_REQUESTS:
         raise BadValueError(
             f"{rate:g} requests a second are more than one plan simulates ({MOST_REQUESTS:,} in all); plan for "
             "a part of the demand, or ask for fewer requests or replications."
         )
     runs = []
-    for replication in range(study.replications):
+    for replication in range(count):
         streams = RandomStreams(seed, replication)
         both = (streams.get("traffic/arrivals"), streams.get("traffic/lengths"))
         runs.append(model.draw(both, horizon_s=horizon))
     drawn = sum(len(run) for run in runs) / (horizon * len(runs))
     scaled = tuple(replace(run, arrival_s=run.arrival_s * (drawn / rate)) for run in runs)
-    return Demand(str(spec.get("name") or model.name or "traffic"), rate, scaled, "")
+    notes = () if count == study.replications else (
+        f"{count} replications of {horizon:.3g} s in place of {study.replications}: at {rate:g} requests/s they have "
+        "requests enough.",
+    )  # fmt: skip
+    return Demand(str(spec.get("name") or model.name or "traffic"), rate, scaled, "", notes)
+
+
+def _thinned(replications: int, requests: float) -> int:
+    """Return how many replications of so many requests are drawn."""
+    return min(replications, max(FEWEST, int(ENOUGH / requests)))
+
+
+def _stay_s(study: Study, model: TrafficModel, seed: int) -> float:
+    """Return about how long a request stays in the mean in a fleet that just keeps the limit of TPOT (0: no limit)."""
+    if study.slo.tpot_s is None:
+        return 0.0
+    streams = RandomStreams(seed, 0)
+    few = model.draw((streams.get("traffic/arrivals"), streams.get("traffic/lengths")), requests=LEAST_REQUESTS)
+    return MEAN_SHARE * study.slo.tpot_s * float(np.mean(few.generate))
 
 
 def _rate(run: Traffic) -> float:

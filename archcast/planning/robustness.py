@@ -23,17 +23,27 @@ class Stress:
     """One change and what the chosen fleet does under it.
 
     `needed` instances keep the objectives under the change (None: no fleet of it within the limits does; `binding` is
-    why).
+    why). `least` is the closed form's bound under the change: fewer do not hold, whatever a short sample shows.
     """
 
     name: str
     outcome: Outcome | None
     needed: Outcome | None
     binding: Binding | None = None
+    least: int = 1
 
     @property
     def holds(self) -> bool:
-        return self.outcome is not None and self.outcome.meets
+        return self.outcome is not None and self.outcome.meets and self.outcome.instances >= self.least
+
+    @property
+    def verdict(self) -> str:
+        """Return in words whether the fleet holds."""
+        if self.holds:
+            return "holds"
+        if self.outcome is None or self.outcome.unstable:
+            return "cannot keep up"
+        return "is below the closed form's bound" if self.outcome.meets else "misses"
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"change": self.name, "holds": self.holds}
@@ -72,24 +82,26 @@ def _stress(
 ) -> Stress:
     candidate, instances = fleet.screened.candidate, fleet.outcome.instances
     outcome = confirmer.outcome(candidate, instances, growth=growth, slower=slower, whole=True)
-    if outcome.meets:
-        return Stress(name, outcome, outcome)
+    least = fleet.screened.least_at(confirmer.demand.rate_hz * growth, slower)
+    if outcome.meets and instances >= least:
+        return Stress(name, outcome, outcome, least=least)
     most = most_instances(study, candidate)
     first = max(instances + 1, round(instances * growth * slower))
     needed = least_fleet(confirmer, fleet.screened, most, growth=growth, slower=slower, start=first)
-    return Stress(name, outcome, needed, None if needed else over_limit(study, candidate, most + 1))
+    return Stress(name, outcome, needed, None if needed else over_limit(study, candidate, most + 1), least)
 
 
 def _one_down(study: Study, fleet: Fleet, confirmer: Confirmer) -> Stress:
     """With one instance fewer the fleet misses an objective, or it would have been smaller; one more covers that."""
     candidate, instances = fleet.screened.candidate, fleet.outcome.instances
     outcome = confirmer.outcome(candidate, instances - 1, whole=True) if instances > 1 else None
-    if outcome is not None and outcome.meets:
-        return Stress("one instance down", outcome, fleet.outcome)
+    name, least = "one instance down", fleet.screened.least
+    if outcome is not None and outcome.meets and instances - 1 >= least:
+        return Stress(name, outcome, fleet.outcome, least=least)
     most = most_instances(study, candidate)
     if instances + 1 > most:
-        return Stress("one instance down", outcome, None, over_limit(study, candidate, instances + 1))
-    return Stress("one instance down", outcome, confirmer.outcome(candidate, instances + 1, whole=True))
+        return Stress(name, outcome, None, over_limit(study, candidate, instances + 1), least)
+    return Stress(name, outcome, confirmer.outcome(candidate, instances + 1, whole=True), least=least)
 
 
 def sentence(stress: Stress, fleet: Fleet, percentile: str) -> str:
@@ -99,7 +111,7 @@ def sentence(stress: Stress, fleet: Fleet, percentile: str) -> str:
         said = "nothing is left that serves"
     else:
         times = f"{percentile} TTFT {text(outcome.ttft_s.value, 's')}, TPOT {text(outcome.tpot_s.value, 's')}"
-        said = f"{'holds' if stress.holds else 'cannot keep up' if outcome.unstable else 'misses'}, {times}"
+        said = f"{stress.verdict}, {times}"
     if stress.holds and stress.name != "one instance down":
         return f"{stress.name}: {said}"
     if stress.needed is None:

@@ -16,12 +16,12 @@ from archcast.planning.confirm import Confirmer, Outcome
 from archcast.planning.demand import Demand, demand_of
 from archcast.planning.engines import Site, candidates_of, model_of, sites_of
 from archcast.planning.front import points_of
+from archcast.planning.notes import notes_of
 from archcast.planning.plan_file import MOST_DEVICES, Limits, Study, read_plan
 from archcast.planning.robustness import stresses
 from archcast.planning.screen import Rejected, Screened, bound_of, most_instances, nearest, screen
-from archcast.planning.search import WORDS, Fleet, Found, search
+from archcast.planning.search import Found, search
 from archcast.planning.words import summary_of, why_lost, why_none
-from archcast.render.human import text
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, InputError
 from simulator.streams import DEFAULT_SEED, MAX_SEED
@@ -78,13 +78,19 @@ def _plan(study: Study, file: str, seed: int) -> Plan:
         near = nearest(rejected)
         beyond = _beyond(study, rejected, confirmer)
         summary = why_none(study, demand, model.name, near, beyond)
-    points = points_of(o for o in confirmer.outcomes.values() if np.isfinite(o.ttft_s.value))
+    points = points_of(o for o in _shown(screened, confirmer) if np.isfinite(o.ttft_s.value))
     return Plan(
         file=file, study=study, model=model.name, demand=demand, seed=seed, fleets=fleets, rejected=tuple(rejected),
         points=tuple(points), stresses=tuple(holds), nearest=near, beyond=beyond, summary=summary, why=why, sites=sites,
         effort=Effort(len(candidates) + len(left), len(screened), confirmer.runs, len(points), confirmer.requests),
-        versions=_versions(study, sites), notes=(*demand.notes, *_notes(study, demand, fleets)),
+        versions=_versions(study, sites), notes=(*demand.notes, *notes_of(study, demand, fleets, confirmer)),
     )  # fmt: skip
+
+
+def _shown(screened: Sequence[Screened], confirmer: Confirmer) -> list[Outcome]:
+    """Return the fleets that were run, less those below the closed form's bound."""
+    least = {id(one.candidate): one.least for one in screened}
+    return [o for o in confirmer.outcomes.values() if o.instances >= least.get(id(o.candidate), 1)]
 
 
 def _more(study: Study, found: Found, confirmer: Confirmer) -> None:
@@ -108,23 +114,6 @@ def _beyond(study: Study, rejected: Sequence[Rejected], confirmer: Confirmer) ->
 
 def _unbound(study: Study, screened: Screened, demand: Demand) -> Screened:
     return replace(screened, objective=bound_of(study, demand, screened, screened.least))
-
-
-def _notes(study: Study, demand: Demand, fleets: Sequence[Fleet]) -> tuple[str, ...]:
-    """Return what qualifies the answer."""
-    found = []
-    if len(demand.runs) == 1:
-        found.append("A trace is one run: intervals for chance are not known.")
-    if fleets:
-        outcome = fleets[0].outcome
-        for name, limit in (("ttft_s", study.slo.ttft_s), ("tpot_s", study.slo.tpot_s)):
-            quantity = getattr(outcome, name)
-            if limit is not None and quantity.known and quantity.hi > limit:
-                found.append(
-                    f"Chance alone could put {study.slo.name} {WORDS[name]} at {text(quantity.lo, 's')} to "
-                    f"{text(quantity.hi, 's')}: more replications may ask for an instance more."
-                )
-    return tuple(found)
 
 
 def _versions(study: Study, sites: Sequence[Site]) -> dict[str, str]:

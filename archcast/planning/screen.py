@@ -24,7 +24,7 @@ MODEST = 0.85
 class Screened:
     """A candidate that could serve: requests a second of one instance, within the objectives and at all; and bounds.
 
-    `least` instances are a lower bound; `objective` is that of the least fleet.
+    `least` instances are a lower bound; `objective` is that of the least fleet; `tpot_s` the limit of the study.
     """
 
     candidate: Candidate
@@ -32,6 +32,7 @@ class Screened:
     most_hz: float
     least: int
     objective: float
+    tpot_s: float | None = None
 
     @property
     def steady(self) -> Steady:
@@ -40,6 +41,10 @@ class Screened:
     @property
     def saturated_hz(self) -> float:
         return self.form.steady.saturated_hz
+
+    def least_at(self, rate_hz: float, slower: float = 1.0) -> int:
+        """Return the least instances for a rate of requests, where steps take `slower` times as long."""
+        return least_instances(self.form.steady, rate_hz, self.tpot_s, slower)
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,21 @@ def _one(study: Study, demand: Demand, candidate: Candidate, form: Form) -> Scre
         limit = slo.tpot_s or mean_s
         words = f"its mean TPOT beside the prompts of others is at least {over(mean_s, limit, 's')}"
         return _no(candidate, "tpot", mean_s, limit, "s", words)
-    least = max(1, math.ceil((1 - SLACK) * demand.rate_hz / most_hz))
-    screened = Screened(candidate, form, most_hz, least, 0.0)
+    least = least_instances(form.steady, demand.rate_hz, slo.tpot_s)
+    screened = Screened(candidate, form, most_hz, least, 0.0, slo.tpot_s)
     bound = over_limit(study, candidate, least)
     if bound is not None:
         return Rejected(candidate.label, candidate.site.id, bound, candidate, screened)
     return replace(screened, objective=bound_of(study, demand, screened, least))
+
+
+def least_instances(steady: Steady, rate_hz: float, tpot_s: float | None, slower: float = 1.0) -> int:
+    """Return the least instances by the closed form: any fewer miss the limit of TPOT, or cannot keep up.
+
+    Where steps that are slower keep the limit at no rate, what an instance serves at all bounds the number.
+    """
+    most_hz = steady.most_hz(None if tpot_s is None else tpot_s / slower) or steady.saturated_hz
+    return max(1, math.ceil((1 - SLACK) * rate_hz * slower / most_hz))
 
 
 def over(value: float, limit: float, kind: str) -> str:

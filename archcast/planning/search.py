@@ -1,7 +1,8 @@
 """The search: candidates in the order of their lower bounds, each enlarged or shrunk by events until it just serves.
 
 An engine (device, mapping, formats) with each of its policies needs some least number of instances. It lies at or above
-the closed form's bound; the events find it by bisection, as more instances never serve worse. An engine whose bound is
+the closed form's bound, which holds even where a sample that is too short to fill queues seems to allow fewer; the
+events find it by bisection, as more instances never serve worse. An engine whose bound is
 not below the second best that was found cannot be the answer or the runner-up, so the search ends there: with the least
 number of instances exact, the answer is that of trying everything.
 """
@@ -21,8 +22,6 @@ from archcast.planning.screen import Rejected, Screened, bound_of, most_instance
 from archcast.render.human import percent
 
 WORDS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "goodput_share": "goodput"}
-BELOW = 0.8
-"""No fleet is tried whose closed-form capacity is below this share of the demand: its queues grow without end."""
 
 
 @dataclass(frozen=True)
@@ -123,18 +122,18 @@ def least_fleet(
 ) -> Outcome | None:
     """Return the smallest fleet of a candidate that meets the objectives, None where none of up to `most` does.
 
-    From the bound upwards in steps that double, then bisection; where the bound itself meets them, downwards.
+    From `start`, or the bound, upwards in steps that double, then bisection; where `start` itself meets them,
+    downwards, but never below the bound of the closed form.
     """
     candidate = screened.candidate
 
     def run(instances: int, whole: bool = False) -> Outcome:
         return confirmer.outcome(candidate, instances, whole=whole, growth=growth, slower=slower)
 
-    if most < 1:
+    floor = screened.least_at(confirmer.demand.rate_hz * growth, slower)
+    if most < floor:
         return None
-    rate = confirmer.demand.rate_hz * growth
-    floor = max(1, math.ceil(BELOW * rate * slower / screened.saturated_hz))
-    at = min(max(start or screened.least, floor), most)
+    at = min(max(start, floor), most)
     low, high, step = floor - 1, at, 1
     if run(at).meets:
         while high > floor:

@@ -187,7 +187,6 @@ def _robustness(plan: Plan) -> str:
 
 def _stress_row(stress: Stress, plan: Plan) -> list[str]:
     outcome = stress.outcome
-    verdict = "holds" if stress.holds else "cannot keep up" if outcome is None or outcome.unstable else "misses"
     times = ["-", "-"] if outcome is None else [text(q.value, "s") for q in (outcome.ttft_s, outcome.tpot_s)]
     needed = ["none within the limits", "-"]
     if stress.needed is not None:
@@ -195,7 +194,7 @@ def _stress_row(stress: Stress, plan: Plan) -> list[str]:
         usd = stress.needed.usd_per_hour
         needed = [f"{stress.needed.instances}{f' (+{more})' if more > 0 else ''}",
                   text(usd, "usd_per_hour") if math.isfinite(usd) else "-"]  # fmt: skip
-    return [stress.name, verdict, *times, *needed]
+    return [stress.name, stress.verdict, *times, *needed]
 
 
 def _fleets(plan: Plan) -> str:

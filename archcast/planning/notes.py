@@ -1,0 +1,61 @@
+"""What qualifies the answer of a plan, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from archcast.planning.confirm import Confirmer, Outcome
+from archcast.planning.demand import LEAST_S, STAYS, Demand
+from archcast.planning.plan_file import Study
+from archcast.planning.search import WORDS, Fleet
+from archcast.render.human import text
+
+
+def notes_of(study: Study, demand: Demand, fleets: Sequence[Fleet], confirmer: Confirmer) -> tuple[str, ...]:
+    """Return what qualifies the answer."""
+    found = []
+    if len(demand.runs) == 1:
+        found.append("A trace is one run: intervals for chance are not known.")
+    if fleets:
+        best = fleets[0]
+        found += [*_too_short(demand, best.outcome), *_bound_kept(best, confirmer), *_chance(study, best.outcome)]
+    return tuple(found)
+
+
+def _too_short(demand: Demand, outcome: Outcome) -> Iterator[str]:
+    """Queues take some times as long as a request stays to grow."""
+    stays_s = float(np.nanmean(np.concatenate([run.latency_s for run in outcome.runs])))
+    least_s = max(LEAST_S, STAYS * stays_s)
+    requests = min(len(run) for run in demand.runs)
+    needed = math.ceil(least_s * demand.rate_hz)
+    if requests < 0.9 * needed:  # replications of bursty demand differ; their times were scaled to the rate
+        key = "trace.requests" if demand.trace else "traffic.requests"
+        yield (
+            f"The sample is too short: {requests:,} requests are over in {text(requests / demand.rate_hz, 's')}, and "
+            f"queues take {text(least_s, 's')} to grow ({LEAST_S:g} s, or {STAYS:g} times the {text(stays_s, 's')} "
+            f"that a request stays). Set {key}: at least {needed:,}."
+        )
+
+
+def _bound_kept(fleet: Fleet, confirmer: Confirmer) -> Iterator[str]:
+    """Where fewer instances than the closed form's bound seem to serve, the bound stands."""
+    least, outcome = fleet.screened.least, fleet.outcome
+    fewer = confirmer.known(outcome.candidate, least - 1)
+    if outcome.instances == least and fewer is not None and fewer.meets:
+        yield (
+            f"The events of this sample would let {least - 1} instances serve; the closed form says that {least} are "
+            "the least, and that bound is kept."
+        )
+
+
+def _chance(study: Study, outcome: Outcome) -> Iterator[str]:
+    for name, limit in (("ttft_s", study.slo.ttft_s), ("tpot_s", study.slo.tpot_s)):
+        quantity = getattr(outcome, name)
+        if limit is not None and quantity.known and quantity.hi > limit:
+            yield (
+                f"Chance alone could put {study.slo.name} {WORDS[name]} at {text(quantity.lo, 's')} to "
+                f"{text(quantity.hi, 's')}: more replications may ask for an instance more."
+            )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from foundation.checks import finite_number
 from simulator.clock import PICOSECONDS_PER_SECOND
-from simulator.serving.failures import seconds, ticks
+from simulator.serving.failures import LONGEST_S, seconds, ticks
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Transfer:
 
     def __post_init__(self) -> None:
         finite_number("kv_bytes_per_token", self.kv_bytes_per_token, high=1e15)
-        finite_number("bandwidth_bytes_per_s of the KV link", self.bandwidth_bytes_per_s, low=1.0)
+        finite_number("bandwidth_bytes_per_s of the KV link", self.bandwidth_bytes_per_s, strict=True)
         seconds("latency_s of the KV link", self.latency_s)
 
 
@@ -45,7 +45,8 @@ class Link:
     def send(self, tokens: int, at: int) -> int:
         """Send the cache of so many tokens from tick `at` on; return the tick at which it is there."""
         size = tokens * self.transfer.kv_bytes_per_token
-        took = round(size / self.transfer.bandwidth_bytes_per_s * PICOSECONDS_PER_SECOND)
+        took_s = min(size / self.transfer.bandwidth_bytes_per_s, 2 * LONGEST_S)  # longer than any run, but finite
+        took = round(took_s * PICOSECONDS_PER_SECOND)
         start = max(at, self.free)
         self.free = start + took
         self.busy += took

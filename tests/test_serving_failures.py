@@ -160,3 +160,12 @@ def test_requests_that_nothing_can_serve_any_more_are_lost_also_where_they_were_
         run = run_fleet([one], asked([0.0, 0.9995, 2.0], [1] * 3, [10] * 3), RandomStreams(1))
         assert run.lost == {"no instance": [1, 2]}
         assert run.log.done == [10 * MILLISECOND, -1, -1]
+
+
+def test_an_outage_of_an_instance_that_never_starts_is_refused() -> None:
+    with pytest.raises(BadValueError, match=r"instance 2 of pool 'a'.*from 0 to 1"):
+        steps(2, failures=Failures(given=(Outage(2, 1.0),)))
+    assert steps(2, failures=Failures(given=(Outage(1, 1.0),)))
+    assert steps(1, failures=Failures(given=(Outage(2, 1.0),)), autoscaling=Autoscaling(1.0, most=3))
+    with pytest.raises(BadValueError, match="from 0 to 2"):
+        steps(1, failures=Failures(given=(Outage(3, 1.0),)), autoscaling=Autoscaling(1.0, most=3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import factorial
 from typing import Any
 
@@ -22,6 +23,7 @@ from simulator.serving.requests import Requests
 from simulator.serving.results import times_s
 from simulator.serving.routers import ROUTERS
 from simulator.serving.speculation import Speculation
+from simulator.serving.step_costs import StepCosts
 from simulator.serving.workflows import Node, Workflow
 from simulator.streams import RandomStreams
 from workloads.traffic.stream import Traffic
@@ -116,7 +118,8 @@ def test_events_of_one_tick_have_one_order_whichever_way_time_is_advanced(
 ) -> None:  # fmt: skip
     """All times are whole milliseconds, as all steps are: arrivals, ends, failures and scaling meet in one tick."""
     requests = asked(np.sort([at for at, _ in rows]) * STEP_S, np.ones(len(rows)), [steps for _, steps in rows])
-    given_outages = tuple(Outage(k, at * STEP_S, down * STEP_S) for k, (_, at, down) in enumerate(outages))
+    could_fail = outages[: 3 if scaled else instances]
+    given_outages = tuple(Outage(k, at * STEP_S, down * STEP_S) for k, (_, at, down) in enumerate(could_fail))
     one = Pool(
         "a", constant_costs(), slots(2), instances=instances, lanes=lanes, router=router, max_queue=max_queue,
         failures=Failures(given=given_outages),
@@ -295,3 +298,23 @@ def test_pools_that_do_not_go_together_are_refused() -> None:
         pool(router="least-load")
     with pytest.raises(BadValueError, match="users"):
         ClosedLoop(0)
+
+
+def test_the_blocks_of_the_policy_are_those_of_each_lane() -> None:
+    policy = Policy(64, 8, 16, 200)
+    run = run_fleet([pool(policy=policy, lanes=2, instances=3)], mixed(1, 20, 1e-3), RandomStreams(1))
+    assert run.blocks == run.pools[0].blocks == 6 * 200
+
+
+@pytest.mark.parametrize("bad", [-1e-9, float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["work", "sampling", "decode", "chunk"])
+def test_step_costs_that_are_negative_or_missing_are_refused(part: str, bad: float) -> None:
+    costs = constant_costs()
+    values = getattr(costs.time, part).copy()
+    values.flat[-1] = bad
+    wrong = replace(costs.time, **{part: values})
+    grids = costs.contexts, costs.chunks, costs.before
+    with pytest.raises(BadValueError, match=rf"'{part}' \(seconds\)"):
+        StepCosts(wrong, costs.energy, *grids)
+    with pytest.raises(BadValueError, match=rf"'{part}' \(joules\)"):
+        StepCosts(costs.time, wrong, *grids)

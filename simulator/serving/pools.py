@@ -53,10 +53,21 @@ class Pool:
             whole_number(f"max_queue of pool '{self.name}'", self.max_queue, low=0)
         if self.instances == 0 and not self.autoscaling:
             raise BadValueError(f"Pool '{self.name}' has no instance and no autoscaling that could start one.")
+        self._check_outages()
         if self.role not in ROLES:
             raise UnknownNameError("role", self.role, ROLES)
         if self.router not in ROUTERS:
             raise UnknownNameError("router", self.router, ROUTERS)
+
+    def _check_outages(self) -> None:
+        """Refuse outages of instances that never start. Raises BadValueError, with the range."""
+        most = self.autoscaling.most if self.autoscaling else self.instances
+        for outage in self.failures.given if self.failures else ():
+            if outage.instance >= most:
+                raise BadValueError(
+                    f"There is no instance {outage.instance} of pool '{self.name}' that could fail; its instances are "
+                    f"numbered from 0 to {most - 1}."
+                )
 
 
 class PoolState:

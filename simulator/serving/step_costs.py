@@ -55,9 +55,14 @@ class StepCosts:
         time_s, energy_j: the tables.
         contexts: cached tokens of a request, columns of `decode`; the first is at most 1.
         chunks, before: rows and columns of `chunk`; `before` starts with 0.
+
+    Raises:
+        BadValueError: an entry of a table is negative, infinite or missing.
     """
 
     def __init__(self, time_s: Table, energy_j: Table, contexts: Array, chunks: Array, before: Array) -> None:
+        for table, unit in ((time_s, "seconds"), (energy_j, "joules")):
+            check_table(table, unit)
         self.contexts, self.chunks, self.before = (np.asarray(x, dtype=np.int64) for x in (contexts, chunks, before))
         self.work = [int(x) for x in to_ticks(time_s.work, what="the time of a step")]
         self.sampling = [int(x) for x in to_ticks(time_s.sampling, what="the time of sampling")]
@@ -158,9 +163,11 @@ def _floats(values: Array) -> list[float]:
     return [float(x) for x in values]
 
 
-def check_table(table: Table) -> None:
-    """Refuse a table with a negative or missing entry. Raises BadValueError."""
+def check_table(table: Table, unit: str) -> None:
+    """Refuse a table with a negative, infinite or missing entry. Raises BadValueError."""
     for name in ("work", "sampling", "decode", "chunk"):
         values = getattr(table, name)
         if not (np.isfinite(values).all() and (values >= 0).all()):
-            raise BadValueError(f"The step costs '{name}' have an entry that is negative or missing.")
+            raise BadValueError(
+                f"The step costs '{name}' ({unit}) have an entry that is negative, infinite or missing."
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from serving_samples import SMALL, own_trace, served
 
 from simulator.serving.replications import batches, combined, half_width, mser_5, t_975
-from simulator.serving.results import TIMES, Spread, gaps_s
+from simulator.serving.results import TIMES, Spread, gaps_s, spent
 from simulator.serving.run import once
 from simulator.serving.series import level_of, thinned, windows
 
@@ -222,3 +223,54 @@ def test_what_no_engine_can_hold_is_lost_by_its_cause(tmp_path: Path) -> None:
     study = served(tmp_path, trace=str(trace), policy__blocks=16, warmup=0).study
     assert study is not None
     assert study.lost == {"too long": 1.0}
+
+
+# -- one window for rates, energy and money --------------------------------------------------------------------------
+
+
+def test_one_user_is_done_as_often_as_answers_take(tmp_path: Path) -> None:
+    lengths = {"traffic__prompt": 60, "traffic__generate": 20, "traffic__requests": 30}
+    study = served(tmp_path, closed_loop__users=1, replications=1, **lengths).study
+    assert study is not None
+    latency_s = study.times["latency_s"]["mean"].value
+    assert study.numbers["request_rate_hz"].value == pytest.approx(1 / latency_s, rel=1e-3)
+    assert study.numbers["token_rate_hz"].value == pytest.approx(20 / latency_s, rel=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{}, {"closed_loop__users": 4}, {"traffic__arrivals": "at-once"}])
+def test_rates_power_energy_and_money_of_one_window_agree(tmp_path: Path, changes: dict[str, object]) -> None:
+    answer = served(tmp_path, replications=1, slo__ttft_s=900, slo__tpot_s=900, instances=2, **changes)
+    assert answer.study is not None
+    found = {name: number.value for name, number in answer.study.numbers.items()}
+    assert found["goodput_share"] == 1
+    assert found["goodput_hz"] == found["request_rate_hz"]
+    assert found["token_rate_hz"] * found["energy_per_token_j"] == pytest.approx(found["power_w"])
+    usd_per_s = 2 * answer.scenario.pools[0].usd_per_hour / 3600  # two engines of one device
+    assert found["token_rate_hz"] * found["usd_per_million_tokens"] / 1e6 == pytest.approx(usd_per_s)
+
+
+def test_energy_and_money_of_the_whole_run_are_those_of_its_parts(tmp_path: Path) -> None:
+    study = served(tmp_path, dp=2, failures=[{"instance": 0, "at_s": 3, "down_s": 2}]).study
+    assert study is not None
+    run = study.first
+    ends = [0, run.horizon // 3, run.horizon // 2, run.horizon]
+    parts = [spent(run, *pair) for pair in pairwise(ends)]
+    assert sum(energy for energy, _ in parts) == pytest.approx(run.energy_j)
+    assert sum(usd for _, usd in parts) == pytest.approx(run.usd)
+
+
+def test_instances_that_come_and_go_count_while_they_are_there(tmp_path: Path) -> None:
+    """A burst of work a minute, for one instance or two: those that were let go are not idle for the rest."""
+    rows = "".join(f"{60 * burst + i * 0.01},60,25\n" for burst in range(6) for i in range(40))
+    rule = {"target": 8, "most": 2, "least": 0, "period_s": 1.0, "cold_start_s": 1.0}
+    answer = served(tmp_path, trace=str(own_trace(tmp_path, rows)), warmup=0, autoscaling=rule)
+    assert answer.study is not None
+    pool, run = answer.to_json()["pools"][0], answer.study.first
+    assert pool["instances"] <= 2 < pool["instances_started"]
+    busy_s = (run.steps["end"] - run.steps["start"]).sum() / 1e12
+    assert pool["utilisation"] == pytest.approx(busy_s / pool["instance_s"])
+    assert answer.study.numbers["utilisation"].value == pytest.approx(pool["utilisation"])
+    blocks = answer.rooms["engines"].blocks
+    assert pool["kv_blocks"] == blocks * pool["instances"]
+    fullest = run.steps["blocks"].max() / blocks
+    assert fullest / 2 <= answer.study.numbers["kv_max"].value <= fullest

@@ -26,7 +26,8 @@ class PoolRun:
 
     busy: ticks of each lane; step_energy_j: of one rank of each lane; energy_j: of all boards, idle power included;
     paid_s: instance-seconds, device_s: device-seconds that are paid for; sizes: (tick, instances up) at each change;
-    outages: of its instances; interrupted: requests sent elsewhere by them.
+    outages: of its instances; interrupted: requests sent elsewhere by them. instances: all that were ever started;
+    paid: (first tick, last tick) for which each is paid, cold start and outages included.
     """
 
     name: str
@@ -43,6 +44,24 @@ class PoolRun:
     interrupted: int
     preempted: int
     blocks: int
+    paid: list[tuple[int, int]]
+
+    @property
+    def most_up(self) -> int:
+        """Return the most instances that were up at once."""
+        return max((up for _, up in self.sizes), default=0)
+
+    @property
+    def mean_up(self) -> float:
+        """Return the instances that were paid for, as a mean over the time in which any was."""
+        span = max((end for _, end in self.paid), default=0) - min((start for start, _ in self.paid), default=0)
+        return sum(end - start for start, end in self.paid) / span if span else float(len(self.paid) > 0)
+
+    @property
+    def utilisation(self) -> float:
+        """Return the share of the time, while their instances are paid for, in which lanes compute."""
+        lanes = len(self.lanes) // max(self.instances, 1)
+        return sum(self.busy) / max(lanes * sum(end - start for start, end in self.paid), 1)
 
 
 @dataclass(frozen=True)
@@ -167,6 +186,7 @@ def _pool_run(state: PoolState, fleet: Fleet, horizon: int) -> PoolRun:
         [lane.busy for lane in lanes], [lane.energy_j for lane in lanes], step_energy_j + pool.idle_w * idle_s,
         paid_s, pool.devices * paid_s, len(instances), state.sizes, sum(one.outages for one in instances),
         state.interrupted, int(preempted.sum()), sum(lane.policy.blocks for lane in lanes),
+        [(one.started, one.started + one.paid(horizon)) for one in instances],
     )  # fmt: skip
 
 

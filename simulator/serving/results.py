@@ -46,13 +46,44 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Paid:
+    """Instances, arrays of shape (instances,): the ticks from `start` to `end` are paid for.
+
+    lanes, blocks (KV blocks), idle_w and usd_per_s are of a whole instance. lane_ranks, lane_idle_w: by lane of the
+    run, devices that its steps keep busy, and the idle power of one.
+    """
+
+    start: Array
+    end: Array
+    lanes: Array
+    blocks: Array
+    idle_w: Array
+    usd_per_s: Array
+    lane_ranks: Array
+    lane_idle_w: Array
+
+    def ticks(self, begin: int, end: int) -> Array:
+        """Return the ticks of each instance that lie between two."""
+        return _within(self.start, self.end, begin, end)
+
+    def lane_ticks(self, begin: int, end: int) -> float:
+        """Return the ticks that there are between two, over all lanes."""
+        return float((self.lanes * self.ticks(begin, end)).sum())
+
+
+def _within(start: Array, stop: Array, begin: int, end: int) -> Array:
+    return np.asarray(np.maximum(np.minimum(stop, end) - np.maximum(start, begin), 0))
+
+
+@dataclass(frozen=True)
 class Run:
     """One replication.
 
     steps: columns of `Segments` (ticks; one row a run of equal steps). lanes: names by number. lost: request numbers by
     cause. blocks: KV blocks of all lanes together. energy_j: of all boards until `horizon` (ticks), idle power
-    included; device_s: devices x seconds that are paid for, usd: what they cost (NaN: no price). pools: what each pool
-    did; transfer: what the KV link did; nodes: requests by node of the workflow; stack: what shows users the tokens.
+    included; device_s: devices x seconds that are paid for, usd: what they cost (NaN: no price). paid: from
+    when to when each instance is there. pools: what each pool did; transfer: what the KV link did; nodes: requests by
+    node of the workflow; stack: what shows users the tokens.
     """
 
     requests: Requests
@@ -66,6 +97,7 @@ class Run:
     device_s: float
     usd: float
     trace_hash: str
+    paid: Paid
     open_loop: bool = True
     pools: Sequence[Mapping[str, Any]] = ()
     transfer: Mapping[str, Any] | None = None
@@ -104,15 +136,27 @@ def gaps_s(steps: Mapping[str, Array]) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Window:
-    """What is counted: requests that arrive from `start_s` on; rates are those of the time until `end_s`."""
+    """What is counted: requests that arrive from `start_s` on; rates are those of the time until `end_s`.
 
-    start_s: float
-    end_s: float
+    What ends at its first tick does not count, what ends at its last does: n users who wait for one another's answers
+    have n - 1 gaps between n arrivals, and n - 1 ends in them.
+    """
+
+    start: int
+    end: int
     counted: Array
 
     @property
+    def start_s(self) -> float:
+        return self.start / PICOSECONDS_PER_SECOND
+
+    @property
+    def end_s(self) -> float:
+        return self.end / PICOSECONDS_PER_SECOND
+
+    @property
     def length_s(self) -> float:
-        return self.end_s - self.start_s
+        return (self.end - self.start) / PICOSECONDS_PER_SECOND
 
 
 def window_of(run: Run, warmup: tuple[str, float]) -> Window:
@@ -131,18 +175,22 @@ def window_of(run: Run, warmup: tuple[str, float]) -> Window:
     ended = done[done >= 0]
     if len(ended) and np.count_nonzero(ended <= last) < len(done) / 2:
         last = int(ended.max())
-    return Window(start / PICOSECONDS_PER_SECOND, last / PICOSECONDS_PER_SECOND, counted)
+    return Window(start, last, counted)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The counted requests of one run: their times by name, and which they are. Gaps carry weights (tokens)."""
+    """The counted requests of one run: their times by name, and which they are. Gaps carry weights (tokens).
+
+    met: of each that was done, whether it met every limit; good: the same of all requests, counted or not.
+    """
 
     window: Window
     times: dict[str, Array]
     gaps: tuple[Array, Array]
     counted: int
     met: Array
+    good: Array
 
 
 def sample_of(run: Run, window: Window, slo: Mapping[str, float]) -> Sample:
@@ -150,13 +198,14 @@ def sample_of(run: Run, window: Window, slo: Mapping[str, float]) -> Sample:
     found = times_s(run.requests, run.log, run.stack)
     keep = window.counted[found["request"]]
     times = {name: values[keep] for name, values in found.items()}
-    begin, end = (round(t * PICOSECONDS_PER_SECOND) for t in (window.start_s, window.end_s))
-    inside = (run.steps["start"] >= begin) & (run.steps["start"] <= end)
+    inside = (run.steps["start"] >= window.start) & (run.steps["start"] <= window.end)
     gaps = gaps_s({name: column[inside] for name, column in run.steps.items()})
-    met = np.ones(len(times["request"]), dtype=bool)
+    met = np.ones(len(keep), dtype=bool)
     for name, limit in slo.items():
-        met &= ~(times[name] > limit)
-    return Sample(window, times, gaps, int(np.count_nonzero(window.counted)), met)
+        met &= ~(found[name] > limit)
+    good = np.zeros(len(run.requests), dtype=bool)
+    good[found["request"]] = met
+    return Sample(window, times, gaps, int(np.count_nonzero(window.counted)), met[keep], good)
 
 
 def spreads(sample: Sample) -> dict[str, Spread]:
@@ -189,10 +238,21 @@ def levels(run: Run, window: Window) -> dict[str, Level]:
 
 
 def _held(run: Run) -> tuple[Array, Array]:
-    """Return (seconds, changes) of the share of KV blocks in use; a step holds its own from its start to its end."""
-    begin, end = (to_seconds(run.steps[name]) for name in ("start", "end"))
-    share = run.steps["blocks"] / max(run.blocks, 1)
-    return np.concatenate([begin, end]), np.concatenate([share, -share])
+    """Return (seconds, changes) of the share in use of the KV blocks that there are.
+
+    A step holds its own from its start to its end; the blocks of an instance are there while it is paid for.
+    """
+    steps, paid = run.steps, run.paid
+    last = paid.end < run.horizon  # those that are there at the end stay
+    ticks = np.concatenate([steps["start"], steps["end"], paid.start, paid.end[last]])
+    used = np.concatenate([steps["blocks"], -steps["blocks"], np.zeros(len(paid.start) + np.count_nonzero(last))])
+    there = np.concatenate([np.zeros(2 * len(steps["start"])), paid.blocks, -paid.blocks[last]])
+    order = np.argsort(ticks, kind="stable")
+    at, first = np.unique(ticks[order], return_index=True)
+    if not len(at):
+        return np.zeros(0), np.zeros(0)
+    level = [np.cumsum(np.add.reduceat(column[order], first)) for column in (used, there)]
+    return to_seconds(at), np.diff(level[0] / np.maximum(level[1], 1.0), prepend=0.0)
 
 
 def _steps(up: Array, down: Array) -> Array:
@@ -200,34 +260,45 @@ def _steps(up: Array, down: Array) -> Array:
 
 
 def measures(run: Run, sample: Sample, found: Mapping[str, Level]) -> dict[str, float]:
-    """Return the numbers of one run by name, NaN where there is none. Rates are those of the window."""
+    """Return the numbers of one run by name, NaN where there is none.
+
+    Rates, power, and what a token takes in energy and money are those of the window; energy_j and cost_usd of the run.
+    """
     window, log = sample.window, run.log
     done = np.array(log.done, dtype=np.int64)
-    ended = (done >= round(window.start_s * PICOSECONDS_PER_SECOND)) & (
-        done <= round(window.end_s * PICOSECONDS_PER_SECOND)
-    )
+    ended = (done > window.start) & (done <= window.end)
     length = window.length_s if window.length_s > 0 else float("nan")
-    met = np.zeros(len(done), dtype=bool)
-    met[sample.times["request"][sample.met]] = True
-    tokens = int(run.requests.generate[done >= 0].sum())
+    tokens = float(run.requests.generate[ended].sum())
     prompts = int(run.requests.prompt[done >= 0].sum())
-    horizon_s = run.horizon / PICOSECONDS_PER_SECOND
-    busy = float((run.steps["end"] - run.steps["start"]).sum())
+    joules, usd = spent(run, window.start, window.end)
+    busy, there = float((run.steps["end"] - run.steps["start"]).sum()), run.paid.lane_ticks(0, run.horizon)
     lost = sum(len(numbers) for numbers in run.lost.values())
     return {
         "requests": float(sample.counted), "request_rate_hz": np.count_nonzero(ended) / length,
-        "token_rate_hz": float(run.requests.generate[ended].sum()) / length,
+        "token_rate_hz": tokens / length,
         "prompt_token_rate_hz": float(run.requests.prompt[ended].sum()) / length,
         "goodput_share": np.count_nonzero(sample.met) / max(sample.counted, 1),
-        "goodput_hz": np.count_nonzero(met & ended) / length,
+        "goodput_hz": np.count_nonzero(sample.good & ended) / length,
         "queue_mean": found["queue"].mean, "queue_max": found["queue"].most,
         "running_mean": found["running"].mean, "kv_mean": found["kv"].mean, "kv_max": found["kv"].most,
         "preemptions": float(sum(log.preempted)), "prefix_hit_share": sum(log.hit) / max(prompts, 1),
-        "lost": float(lost), "utilisation": busy / (len(run.lanes) * run.horizon) if run.horizon else float("nan"),
-        "energy_j": run.energy_j, "energy_per_token_j": run.energy_j / max(tokens, 1),
-        "power_w": run.energy_j / horizon_s if horizon_s else float("nan"),
-        "cost_usd": run.usd, "usd_per_million_tokens": 1e6 * run.usd / max(tokens, 1), "device_s": run.device_s,
+        "lost": float(lost), "utilisation": busy / there if there else float("nan"),
+        "energy_j": run.energy_j, "energy_per_token_j": joules / tokens if tokens else float("nan"),
+        "power_w": joules / length, "cost_usd": run.usd,
+        "usd_per_million_tokens": 1e6 * usd / tokens if tokens else float("nan"), "device_s": run.device_s,
     }  # fmt: skip
+
+
+def spent(run: Run, begin: int, end: int) -> tuple[float, float]:
+    """Return (joules of all boards, dollars) between two ticks; a step's joules are spread evenly over it."""
+    steps, paid = run.steps, run.paid
+    inside = _within(steps["start"], steps["end"], begin, end)
+    lane, there_s = steps["lane"], to_seconds(paid.ticks(begin, end))
+    part = inside / np.maximum(steps["end"] - steps["start"], 1)
+    made = float((part * steps["energy_j"] * paid.lane_ranks[lane]).sum())
+    busy = float((to_seconds(inside) * paid.lane_ranks[lane] * paid.lane_idle_w[lane]).sum())
+    idle = max(float((there_s * paid.idle_w).sum()) - busy, 0.0)
+    return made + idle, float((there_s * paid.usd_per_s).sum())
 
 
 def is_unstable(run: Run, window: Window) -> bool:
@@ -258,7 +329,7 @@ def is_unstable(run: Run, window: Window) -> bool:
 
 
 def busy_share(run: Run, start_s: float, end_s: float) -> float:
-    """Return the share of the time between two moments that the lanes computed, over all lanes."""
+    """Return the share of the time between two moments that the lanes computed, over all that were paid for."""
     begin, end = (round(t * PICOSECONDS_PER_SECOND) for t in (start_s, end_s))
-    busy = np.minimum(run.steps["end"], end) - np.maximum(run.steps["start"], begin)
-    return float(np.maximum(busy, 0).sum()) / max(len(run.lanes) * (end - begin), 1)
+    busy = _within(run.steps["start"], run.steps["end"], begin, end)
+    return float(busy.sum()) / max(run.paid.lane_ticks(begin, end), 1.0)

@@ -17,6 +17,7 @@ from simulator.serving.replications import Uncertain, batches, combined, half_wi
 from simulator.serving.requests import Requests
 from simulator.serving.results import (
     TIMES,
+    Paid,
     Run,
     Sample,
     Spread,
@@ -108,7 +109,7 @@ def once(scenario: Scenario, replication: int, level: str = LEVELS[0]) -> Run:
     requests = Requests.from_traffic(scenario.traffic(streams))
     pools = [_pool(plan, level) for plan in scenario.pools]
     found = Fleet(pools, requests, streams, segments=True, **scenario.fleet).run()
-    return _run(scenario, found)
+    return _run(scenario, found, level)
 
 
 def _pool(plan: PoolPlan, level: str) -> Pool:
@@ -195,8 +196,8 @@ def _notes(chance: str, model: bool, unstable: int, runs: int, asked: int) -> tu
     return tuple(found)
 
 
-def _run(scenario: Scenario, found: FleetRun) -> Run:
-    """Return what the results need of a fleet's run."""
+def _run(scenario: Scenario, found: FleetRun, level: str) -> Run:
+    """Return what the results need of a fleet's run at a level of the step costs."""
     names = [
         f"{pool.name} {instance}" + (f" lane {i}" if pool.instance_of_lane.count(instance) > 1 else "")
         for pool in found.pools
@@ -209,16 +210,34 @@ def _run(scenario: Scenario, found: FleetRun) -> Run:
         found.requests, found.log, segments.columns(), [name for _, name in sorted(zip(number, names, strict=True))],
         found.lost, found.horizon, found.blocks, found.energy_j, found.device_s,
         sum(prices[pool.name] * pool.device_s / SECONDS_PER_HOUR for pool in found.pools), found.trace_hash,
-        open_loop="closed_loop" not in scenario.fleet, pools=[_pool_json(pool, found.horizon) for pool in found.pools],
+        _paid(scenario, found, level),
+        open_loop="closed_loop" not in scenario.fleet, pools=[_pool_json(pool) for pool in found.pools],
         transfer=asdict(found.transfer) if found.transfer else None, nodes=found.node_counts, stack=scenario.stack,
     )  # fmt: skip
 
 
-def _pool_json(pool: PoolRun, horizon: int) -> dict[str, Any]:
-    """Return what a pool did, as plain values."""
+def _paid(scenario: Scenario, found: FleetRun, level: str) -> Paid:
+    """Return when which instance was there, and what it is."""
+    plans = {plan.name: plan for plan in scenario.pools}
+    rows, spans, ranks = [], [], np.zeros((2, sum(len(pool.lanes) for pool in found.pools)))
+    for pool in found.pools:
+        plan = plans[pool.name]
+        idle_w, blocks = plan.engine.rates.idle_w[LEVELS.index(level)], plan.lanes * plan.policy.blocks
+        usd_per_s = plan.devices * plan.usd_per_hour / SECONDS_PER_HOUR
+        rows += [(plan.lanes, blocks, plan.devices * idle_w, usd_per_s)] * len(pool.paid)
+        spans += pool.paid
+        ranks[0, pool.lanes], ranks[1, pool.lanes] = plan.engine.mapping.tp, idle_w
+    ends = np.array(spans, dtype=np.int64).reshape(-1, 2)  # floats would round ticks
+    return Paid(ends[:, 0], ends[:, 1], *np.array(rows, dtype=float).reshape(-1, 4).T, *ranks)
+
+
+def _pool_json(pool: PoolRun) -> dict[str, Any]:
+    """Return what a pool did, as plain values. instances: the most that were up at once; started: ever."""
+    each = pool.blocks // max(pool.instances, 1)
     return {
-        "name": pool.name, "utilisation": sum(pool.busy) / max(len(pool.busy) * horizon, 1), "energy_j": pool.energy_j,
-        "device_s": pool.device_s, "instances": pool.instances, "outages": pool.outages,
-        "interrupted": pool.interrupted, "preempted": pool.preempted, "kv_blocks": pool.blocks,
+        "name": pool.name, "utilisation": pool.utilisation, "energy_j": pool.energy_j, "device_s": pool.device_s,
+        "instances": pool.most_up, "instances_started": pool.instances, "instances_mean": pool.mean_up,
+        "instance_s": pool.paid_s, "outages": pool.outages, "interrupted": pool.interrupted,
+        "preempted": pool.preempted, "kv_blocks": each * pool.most_up,
         "instances_up": [[float(to_seconds(at)), up] for at, up in pool.sizes],
     }  # fmt: skip

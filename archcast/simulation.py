@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from costmodel.estimate import Estimate
 from foundation.checks import whole_number
-from foundation.errors import BadFileError, UnknownNameError
+from foundation.errors import BadFileError, BadValueError, UnknownNameError
 from foundation.files import write_text_whole
 from foundation.yaml_file import YamlDocument, load_yaml
 from simulator import Timeline, simulate_file
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from archcast.serving import Serving
 
 ONE_OF_EACH = "each pass runs once: prefill, and of the decode steps the middle one (predict counts all of them)"
+
+MOST_REPLICATIONS = 10_000
+"""As many as the key `replications` of a file allows."""
 
 PAGE_STYLE = "body{margin:2rem auto;max-width:1160px;font:15px/1.5 system-ui,sans-serif}pre{overflow:auto}"
 
@@ -73,13 +76,15 @@ def simulate(
 
     Raises:
         BadFileError: with file, line and key.
+        BadValueError: the seed, the replications, or a setting that would change the kind.
     """
     whole_number("seed", seed, low=0, high=MAX_SEED)
     if replications is not None:
-        whole_number("replications", replications, high=1_000_000)
+        whole_number("replications", replications, high=MOST_REPLICATIONS)
     path = _file_of(file)
     document = load_yaml(path)
     kind = document.data.get("kind") if isinstance(document.data, dict) else None
+    _same_kind(kind, settings or {}, str(file))
     if kind == "serving":
         from archcast.serving import serve_file
 
@@ -88,6 +93,14 @@ def simulate(
         return Simulation(str(file), _run(document, settings), seed, replications or 1, ONE_OF_EACH)
     timeline = simulate_file(path, seed=seed, overrides=dict(settings or {}))
     return Simulation(str(file), timeline, seed, replications or 1)
+
+
+def _same_kind(kind: object, settings: Mapping[str, Any], file: str) -> None:
+    """Refuse a setting that would make the file one of another kind. Raises BadValueError."""
+    if isinstance(kind, str) and settings.get("kind", kind) != kind:
+        raise BadValueError(
+            f"kind cannot be set to {settings['kind']!r}: {file} is of kind '{kind}', with keys of its own."
+        )
 
 
 def _file_of(file: str | Path) -> Path:

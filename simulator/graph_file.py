@@ -82,7 +82,7 @@ class _Reader:
         self.document, self.data = document, document.data
         self.given: set[Path_] = set()  # places whose value came from an override
         if not isinstance(self.data, dict):
-            raise document.fault((), "the file must be a mapping with the keys kind, engines and tasks.")
+            raise document.fault((), "the file must be a mapping with the key kind (graph, run, serving).")
         self._check_kind()
 
     def graph(self) -> TaskGraph:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from archcast.simulation import Simulation, simulate
 from foundation.errors import BadFileError, BadValueError, InputError
 from simulator import example_files, load_graph_file, simulate_file
 
@@ -183,3 +184,27 @@ def test_the_example_of_the_documentation_runs(repository: Path, tmp_path: Path)
     path = tmp_path / "example.yaml"
     path.write_text(text.split("```yaml\n")[1].split("```")[0])
     assert simulate_file(path).makespan_s == pytest.approx(6.5e-3)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "7"])
+def test_a_file_that_is_no_mapping_is_told_of_all_kinds(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(BadFileError, match=r"a mapping with the key kind \(graph, run, serving\)"):
+        simulate(path)
+
+
+def test_the_kind_of_a_file_cannot_be_set(good: Path, tmp_path: Path) -> None:
+    served = tmp_path / "served.yaml"
+    served.write_text("kind: serving\nmodel: llama-3.1-8b\non: h100-sxm\ntraffic: {rate_hz: 1, requests: 5}\n")
+    with pytest.raises(BadValueError, match=r"kind cannot be set to 'graph': .* is of kind 'serving'"):
+        simulate(served, settings={"kind": "graph"})
+    with pytest.raises(BadValueError, match=r"kind cannot be set to 'serving': .* is of kind 'graph'"):
+        simulate(good, settings={"kind": "serving"})
+    assert isinstance(simulate(good, settings={"kind": "graph"}), Simulation)
+
+
+def test_the_option_replications_has_the_limit_of_the_key(good: Path) -> None:
+    assert isinstance(simulate(good, replications=10_000), Simulation)
+    with pytest.raises(BadValueError, match="replications must be a whole number from 1 to 10000"):
+        simulate(good, replications=10_001)

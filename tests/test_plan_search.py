@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from archcast.planning.confirm import Confirmer, Outcome, _jackknife
 from archcast.planning.demand import demand_of
 from archcast.planning.engines import candidates_of, model_of, sites_of
 from archcast.planning.front import on_front
-from archcast.planning.plan_file import read_plan
+from archcast.planning.plan_file import Slo, read_plan
 from archcast.planning.run import plan
 from archcast.planning.screen import least_instances, screen
 from archcast.planning.search import least_fleet
@@ -120,19 +121,34 @@ def test_a_percentile_is_that_of_all_replications_together() -> None:
     assert _jackknife([busy, calm], 71).value == 10.0
 
 
-def test_replications_that_agree_leave_no_doubt_and_one_tells_nothing() -> None:
-    part = np.arange(100.0)
+def test_replications_that_agree_leave_no_doubt_and_one_or_two_tell_nothing() -> None:
+    part = np.arange(1.0, 101.0)
     same = _jackknife([part, part, part], 99)
-    assert (same.value, same.lo, same.hi) == (98.0, 98.0, 98.0)
+    assert (same.value, same.lo, same.hi) == (99.0, 99.0, 99.0)
     assert not _jackknife([part], 99).known
+    assert not _jackknife([part, 2 * part], 99).known
+
+
+@given(st.lists(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=30), min_size=3, max_size=6))
+def test_intervals_of_percentiles_are_above_0_and_rise_with_the_percentile(parts: list[list[float]]) -> None:
+    runs = tuple(SimpleNamespace(ttft_s=np.array(part)) for part in parts)
+    outcome = Outcome(cast(Any, None), 1, Slo(1.0, None, 95.0), cast(Any, runs))
+    found = [outcome.quantity("ttft_s", rank) for rank in (50, 90, 95, 99)]
+    assert found[2] == outcome.ttft_s
+    for quantity in found:
+        assert 0 < quantity.lo <= quantity.value * (1 + 1e-9)
+        assert quantity.value <= quantity.hi * (1 + 1e-9)
+    for less, more in itertools.pairwise(found):
+        assert less.lo <= more.lo
+        assert less.hi <= more.hi
 
 
 def test_the_jackknife_of_means_at_the_median_is_the_textbooks() -> None:
     parts = [np.array([1.0]), np.array([2.0]), np.array([9.0])]
-    without = np.array([2.0, 1.0, 1.0])  # the lower median of what is left
-    half = 4.303 * math.sqrt(2 / 3 * ((without - without.mean()) ** 2).sum())
+    without = np.log([2.0, 1.0, 1.0])  # the lower median of what is left
+    factor = math.exp(4.303 * math.sqrt(2 / 3 * ((without - without.mean()) ** 2).sum()))
     found = _jackknife(parts, 50)
-    assert (found.value, found.hi) == (2.0, pytest.approx(2.0 + half))
+    assert [found.value, found.lo, found.hi] == pytest.approx([2.0, 2.0 / factor, 2.0 * factor])
 
 
 def test_the_largest_rate_that_keeps_a_limit_lies_on_the_curve() -> None:
@@ -231,4 +247,4 @@ def test_two_fleets_see_the_same_requests() -> None:
     candidates, _ = candidates_of(study, sites_of(study), model_of(study), demand.longest)
     confirmer = Confirmer(study, demand, Profiles(candidates, demand.longest), 1)
     arrivals = [confirmer.outcome(c, 2, whole=True).runs[0].arrival_s for c in (candidates[0], candidates[-1])]
-    assert np.array_equal(*arrivals)
+    assert np.array_equal(arrivals[0], arrivals[1])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archcast.planning.confirm import Outcome
+from archcast.planning.confirm import SHOWN, Outcome
 from archcast.planning.demand import Demand
 from archcast.planning.engines import Site
 from archcast.planning.front import Point
@@ -105,7 +105,7 @@ class Plan:
         power = outcome.power_w
         times = {
             f"{name.removesuffix('_s')}_{key}_s": outcome.quantity(name, rank).to_json()
-            for name in ("ttft_s", "tpot_s", "latency_s") for key, rank in (("p50", 50), ("p90", 90), ("p99", 99))
+            for name in ("ttft_s", "tpot_s", "latency_s") for key, rank in ((f"p{rank:g}", rank) for rank in SHOWN)
         }  # fmt: skip
         facility = _scaled(power, study.pue)
         hourly = Uncertain(*(devices * x for x in (price.value, price.lo, price.hi)))

@@ -34,6 +34,11 @@ from workloads.table import Array
 GROWING = 2.0
 """A fleet whose requests wait so many times longer in the last third than in the first cannot keep up (estimated)."""
 
+FEWEST = 3
+"""Replications of which a percentile has an interval."""
+SHOWN = (50.0, 90.0, 99.0)
+"""Percentiles that an answer shows beside the objective's."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -95,9 +100,18 @@ class Outcome:
         return self.candidate.usd_per_hour * self.instances
 
     def quantity(self, name: str, percentile: float | None = None) -> Uncertain:
-        """Return a time at a percentile (default: the objective's) of all requests, with its interval for chance."""
+        """Return a time at a percentile (default: the objective's) of all requests, with its interval for chance.
+
+        Ends of intervals rise with the percentile.
+        """
         rank = self.slo.percentile if percentile is None else percentile
-        return _jackknife([getattr(run, name) for run in self.runs], rank)
+        parts = [getattr(run, name) for run in self.runs]
+        below = [_jackknife(parts, other) for other in (*SHOWN, self.slo.percentile) if other < rank]
+        found = _jackknife(parts, rank)
+        if not found.known:
+            return found
+        ends = [q for q in (*below, found) if q.known]
+        return Uncertain(found.value, max(q.lo for q in ends), max(q.hi for q in ends))
 
     @cached_property
     def ttft_s(self) -> Uncertain:
@@ -133,12 +147,13 @@ class Outcome:
     def ratios(self) -> dict[str, float]:
         """Return how much of each objective is used up, by its name; above 1 it is missed."""
         found: dict[str, float] = {}
-        for name, limit, quantity in (
-            ("ttft_s", self.slo.ttft_s, self.ttft_s),
-            ("tpot_s", self.slo.tpot_s, self.tpot_s),
-        ):
-            if limit is not None and math.isfinite(quantity.value):
-                found[name] = quantity.value / limit
+        for name, limit in (("ttft_s", self.slo.ttft_s), ("tpot_s", self.slo.tpot_s)):
+            if limit is None:
+                continue
+            times = np.concatenate([getattr(run, name) for run in self.runs])
+            value = _percentile(times[np.isfinite(times)], self.slo.percentile)
+            if math.isfinite(value):
+                found[name] = value / limit
         if self.slo.goodput_share is not None:
             missed = max(1.0 - self.goodput_share.value, 0.0)
             found["goodput_share"] = missed / max(1.0 - self.slo.goodput_share, 1e-9)
@@ -177,16 +192,20 @@ class Outcome:
 def _jackknife(parts: Sequence[Array], percentile: float) -> Uncertain:
     """Return a percentile of all parts together; the interval (95 %) is the jackknife's, leaving one part out a time.
 
-    Of one part there is no interval. Efron and Tibshirani, An Introduction to the Bootstrap, chapter 11.
+    It is taken in logarithms, as times are above 0 and skewed. Of fewer than `FEWEST` parts there is none: the t of one
+    degree of freedom would say nothing. Efron and Tibshirani, An Introduction to the Bootstrap, chapter 11.
     """
     known = [part[np.isfinite(part)] for part in parts]
     value = _percentile(np.concatenate(known), percentile)
     count = len(known)
-    if count < 2:
+    if count < FEWEST:
         return Uncertain(value)
     without = np.array([_percentile(np.concatenate(known[:i] + known[i + 1 :]), percentile) for i in range(count)])
-    half = t_975(count - 1) * math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
-    return Uncertain(value, max(value - half, 0.0), value + half)
+    if not (np.isfinite(without) & (without > 0)).all():
+        return Uncertain(value)
+    logs = np.log(without)
+    half = t_975(count - 1) * math.sqrt((count - 1) / count * float(((logs - logs.mean()) ** 2).sum()))
+    return Uncertain(value, value * math.exp(-half), value * math.exp(half))
 
 
 def _percentile(values: Array, percentile: float) -> float:

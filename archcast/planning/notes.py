@@ -13,6 +13,9 @@ from archcast.planning.plan_file import Study
 from archcast.planning.search import WORDS, Fleet
 from archcast.render.human import text
 
+NEARLY = 0.8
+"""Of the least that a replication is to last that will do: times are scaled, so that all ask for the rate on average."""
+
 
 def notes_of(study: Study, demand: Demand, fleets: Sequence[Fleet], confirmer: Confirmer) -> tuple[str, ...]:
     """Return what qualifies the answer."""
@@ -29,12 +32,12 @@ def _too_short(demand: Demand, outcome: Outcome) -> Iterator[str]:
     """Queues take some times as long as a request stays to grow."""
     stays_s = float(np.nanmean(np.concatenate([run.latency_s for run in outcome.runs])))
     least_s = max(LEAST_S, STAYS * stays_s)
-    requests = min(len(run) for run in demand.runs)
+    lasts_s = float(np.mean([run.arrival_s[-1] for run in demand.runs]))
     needed = math.ceil(least_s * demand.rate_hz)
-    if requests < 0.9 * needed:  # replications of bursty demand differ; their times were scaled to the rate
+    if lasts_s < NEARLY * least_s:
         key = "trace.requests" if demand.trace else "traffic.requests"
         yield (
-            f"The sample is too short: {requests:,} requests are over in {text(requests / demand.rate_hz, 's')}, and "
+            f"The sample is too short: a replication is over in {text(lasts_s, 's')}, and "
             f"queues take {text(least_s, 's')} to grow ({LEAST_S:g} s, or {STAYS:g} times the {text(stays_s, 's')} "
             f"that a request stays). Set {key}: at least {needed:,}."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from archcast.planning.search import Fleet, least_fleet
 from archcast.render.human import text
 
 GROWTHS = (1.1, 1.3, 2.0)
+SLOWEST = 2.0
+"""Steps are tried up to so many times as slow; an interval that ends beyond says that the cost model does not know."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Stress:
     needed: Outcome | None
     binding: Binding | None = None
     least: int = 1
+    remark: str = ""
 
     @property
     def holds(self) -> bool:
@@ -57,13 +60,13 @@ class Stress:
         found["usd_per_hour_needed"] = self.needed.usd_per_hour if self.needed else None
         if self.binding is not None:
             found["binding"] = self.binding.to_json()
-        return found
+        return {**found, "remark": self.remark} if self.remark else found
 
 
 def stresses(study: Study, fleet: Fleet, confirmer: Confirmer) -> Sequence[Stress]:
     """Return what the fleet does under each change, and how many instances would keep the objectives.
 
-    Steps are slower by as much as the cost model's interval for the time per output token allows.
+    Steps are slower by as much as the cost model's interval for the time per output token allows, at most `SLOWEST`.
     """
     found = [
         _stress(study, fleet, confirmer, f"demand +{100 * (growth - 1):.0f} %", growth=growth) for growth in GROWTHS
@@ -71,9 +74,14 @@ def stresses(study: Study, fleet: Fleet, confirmer: Confirmer) -> Sequence[Stres
     found.append(_one_down(study, fleet, confirmer))
     steady = fleet.screened.steady
     rate = confirmer.demand.rate_hz / fleet.outcome.instances
-    slower = round(float(np.interp(rate, steady.rate_hz, steady.slower)), 2)
+    end = round(float(np.interp(rate, steady.rate_hz, steady.slower)), 2)
+    slower = min(end, SLOWEST)
     if slower > 1.0:
-        found.append(_stress(study, fleet, confirmer, f"steps {100 * (slower - 1):.0f} % slower", slower=slower))
+        stress = _stress(study, fleet, confirmer, f"steps {100 * (slower - 1):.0f} % slower", slower=slower)
+        if end > slower:
+            said = f"the cost model's own interval ends at +{100 * (end - 1):,.0f} %: it hardly knows these steps"
+            stress = replace(stress, remark=said)
+        found.append(stress)
     return found
 
 
@@ -106,6 +114,11 @@ def _one_down(study: Study, fleet: Fleet, confirmer: Confirmer) -> Stress:
 
 def sentence(stress: Stress, fleet: Fleet, percentile: str) -> str:
     """Return one line on a change, e.g. `demand +30 %: misses, p99 TTFT 4.2 s; 5 instances (+1) would hold`."""
+    said = _said(stress, fleet, percentile)
+    return f"{said} ({stress.remark})" if stress.remark else said
+
+
+def _said(stress: Stress, fleet: Fleet, percentile: str) -> str:
     outcome = stress.outcome
     if outcome is None:
         said = "nothing is left that serves"

@@ -194,7 +194,8 @@ def _stress_row(stress: Stress, plan: Plan) -> list[str]:
         usd = stress.needed.usd_per_hour
         needed = [f"{stress.needed.instances}{f' (+{more})' if more > 0 else ''}",
                   text(usd, "usd_per_hour") if math.isfinite(usd) else "-"]  # fmt: skip
-    return [stress.name, stress.verdict, *times, *needed]
+    name = f"{stress.name} ({stress.remark})" if stress.remark else stress.name
+    return [name, stress.verdict, *times, *needed]
 
 
 def _fleets(plan: Plan) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from foundation.errors import ArchcastError, BadFileError
 from workloads.traffic import Traffic, read_traffic, write_traffic
 from workloads.traffic.statistics import prefix_share
-from workloads.traffic.traces import base, lines
+from workloads.traffic.traces import base, lines, own
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 FIRST = "2023-11-16 18:15:46.6805900,374,44\n"
@@ -190,6 +190,29 @@ def test_too_many_requests_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(base, "MAX_REQUESTS", 3)
     with pytest.raises(BadFileError, match=r":5: more than 3 requests"):
         read_traffic(written(tmp_path, OWN + "1,1,1\n" * 4))
+
+
+@pytest.mark.parametrize("name", ["bomb.csv.gz", "bomb.csv"])
+def test_too_many_lines_are_refused_before_any_row_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, OWN + "1,1,1\n" * (lines.MAX_LINES + 1), name)
+    monkeypatch.setattr(own.OwnReader, "begin", lambda *_: pytest.fail("a row was read"))
+    with pytest.raises(BadFileError, match="more than 2,000,001 lines, a header and 2,000,000 requests"):
+        read_traffic(path)
+
+
+@pytest.mark.parametrize(("end", "extra", "fits"), [("\n", "", True), ("", "", True), ("\n", "1,1,1", False)])
+def test_a_trace_of_just_as_many_lines_as_are_allowed_is_read(
+    end: str, extra: str, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "MAX_LINES", 4)
+    path = written(tmp_path, OWN + "1,1,1\n1,1,1\n1,1,1" + end + extra)
+    if fits:
+        assert len(read_traffic(path)) == 3
+    else:
+        with pytest.raises(BadFileError, match="more than 4 lines"):
+            read_traffic(path)
 
 
 @pytest.mark.parametrize("cut", [5, 15, -3])

@@ -8,7 +8,7 @@ from foundation.errors import BadFileError
 from workloads.traffic.stream import Traffic
 from workloads.traffic.traces.azure import AzureReader
 from workloads.traffic.traces.base import TraceReader, read_with
-from workloads.traffic.traces.lines import first_line
+from workloads.traffic.traces.lines import check_size, first_line
 from workloads.traffic.traces.mooncake import MooncakeReader
 from workloads.traffic.traces.own import OwnReader, write_traffic
 
@@ -26,6 +26,7 @@ def read_traffic(path: str | Path, *, sort: bool = False, drop_empty: bool = Fal
     Raises:
         BadFileError: absent, too large, of no known format, or a row that cannot be a request (with its line).
     """
+    check_size(path)
     head = first_line(path)
     for reader in READERS:
         if reader.knows(head):

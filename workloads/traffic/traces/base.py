@@ -14,9 +14,9 @@ import numpy as np
 
 from foundation.errors import BadFileError
 from workloads.traffic.stream import MAX_TOKENS, Traffic
-from workloads.traffic.traces.lines import numbered_lines
+from workloads.traffic.traces.lines import MAX_LINES, numbered_lines
 
-MAX_REQUESTS = 10_000_000
+MAX_REQUESTS = MAX_LINES - 1
 MAX_IDS = 50_000_000
 MAX_TIME_S = 1e10
 """About 300 years; a time stamp beyond it is in another unit."""
@@ -71,13 +71,14 @@ class _Columns:
     def __init__(self) -> None:
         self.arrival_s = array("d")
         self.whole = {name: array("q") for name in ("prompt", "generate", "session", "priority")}
+        self._add = [column.append for column in self.whole.values()]
         self.ids = array("q")
         self.prefix_start = array("q", [0])
 
     def add(self, row: Row) -> None:
         self.arrival_s.append(row.arrival_s)
-        for name, column in self.whole.items():
-            column.append(getattr(row, name))
+        for add, value in zip(self._add, row[1:5], strict=True):  # prompt, generate, session, priority
+            add(value)
         self.ids.extend(row.prefix)
         self.prefix_start.append(len(self.ids))
         if len(self.arrival_s) > MAX_REQUESTS or len(self.ids) > MAX_IDS:
@@ -135,8 +136,7 @@ def _check(row: Row, reader: TraceReader) -> None:
     least_s = -MAX_TIME_S if reader.from_first else 0.0
     if not least_s <= row.arrival_s <= MAX_TIME_S:
         raise Wrong(f"a request cannot arrive at {row.arrival_s:g} s; times are from 0 to {MAX_TIME_S:g} s.")
-    for name in ("prompt", "generate"):
-        value = getattr(row, name)
+    for name, value in (("prompt", row.prompt), ("generate", row.generate)):
         if not 1 <= value <= MAX_TOKENS:
             hint = " Remove the row, or read with drop_empty=True." if value == 0 else ""
             raise Wrong(f"{name} must be from 1 to {MAX_TOKENS:,} tokens, not {value}.{hint}")
@@ -148,10 +148,13 @@ def _check(row: Row, reader: TraceReader) -> None:
 
 def cells(text: str, count: int) -> list[str]:
     """Return the cells of one CSV line, trimmed. Raises `Wrong` where there are not `count` of them."""
-    try:
-        found = next(csv.reader([text], strict=True))
-    except (csv.Error, StopIteration):
-        raise Wrong(f"the line is not CSV: {text[:60]!r}.") from None
+    if '"' not in text and "\r" not in text:
+        found = text.split(",")  # the same, and several times as fast
+    else:
+        try:
+            found = next(csv.reader([text], strict=True))
+        except (csv.Error, StopIteration):
+            raise Wrong(f"the line is not CSV: {text[:60]!r}.") from None
     if len(found) != count:
         raise Wrong(f"{len(found)} cells where the header has {count}.")
     return [cell.strip() for cell in found]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,7 +16,10 @@ from foundation.files import plain_file
 MAX_FILE_BYTES = 500_000_000
 MAX_TEXT_BYTES = 1_000_000_000
 """Of the text of a gzip file; a file of a few kilobytes can say it holds terabytes."""
+MAX_LINES = 2_000_001
+"""A header and two million requests, which take some 20 s to read."""
 MAX_LINE_BYTES = 1_000_000
+BLOCK_BYTES = 1 << 20
 
 
 def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
@@ -26,20 +30,44 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """
     file = plain_file(path, MAX_FILE_BYTES)
     number = read_bytes = 0
+    with _faults(path, lambda: number), file.open("rb") as raw, _opened(raw) as stream:
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            read_bytes += len(line)
+            _bounded(path, number, len(line), read_bytes)
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            if text.strip():
+                yield number, text
+
+
+def check_size(path: str | Path) -> None:
+    """Count the bytes and lines of a file before its rows are believed: that takes seconds, not minutes.
+
+    Raises:
+        BadFileError: absent, a broken gzip file, or more text or lines than one trace may have.
+    """
+    file = plain_file(path, MAX_FILE_BYTES)
+    lines = read_bytes = 0
+    with _faults(path, lambda: lines), file.open("rb") as raw, _opened(raw) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            read_bytes += len(block)
+            lines += block.count(b"\n")
+            _bounded(path, None, 0, read_bytes)
+            if lines > MAX_LINES or (lines == MAX_LINES and not block.endswith(b"\n")):
+                problem = f"the trace has more than {MAX_LINES:,} lines, a header and {MAX_LINES - 1:,} requests."
+                raise BadFileError(path, problem, hint="Split the trace.")
+
+
+@contextmanager
+def _faults(path: str | Path, number: Callable[[], int]) -> Iterator[None]:
+    """Turn what a file can do to its reader into BadFileError; `number` is the last line that was read."""
     try:
-        with file.open("rb") as raw, _opened(raw) as stream:
-            while line := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                read_bytes += len(line)
-                _bounded(path, number, len(line), read_bytes)
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if text.strip():
-                    yield number, text
+        yield
     except UnicodeDecodeError:
-        raise BadFileError(path, "this is not UTF-8 text.", line=number) from None
+        raise BadFileError(path, "this is not UTF-8 text.", line=number()) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         problem = f"the gzip file is damaged or cut short ({error})."
-        raise BadFileError(path, problem, line=number + 1, hint="Fetch it again.") from None
+        raise BadFileError(path, problem, line=number() + 1, hint="Fetch it again.") from None
     except OSError as error:
         raise BadFileError(path, f"cannot be read ({error.strerror or error}).") from None
 
@@ -58,7 +86,7 @@ def _opened(raw: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=raw))) if magic == b"\x1f\x8b" else raw
 
 
-def _bounded(path: str | Path, number: int, line_bytes: int, read_bytes: int) -> None:
+def _bounded(path: str | Path, number: int | None, line_bytes: int, read_bytes: int) -> None:
     if line_bytes > MAX_LINE_BYTES:
         raise BadFileError(path, f"the line is longer than {MAX_LINE_BYTES:,} bytes.", line=number)
     if read_bytes > MAX_TEXT_BYTES:

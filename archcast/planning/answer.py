@@ -15,6 +15,7 @@ from archcast.planning.plan_file import Study
 from archcast.planning.robustness import Stress
 from archcast.planning.screen import SECONDS_PER_HOUR, Rejected, counts_by_constraint
 from archcast.planning.search import Fleet
+from archcast.planning.words import binds_of
 from simulator.serving.replications import Uncertain
 
 UNITS = {"cost": "usd_per_hour", "power": "w", "energy": "j_per_token", "carbon": "kg_per_hour"}
@@ -118,6 +119,7 @@ class Plan:
             "carbon_kg_per_hour": None if study.grid_kg_per_j is None
             else _scaled(facility, study.grid_kg_per_j * SECONDS_PER_HOUR).to_json(),
             "ttft_s": outcome.ttft_s.to_json(), "tpot_s": outcome.tpot_s.to_json(), **times,
+            "binds": _binds_json(outcome),
             "goodput_share": outcome.goodput_share.to_json(), "meets": outcome.meets, "unstable": outcome.unstable,
             "utilisation": outcome.busy_share, "replications": len(outcome.runs),
             "preemptions": sum(run.preempted for run in outcome.runs), "trace_hashes": outcome.trace_hashes,
@@ -126,6 +128,16 @@ class Plan:
 
 def _scaled(quantity: Uncertain, factor: float) -> Uncertain:
     return Uncertain(quantity.value * factor, quantity.lo * factor, quantity.hi * factor)
+
+
+def _binds_json(outcome: Outcome) -> dict[str, Any]:
+    """Return the objective that is used up most: its value, its limit and the share of it that is used up."""
+    name, used = outcome.worst
+    value = getattr(outcome, name).value
+    return {
+        "objective": name, "value": _plain(value), "limit": getattr(outcome.slo, name), "used_share": used,
+        "words": binds_of(outcome),
+    }  # fmt: skip
 
 
 def _plain(value: float) -> float | None:

@@ -14,6 +14,9 @@ from archcast.render.human import digits, percent, text
 SAID = {"cost": "costs", "power": "draws", "energy": "takes", "carbon": "emits"}
 BEST = {"cost": "cheapest", "power": "coolest", "energy": "most frugal", "carbon": "lowest-carbon"}
 
+NEAR = 0.9
+"""Share of an objective beyond which it is said to bind a single instance too."""
+
 
 def amount(study: Study, objective: float) -> str:
     """Return an objective with its unit."""
@@ -61,6 +64,20 @@ def objectives(study: Study) -> str:
     ]
     said = f"{slo.name} {' and '.join(found)}"
     return f"{said}, goodput {percent(slo.goodput_share)}" if slo.goodput_share is not None else said
+
+
+def binds_of(outcome: Outcome) -> str:
+    """Return which objective is used up most, e.g. `TPOT binds: 49.9 ms of 50.0 ms; engines are 23 % busy`.
+
+    A single instance is the least there is, so its nearest objective need not bind.
+    """
+    name, used = outcome.worst
+    if name == "goodput_share":
+        spent = f"{percent(outcome.goodput_share.value)}, at least {percent(outcome.slo.goodput_share or 0.0)}"
+    else:
+        spent = f"{text(getattr(outcome, name).value, 's')} of {text(getattr(outcome.slo, name), 's')}"
+    verb = "binds" if outcome.instances > 1 or used > NEAR else "is nearest to its limit"
+    return f"{WORDS[name]} {verb}: {spent}; engines are {percent(outcome.busy_share)} busy"
 
 
 def why_lost(study: Study, fleets: tuple[Fleet, ...], confirmer: Confirmer) -> str:

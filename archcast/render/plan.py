@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archcast.planning.words import amount, name_of, objectives
+from archcast.planning.words import amount, binds_of, name_of, objectives
 from archcast.render.document import document
 from archcast.render.human import digits, percent, text
 from archcast.render.markup import esc, section
@@ -67,7 +67,8 @@ def _header(plan: Plan) -> str:
     }  # fmt: skip
     items = "".join(f"<li><i>{esc(key)}</i>{esc(value, 200)}</li>" for key, value in chips.items())
     verdict = (
-        f'<p class="verdict"><b>Feasible.</b> {esc(plan.why)}</p>' if plan.fleets
+        f'<p class="verdict"><b>Feasible.</b> {esc(binds_of(plan.fleets[0].outcome))}. {esc(plan.why)}</p>'
+        if plan.fleets
         else '<p class="verdict no"><b>Infeasible.</b> Nothing within the limits keeps the objectives.</p>'
     )  # fmt: skip
     return (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from archcast.planning.robustness import sentence
+from archcast.planning.words import binds_of
 from archcast.render.human import digits, percent, text
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def plan_text(plan: Plan) -> str:
     """Return the answer as lines."""
     parts = [plan.summary]
     if plan.fleets:
-        parts += ["", *fleet_lines(plan)]
+        parts += ["", f"{binds_of(plan.fleets[0].outcome)}.", "", *fleet_lines(plan)]
         if plan.why:
             parts += ["", plan.why]
         parts += ["", "How far it holds:", *(f"  {line}" for line in stress_lines(plan))]

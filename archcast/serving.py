@@ -49,6 +49,18 @@ class Serving:
         return "feasible" if self.study is not None else "infeasible"
 
     @property
+    def stable(self) -> bool | None:
+        """Return whether what comes is served as fast as it comes; None where it does not fit."""
+        return None if self.study is None else not self.study.unstable
+
+    @property
+    def slo_met(self) -> bool | None:
+        """Return whether enough requests (`slo.share`) meet all limits; None without limits."""
+        if self.study is None or not self.scenario.slo:
+            return None
+        return self.study.numbers["goodput_share"].value >= self.scenario.slo_share
+
+    @property
     def shortfall_bytes(self) -> float:
         """Bytes that are missing on the fullest device of the pool that lacks most."""
         return max((room.shortfall_bytes for room in self.rooms.values()), default=0.0)
@@ -114,7 +126,7 @@ def _serve(keys: ServingKeys, seed: int, file: str) -> Serving:
                 engine, policy, pool.memory_share, shortest, pool.policy.get("blocks")
             ),
         )
-    scenario = Scenario((), draw, keys.slo, runs, seed, keys.warmup, drawn, _fleet(keys, engines[0][1]))
+    scenario = Scenario((), draw, keys.slo, runs, seed, keys.warmup, drawn, _fleet(keys, engines[0][1]), keys.slo_share)
     about, versions = _about(keys, asked[0], engines), _versions(cost_model, [engine for _, engine, _ in engines])
     short = max(rooms.items(), key=lambda item: item[1].shortfall_bytes)
     if short[1].shortfall_bytes > 0:

@@ -40,6 +40,8 @@ POLICY = (*POLICY_SIZES, *POLICY_SHARES, *POLICY_CHOICES, *POLICY_SWITCHES)
 MOST_TOKENS, MOST_REQUESTS = 2048, 256
 """Of one step, where the file says nothing."""
 SLO = ("ttft_s", "tpot_s", "latency_s")
+SLO_SHARE = 0.99
+"""Of the requests that must meet all limits, where `slo.share` does not say it."""
 ARRIVALS = ("traffic", "trace", "closed_loop")
 LOOP = ("users", "think_s", "ramp_s", "think")
 TRACE = ("file", "requests", "rate_hz", "start_s", "end_s", "sort", "drop_empty")
@@ -93,6 +95,7 @@ class ServingKeys:
     trace: dict[str, Any] | None
     closed_loop: dict[str, Any] | None
     slo: dict[str, float]
+    slo_share: float
     replications: int
     warmup: tuple[str, float]
     intervals: bool
@@ -132,7 +135,7 @@ def read_serving(document: YamlDocument, overrides: Mapping[str, Any] | None = N
         raise settings.fault((), f"nobody asks: give traffic or trace{lengths}.")
     return ServingKeys(
         settings, pools, traffic=settings.mapping(("traffic",)), trace=_trace(settings),
-        closed_loop=_closed_loop(settings), slo=_slo(settings),
+        closed_loop=_closed_loop(settings), slo=_slo(settings), slo_share=_slo_share(settings),
         replications=settings.whole(("replications",), 5, high=10_000), warmup=_warmup(settings),
         intervals=settings.switch(("intervals",), True), cost_model=_cost_model(settings),
         transfer=settings.mapping(("transfer",)), workflow=data.get("workflow"),
@@ -271,11 +274,18 @@ def _closed_loop(settings: Settings) -> dict[str, Any] | None:
 
 def _slo(settings: Settings) -> dict[str, float]:
     slo = settings.mapping(("slo",)) or {}
-    settings.known(("slo",), slo, SLO)
+    settings.known(("slo",), slo, (*SLO, "share"))
     return {
         key: settings.at(("slo", key), lambda key=key: finite_number(key, slo[key], strict=True))  # type: ignore[misc]
         for key in slo
+        if key != "share"
     }
+
+
+def _slo_share(settings: Settings) -> float:
+    """Return the share of the requests that must meet all limits."""
+    value = (settings.mapping(("slo",)) or {}).get("share", SLO_SHARE)
+    return settings.at(("slo", "share"), lambda: finite_number("share", value, high=1.0, strict=True))
 
 
 def _warmup(settings: Settings) -> tuple[str, float]:

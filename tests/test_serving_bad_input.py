@@ -39,6 +39,7 @@ def with_line(key: str, line: str) -> str:
         ("policy", "policy: 7", [":6", "policy", "mapping"]),
         ("slo", "slo: {ttft_s: 0}", [":8", "slo.ttft_s", "above 0"]),
         ("slo", "slo: {ttft_s: -1}", [":8", "slo.ttft_s", "-1"]),
+        ("slo", "slo: {ttft_s: 1, share: 1.5}", [":8", "slo.share", "1.5"]),
         ("slo", "slo: {tfft_s: 1}", [":8", "tfft_s", "ttft_s"]),
         ("traffic", "traffic: {rate_hz: 0, requests: 9, prompt: 8, generate: 4}", [":7", "rate_hz", "above 0"]),
         ("traffic", "traffic: {rate_hz: -2, requests: 9, prompt: 8, generate: 4}", [":7", "rate_hz", "-2"]),

@@ -20,8 +20,8 @@ HOSTILE = "<img src=x onerror=\"document.documentElement.dataset.hacked='1'\">"
 def test_the_page_has_the_verdict_the_limits_and_every_figure(tmp_path: Path) -> None:
     page = served(tmp_path, slo__tpot_s=0.003).page()
     for words in (
-        "Feasible and stable", "TTFT ≤ 1.00 s", "TPOT ≤ 3.00 ms", "limit 1.00 s", "Latency over time",
-        "Time to first token", "Distributions",
+        "Feasible, stable and within its limits", "TTFT ≤ 1.00 s", "TPOT ≤ 3.00 ms", "limit 1.00 s",
+        "Latency over time", "Time to first token", "Distributions",
         "Between tokens", "Requests in the fleet", "KV blocks in use", "Tokens a second", "trace hash",
     ):  # fmt: skip
         assert words in page, words
@@ -34,8 +34,34 @@ def test_the_page_has_the_verdict_the_limits_and_every_figure(tmp_path: Path) ->
 def test_past_saturation_the_page_says_so_in_place_of_a_verdict(tmp_path: Path) -> None:
     answer = served(tmp_path, traffic__rate_hz=2000, traffic__requests=1500)
     assert "<b>Unstable.</b>" in answer.page()
-    assert "Feasible and stable" not in answer.page()
+    assert "Feasible, stable" not in answer.page()
     assert "UNSTABLE" in answer.text()
+
+
+def test_the_headline_says_whether_the_limits_are_met(tmp_path: Path) -> None:
+    short = {"traffic__requests": 350, "replications": 1}
+    met, missed, some, none = (
+        served(tmp_path, **short, **more)
+        for more in ({}, {"slo__ttft_s": 1e-4}, {"slo__ttft_s": 1e-4, "slo__share": 1e-9}, {"slo": {"share": 0.5}})
+    )
+    assert [answer.to_json()["slo_met"] for answer in (met, missed, none)] == [True, False, None]
+    assert all(answer.to_json()["stable"] is True for answer in (met, missed, none))
+    assert all(answer.verdict == "feasible" for answer in (met, missed, none))  # it fits: that is all it says
+    assert "Feasible, stable and within its limits" in met.page()
+    assert "misses its limits: 0.0 %" in missed.text()
+    assert "99.0 % are asked for" in missed.text()
+    assert "feasible, stable" not in missed.text()
+    assert 'class="verdict no"><b>Misses its limits.</b>' in missed.page()
+    assert some.slo_met is False  # none meets it: less than any share
+    assert not any("Too short" in note for note in met.notes)
+
+
+@pytest.mark.parametrize("changes", [{"traffic__requests": 200}, {"traffic__rate_hz": 250, "traffic__generate": 800}])
+def test_a_run_too_short_to_tell_says_so(tmp_path: Path, changes: dict[str, float]) -> None:
+    answer = served(tmp_path, replications=1, policy={"most_tokens": 1024, "most_requests": 1024}, **changes)
+    assert answer.stable
+    assert any("Too short to tell whether it keeps up" in note for note in answer.notes)
+    assert "raise traffic.requests" in answer.text()
 
 
 def test_what_does_not_fit_has_a_page_without_figures(tmp_path: Path) -> None:

@@ -104,12 +104,12 @@ def _verdict(answer: Serving) -> str:
         return '<p class="verdict"><b>Feasible and stable.</b> No limits were given.</p>'
     share = study.numbers["goodput_share"]
     limits = listed([f"{name.removesuffix('_s').upper()} ≤ {text(limit, 's')}" for name, limit in slo.items()])
-    good = share.value >= 0.99
     span = f" ({percent(share.lo)} to {percent(min(share.hi, 1.0))})" if share.known else ""
-    return (
-        f'<p class="verdict{"" if good else " maybe"}"><b>Feasible and stable.</b> {percent(share.value)}{span} of the '
-        f"requests meet {esc(limits)}.</p>"
-    )
+    words = f"{percent(share.value)}{span} of the requests meet {esc(limits)}"
+    if answer.slo_met:
+        return f'<p class="verdict"><b>Feasible, stable and within its limits.</b> {words}.</p>'
+    asked = f"{percent(answer.scenario.slo_share)} are asked for"
+    return f'<p class="verdict no"><b>Misses its limits.</b> {words}, and {asked}. It is stable.</p>'
 
 
 def _cards(answer: Serving, study: Study) -> str:

@@ -24,7 +24,7 @@ def serving_json(answer: Serving) -> dict[str, Any]:
     scenario = answer.scenario
     doc: dict[str, Any] = {
         "kind": "serving", "file": answer.file, "asked": answer.about, "verdict": answer.verdict,
-        "shortfall_bytes": answer.shortfall_bytes,
+        "stable": answer.stable, "slo_met": answer.slo_met, "shortfall_bytes": answer.shortfall_bytes,
     }  # fmt: skip
     if answer.reason:
         doc["reason"] = answer.reason
@@ -46,7 +46,7 @@ def _study(answer: Serving, study: Study) -> dict[str, Any]:
     doc |= {name: distribution(study.times[name]) for name in TIMES}
     doc |= {name: numbers[name].to_json() for name in RATES}
     doc["goodput"] = {
-        "slo": dict(scenario.slo), "share": numbers["goodput_share"].to_json(),
+        "slo": dict(scenario.slo), "share_asked": scenario.slo_share, "share": numbers["goodput_share"].to_json(),
         "rate_hz": numbers["goodput_hz"].to_json(),
     }  # fmt: skip
     doc |= {name: numbers[name].to_json() for name in COSTS if math.isfinite(numbers[name].value)}

@@ -56,7 +56,7 @@ def _study(answer: Serving, study: Study) -> list[str]:
 
 
 def verdict(answer: Serving, study: Study) -> str:
-    """Return in a sentence whether it is stable and how many requests meet the limits."""
+    """Return in a sentence whether it is stable and how many requests meet the limits; too few is said first."""
     state = "UNSTABLE: requests come faster than they are served" if study.unstable else "stable"
     slo = answer.scenario.slo
     if not slo:
@@ -64,7 +64,10 @@ def verdict(answer: Serving, study: Study) -> str:
     limits = listed([f"{name.removesuffix('_s')} <= {text(limit, 's')}" for name, limit in slo.items()])
     share = study.numbers["goodput_share"]
     span = f" [{percent(share.lo)} .. {percent(min(share.hi, 1.0))}]" if share.known else ""
-    return f"feasible, {state}; {percent(share.value)}{span} of the requests meet {limits}"
+    words = f"{percent(share.value)}{span} of the requests meet {limits}"
+    if answer.slo_met or study.unstable:
+        return f"feasible, {state}; {words}"
+    return f"misses its limits: {words}, and {percent(answer.scenario.slo_share)} are asked for; {state}"
 
 
 def _time(name: str, found: dict[str, Uncertain] | object) -> str:

@@ -34,6 +34,10 @@ from simulator.streams import RandomStreams
 
 STATISTICS = ("mean", "p50", "p90", "p99")
 SECONDS_PER_HOUR = 3600.0
+FEWEST_REQUESTS = 300
+"""Counted requests below which a run says little of percentiles, and nothing of a queue that grows slowly."""
+FEWEST_LATENCIES = 3.0
+"""A run that is shorter than so many mean latencies ends before its queue has settled (estimated, 2 to 10)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def run(scenario: Scenario) -> Study:
     causes = sorted({cause for one in ones for cause in one.lost})
     unstable = sum(one.unstable for one in ones)
     notes = _notes(chance, len(known) > 1, unstable, len(ones), scenario.replications)
+    notes += _short(sample, first.open_loop) if not unstable else ()
     if not unstable and any(one.unstable for one in by_level.get("hi", ())):
         notes += ("Where steps take as long as the upper end of their interval says, it is unstable: see hi.",)
     return Study(
@@ -194,6 +199,19 @@ def _notes(chance: str, model: bool, unstable: int, runs: int, asked: int) -> tu
             "length of the run and are no steady state."
         )
     return tuple(found)
+
+
+def _short(sample: Sample, open_loop: bool) -> tuple[str, ...]:
+    """Return a note where the run is too short to tell a queue that grows from one that does not."""
+    length_s, latency_s = sample.window.length_s, sample.times["latency_s"]
+    mean_s = float(latency_s.mean()) if len(latency_s) else 0.0
+    if sample.counted >= FEWEST_REQUESTS and length_s >= FEWEST_LATENCIES * mean_s:
+        return ()
+    what = "whether it keeps up" if open_loop else "what its steady state is"
+    return (
+        f"Too short to tell {what}: {sample.counted:,} requests are counted over {length_s:.3g} s, and one takes "
+        f"{mean_s:.3g} s on average; raise traffic.requests (or give more of the trace).",
+    )
 
 
 def _run(scenario: Scenario, found: FleetRun, level: str) -> Run:

@@ -173,7 +173,8 @@ class PoolPlan:
 class Scenario:
     """A whole study. `traffic` draws who asks from the streams of a replication; `random` says whether it draws at all.
 
-    warmup: (rule, share), see `results.window_of`. slo: limits by the name of a time.
+    warmup: (rule, share), see `results.window_of`. slo: limits by the name of a time; slo_share: of the requests that
+    must meet them all.
     """
 
     pools: tuple[PoolPlan, ...]
@@ -184,6 +185,7 @@ class Scenario:
     warmup: tuple[str, float] = ("share", 0.1)
     random: bool = True
     fleet: Mapping[str, Any] = field(default_factory=dict)
+    slo_share: float = 0.99
 
     @property
     def stack(self) -> Stack:

@@ -11,6 +11,7 @@ from cli_runner import archcast, refused
 from plan_samples import SMALL, small
 
 from archcast.cli import plan as _command  # noqa: F401  adds the command
+from archcast.planning.engines import policy_of
 from archcast.planning.run import plan
 from foundation.errors import InputError
 
@@ -118,6 +119,16 @@ def test_an_infeasible_plan_ends_well_on_the_command_line(tmp_path: Path) -> Non
     assert ended.code == 0
     assert ended.stdout.startswith("No fleet of l40s, h100-sxm serves llama-3.1-8b at 12.0 requests/s within p99 TTFT")
     assert "Infeasible." in (tmp_path / "plan.html").read_text()
+
+
+def test_a_small_step_takes_fewer_requests_where_the_file_does_not_say_how_many() -> None:
+    assert policy_of({"most_tokens": 128}).most_requests == 128
+    assert policy_of({"most_tokens": 2048}).most_requests == 256
+    assert policy_of({"most_requests": 64}).most_requests == 64
+    answer = plan(small(policies=[{"most_tokens": 128}], devices=["h100-sxm"], instance_devices=[1]), seed=1)
+    assert answer.chosen is not None
+    with pytest.raises(InputError, match="most_tokens=128 is less than most_requests=256"):
+        plan(small(policies=[{"most_tokens": 128, "most_requests": 256}]), seed=1)
 
 
 def test_what_would_serve_without_the_limits_is_said() -> None:

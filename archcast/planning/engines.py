@@ -230,6 +230,9 @@ def _add(
 
 
 def policy_of(changes: Mapping[str, Any]) -> Policy:
-    """Return a policy with what a plan changes; a step takes no more requests than it has tokens."""
-    policy = Policy(**dict(changes))
-    return replace(policy, most_requests=min(policy.most_requests, policy.most_tokens))
+    """Return a policy with what a plan changes; unless it says, a step takes no more requests than it has tokens.
+
+    Raises BadValueError: more requests than tokens are asked for.
+    """
+    asked = {"most_requests": min(Policy.most_requests, changes.get("most_tokens", Policy.most_tokens)), **changes}
+    return Policy(**asked)

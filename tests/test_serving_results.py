@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving_samples import SMALL, own_trace, served
 
-from simulator.serving.replications import batches, combined, half_width, mser_5, t_975
+from simulator.serving.replications import (
+    Uncertain,
+    batches,
+    combined,
+    combined_log,
+    half_width,
+    half_width_log,
+    in_order,
+    mser_5,
+    t_975,
+)
 from simulator.serving.results import TIMES, Spread, gaps_s, spent
 from simulator.serving.run import once
 from simulator.serving.series import level_of, thinned, windows
@@ -79,6 +89,33 @@ def test_half_of_a_t_interval_is_that_of_the_textbook() -> None:
 def test_chance_and_the_error_of_step_costs_add_in_quadrature() -> None:
     number = combined([10.0, 10.0], 3.0, faster=[6.0, 6.0], slower=[14.0, 14.0])
     assert (number.value, number.lo, number.hi) == (10.0, 5.0, 15.0)
+
+
+def test_times_have_intervals_in_the_logarithm() -> None:
+    # logarithms 0 and ln 4: deviation ln 4 / sqrt 2, half width 12.706 x ln 4 / 2; two runs reach too far
+    assert half_width_log([1.0, 4.0]) == pytest.approx(12.706 * np.log(4) / 2)
+    assert not combined_log([1.0, 4.0], half_width_log([1.0, 4.0])).known
+    # at 10 +- a factor of 2 by chance, and of 2 at each end of the step costs: hypot(ln 2, ln 2)
+    number = combined_log([10.0, 10.0], np.log(2), faster=[5.0, 5.0], slower=[20.0, 20.0])
+    assert (number.lo, number.hi) == pytest.approx((10 / 2**2**0.5, 10 * 2**2**0.5))
+    assert np.isnan(half_width_log([0.0, 1.0]))
+
+
+def test_intervals_of_rising_percentiles_rise() -> None:
+    rising = in_order([Uncertain(1, 0.8, 5), Uncertain(2, 0.5, 3), Uncertain(4), Uncertain(5, 0.9, 9)])
+    assert [(x.value, x.lo, x.hi) for x in rising if x.known] == [(1, 0.8, 5), (2, 0.8, 5), (5, 0.9, 9)]
+    assert not rising[2].known
+
+
+@pytest.mark.parametrize("replications", [1, 2, 3])
+def test_intervals_of_times_lie_above_zero_and_rise(tmp_path: Path, replications: int) -> None:
+    doc = served(tmp_path, replications=replications, traffic__rate_hz=90).to_json()
+    for name in ("ttft_s", "tpot_s", "latency_s"):
+        known = [doc[name][key] for key in ("p50", "p90", "p99") if doc[name][key]["lo"] is not None]
+        assert known
+        assert all(0 < each["lo"] <= each["value"] <= each["hi"] for each in known)
+        for key in ("lo", "hi"):
+            assert sorted(each[key] for each in known) == [each[key] for each in known]
 
 
 def test_an_interval_is_never_invented() -> None:

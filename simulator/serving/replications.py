@@ -1,7 +1,8 @@
 """Numbers from several runs: their mean, and intervals for chance and for the error of the step costs.
 
 Chance is the t interval over replications; of one run that of the means of ten batches in a row (Law, Simulation
-Modeling and Analysis, chapter 9). The error of the cost model is the same runs, on the same random numbers, at the ends
+Modeling and Analysis, chapter 9). Times are taken in the logarithm: they are above 0 and may vary by factors, and so
+their intervals stay above 0. The error of the cost model is the same runs, on the same random numbers, at the ends
 of the interval of the step costs. The two are independent: their deviations add in quadrature.
 """
 
@@ -20,6 +21,8 @@ T_975: tuple[float, ...] = (
     2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
 """Quantile 0.975 of Student's t by degrees of freedom, from 1."""
+WIDEST = 100.0
+"""An interval that reaches a factor further than this says nothing (estimated, 10 to 1000)."""
 BATCHES = 10
 FEWEST_IN_A_BATCH = 30
 
@@ -80,6 +83,43 @@ def combined(
     up = max((end - value for end in ends), default=0.0)
     lo = value - math.hypot(max(down, 0.0), chance)
     return Uncertain(value, max(lo, 0.0) if value >= 0 else lo, value + math.hypot(max(up, 0.0), chance))
+
+
+def half_width_log(values: Sequence[float] | Array) -> float:
+    """Return `half_width` of the logarithms of positive values, NaN where one is 0 or below."""
+    found = np.asarray(values, dtype=float)
+    found = found[np.isfinite(found)]
+    return half_width(np.log(found)) if (found > 0).all() else math.nan
+
+
+def combined_log(
+    values: Sequence[float], chance: float, faster: Sequence[float] = (), slower: Sequence[float] = ()
+) -> Uncertain:  # fmt: skip
+    """Return `combined` of positive values in the logarithm; `chance` is half of the interval there.
+
+    No interval is given where it would reach further than a factor of `WIDEST` (few runs that differ by much).
+    """
+    found = np.asarray(values, dtype=float)
+    value = float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else math.nan
+    if not (math.isfinite(chance) and value > 0):
+        return Uncertain(value)
+    ends = [math.log(float(np.mean(x)) / value) for x in (faster, slower) if len(x) and np.isfinite(x).all()]
+    down, up = (math.hypot(max([0.0, *(sign * end for end in ends)]), chance) for sign in (-1, 1))
+    if max(down, up) > math.log(WIDEST):
+        return Uncertain(value)
+    return Uncertain(value, value * math.exp(-down), value * math.exp(up))
+
+
+def in_order(numbers: Sequence[Uncertain]) -> list[Uncertain]:
+    """Return the intervals of rising percentiles: no end lies below that of the percentile before."""
+    lo = hi = -math.inf
+    found = []
+    for number in numbers:
+        if number.known:
+            lo, hi = max(lo, number.lo), max(hi, number.hi)
+            number = Uncertain(number.value, lo, hi)
+        found.append(number)
+    return found
 
 
 def batches(count: int) -> list[slice] | None:

@@ -13,7 +13,16 @@ from simulator.clock import to_seconds
 from simulator.serving.fleet import Fleet, FleetRun, Pool
 from simulator.serving.fleet_run import PoolRun
 from simulator.serving.log import Segments
-from simulator.serving.replications import Uncertain, batches, combined, half_width
+from simulator.serving.replications import (
+    WIDEST,
+    Uncertain,
+    batches,
+    combined,
+    combined_log,
+    half_width,
+    half_width_log,
+    in_order,
+)  # fmt: skip
 from simulator.serving.requests import Requests
 from simulator.serving.results import (
     TIMES,
@@ -33,7 +42,11 @@ from simulator.serving.series import Level
 from simulator.streams import RandomStreams
 
 STATISTICS = ("mean", "p50", "p90", "p99")
+RISING = STATISTICS[1:]
 SECONDS_PER_HOUR = 3600.0
+WIDE_NOTE = (
+    f"Some times have no interval: it would reach further than a factor of {WIDEST:g}; raise replications or requests."
+)
 FEWEST_REQUESTS = 300
 """Counted requests below which a run says little of percentiles, and nothing of a queue that grows slowly."""
 FEWEST_LATENCIES = 3.0
@@ -95,11 +108,14 @@ def run(scenario: Scenario) -> Study:
     causes = sorted({cause for one in ones for cause in one.lost})
     unstable = sum(one.unstable for one in ones)
     notes = _notes(chance, len(known) > 1, unstable, len(ones), scenario.replications)
+    times = {name: _statistics(name, by_level, sample) for name in TIMES}
+    if chance and any(not x.known and x.value > 0 for found in times.values() for x in found.values()):
+        notes += (WIDE_NOTE,)
     notes += _short(sample, first.open_loop) if not unstable else ()
     if not unstable and any(one.unstable for one in by_level.get("hi", ())):
         notes += ("Where steps take as long as the upper end of their interval says, it is unstable: see hi.",)
     return Study(
-        times={name: _statistics(name, by_level, sample) for name in TIMES},
+        times=times,
         numbers={name: _number(name, by_level, sample) for name in ones[0].measures},
         lost={cause: float(np.mean([one.lost.get(cause, 0) for one in ones])) for cause in causes},
         unstable=2 * unstable >= len(ones), unstable_runs=unstable, runs=len(ones), chance=chance,
@@ -142,31 +158,35 @@ def _reduced(
 
 
 def _statistics(name: str, by_level: Mapping[str, list[_One]], sample: Sample) -> dict[str, Uncertain]:
-    """Return mean and percentiles of a time."""
+    """Return mean and percentiles of a time; intervals in the logarithm, but of times that may be 0."""
     found = {}
     for statistic in STATISTICS:
         columns = {level: [getattr(o.spreads[name], statistic) for o in ones] for level, ones in by_level.items()}
-        value = columns[LEVELS[0]]
-        chance = half_width(value) if len(value) > 1 else _of_batches(name, statistic, sample)
-        found[statistic] = combined(value, chance, columns.get("lo", ()), columns.get("hi", ()))
-    return found
+        values = columns[LEVELS[0]]
+        several = values if len(values) > 1 else _of_batches(name, statistic, sample)
+        ends = (columns.get("lo", ()), columns.get("hi", ()))
+        if all(x > 0 for column in (*columns.values(), several) for x in column if math.isfinite(x)):
+            found[statistic] = combined_log(values, half_width_log(several), *ends)
+        else:
+            found[statistic] = combined(values, half_width(several), *ends)
+    return found | dict(zip(RISING, in_order([found[key] for key in RISING]), strict=True))
 
 
-def _of_batches(name: str, statistic: str, sample: Sample) -> float:
-    """Return half of the interval from ten batches in a row, NaN where there are too few requests.
+def _of_batches(name: str, statistic: str, sample: Sample) -> list[float]:
+    """Return the statistic of ten batches in a row, nothing where there are too few requests.
 
     Gaps between tokens are taken in ten batches of steps.
     """
     values = sample.gaps[0] if name == "itl_s" else sample.times[name]
     parts = batches(len(values))
     if parts is None or batches(len(sample.times["request"])) is None:
-        return math.nan
+        return []
     found = []
     for part in parts:
         kept, weights = values[part], sample.gaps[1][part] if name == "itl_s" else None
         known = np.isfinite(kept)
         found.append(getattr(Spread.of(kept[known], None if weights is None else weights[known]), statistic))
-    return half_width(found)
+    return found
 
 
 def _number(name: str, by_level: Mapping[str, list[_One]], sample: Sample) -> Uncertain:

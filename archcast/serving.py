@@ -127,7 +127,7 @@ def _serve(keys: ServingKeys, seed: int, file: str) -> Serving:
             ),
         )
     scenario = Scenario((), draw, keys.slo, runs, seed, keys.warmup, drawn, _fleet(keys, engines[0][1]), keys.slo_share)
-    about, versions = _about(keys, asked[0], engines), _versions(cost_model, [engine for _, engine, _ in engines])
+    about, versions = _about(keys, asked, engines), _versions(cost_model, [engine for _, engine, _ in engines])
     short = max(rooms.items(), key=lambda item: item[1].shortfall_bytes)
     if short[1].shortfall_bytes > 0:
         return Serving(file, scenario, rooms, None, about, {}, versions, notes, _reason(*short, len(rooms)))
@@ -211,9 +211,9 @@ def _reason(name: str, room: Room, pools: int) -> str:
 
 
 def _about(
-    keys: ServingKeys, traffic: Traffic, engines: list[tuple[EngineKeys, Engine, tuple[str, ...]]]
+    keys: ServingKeys, drawn: list[Traffic], engines: list[tuple[EngineKeys, Engine, tuple[str, ...]]]
 ) -> dict[str, Any]:
-    """Return what was asked, for the head of the answer."""
+    """Return what was asked, for the head of the answer; lengths and rates are means over the replications."""
     pools = [
         {
             "name": pool.name, "model": engine.model.name, "on": engine.spec.id, "mapping": engine.mapping.label(),
@@ -222,13 +222,27 @@ def _about(
         }
         for pool, engine, _ in engines
     ]  # fmt: skip
-    span = float(traffic.arrival_s[-1])
+    spans = [float(one.arrival_s[-1]) for one in drawn]
+    rates = [len(one) / span for one, span in zip(drawn, spans, strict=True) if span > 0]
+    rates = rates if keys.closed_loop is None else []
     asked: dict[str, Any] = {
-        "name": traffic.name or (Path(keys.trace["file"]).name if keys.trace else ""), "requests": len(traffic),
-        "rate_hz": len(traffic) / span if span > 0 and keys.closed_loop is None else None,
-        "prompt_mean": float(traffic.prompt.mean()), "generate_mean": float(traffic.generate.mean()),
+        "name": drawn[0].name or (Path(keys.trace["file"]).name if keys.trace else ""), "requests": len(drawn[0]),
+        "rate_hz": float(np.mean(rates)) if rates else None,
+        "rate_asked_hz": _asked_rate(keys) if rates else None,
+        "rate_drawn_hz": [min(rates), max(rates)] if rates else None,
+        "prompt_mean": float(np.mean([one.prompt.mean() for one in drawn])),
+        "generate_mean": float(np.mean([one.generate.mean() for one in drawn])),
     }  # fmt: skip
     return {"pools": pools, "traffic": asked, **({"closed_loop": keys.closed_loop} if keys.closed_loop else {})}
+
+
+def _asked_rate(keys: ServingKeys) -> float | None:
+    """Return the rate that the file names, requests a second; None where it names none (or one that varies)."""
+    arrivals = (keys.traffic or {}).get("arrivals")
+    for place in (keys.traffic, arrivals, keys.trace):
+        if isinstance(place, dict) and isinstance(place.get("rate_hz"), (int, float)):
+            return float(place["rate_hz"])
+    return None
 
 
 def _source(plan: PoolPlan, traffic: Traffic, study: Study) -> dict[str, float]:

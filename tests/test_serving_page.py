@@ -13,6 +13,7 @@ from cli_runner import archcast
 from serving_samples import SMALL, served, written
 
 from archcast.render.serving_charts import Axis, Line, chart
+from simulator.serving.run import once
 
 HOSTILE = "<img src=x onerror=\"document.documentElement.dataset.hacked='1'\">"
 
@@ -62,6 +63,18 @@ def test_a_run_too_short_to_tell_says_so(tmp_path: Path, changes: dict[str, floa
     assert answer.stable
     assert any("Too short to tell whether it keeps up" in note for note in answer.notes)
     assert "raise traffic.requests" in answer.text()
+
+
+def test_the_head_says_the_rate_that_was_asked_for_and_those_that_were_drawn(tmp_path: Path) -> None:
+    answer = served(tmp_path, replications=3, traffic__requests=60)
+    asked = answer.to_json()["asked"]["traffic"]
+    spans = [once(answer.scenario, i).requests.arrival.max() / 1e12 for i in range(3)]
+    assert asked["rate_hz"] == pytest.approx(np.mean([60 / span for span in spans]))
+    assert asked["rate_drawn_hz"] == pytest.approx([60 / max(spans), 60 / min(spans)])
+    assert asked["rate_asked_hz"] == 20
+    head = answer.text().splitlines()[1]
+    assert f"at 20.0/s (drawn: {60 / max(spans):.1f} to {60 / min(spans):.1f}/s)" in head
+    assert "20.0/s (drawn:" in answer.page()
 
 
 def test_what_does_not_fit_has_a_page_without_figures(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from archcast.render.document import document
 from archcast.render.human import digits, listed, percent, text, unit_of
 from archcast.render.markup import esc, section
 from archcast.render.serving_charts import STYLE, Axis, Line, chart
-from archcast.render.serving_text import NAMES, interval
+from archcast.render.serving_text import NAMES, interval, rate_words
 from simulator.clock import to_seconds
 from simulator.serving.results import TIMES
 from simulator.serving.run import STATISTICS, Study
@@ -60,7 +60,7 @@ def _header(answer: Serving) -> str:
     chips = {
         "engines": sum(pool["instances"] for pool in pools), "mapping": first["mapping"], "format": first["dtype"],
         "router": first["router"], "traffic": asked["name"] or "drawn", "requests": f"{asked['requests']:,}",
-        "rate": f"{digits(asked['rate_hz'])}/s" if asked["rate_hz"] else "closed loop",
+        "rate": rate_words(asked).removeprefix("at ") if asked["rate_hz"] else "closed loop",
         "prompt": f"{asked['prompt_mean']:,.0f} tokens", "answer": f"{asked['generate_mean']:,.0f} tokens",
     }  # fmt: skip
     items = "".join(f"<li><i>{esc(key)}</i>{esc(value, 80)}</li>" for key, value in chips.items())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from archcast.render.human import digits, listed, percent, printable, text, unit_of
 
@@ -39,13 +40,24 @@ def head(answer: Serving) -> list[str]:
         engines = "1 engine" if pool["instances"] == 1 else f"{pool['instances']} engines"
         lines.append(f"{printable(pool['model'])} ({pool['dtype']}) on {devices}: {engines}{layout}{role}")
     asked = answer.about["traffic"]
-    rate = f" at {digits(asked['rate_hz'])}/s" if asked["rate_hz"] else ""
+    rate = f" {rate_words(asked)}" if asked["rate_hz"] else ""
     name = f" of {printable(asked['name'])}" if asked["name"] else ""
     loop = answer.about.get("closed_loop")
     users = f" from {loop['users']} users" if loop else ""
     lengths = f"{asked['prompt_mean']:.0f} tokens in, {asked['generate_mean']:.0f} out (means)"
     count = "1 request" if asked["requests"] == 1 else f"{asked['requests']:,} requests"
     return [*lines, f"{count}{name}{rate}{users}, {lengths}"]
+
+
+def rate_words(asked: Mapping[str, Any]) -> str:
+    """Return the rate in words: what was asked for, and what the replications drew."""
+    least, most = (digits(rate) for rate in asked["rate_drawn_hz"])
+    if asked["rate_asked_hz"] is None:
+        return f"at {least}/s" if least == most else f"at {digits(asked['rate_hz'])}/s ({least} to {most}/s)"
+    words = f"at {digits(asked['rate_asked_hz'])}/s"
+    if least == most == digits(asked["rate_asked_hz"]):
+        return words
+    return f"{words} (drawn: {least}/s)" if least == most else f"{words} (drawn: {least} to {most}/s)"
 
 
 def _study(answer: Serving, study: Study) -> list[str]:

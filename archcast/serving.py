@@ -12,6 +12,7 @@ import numpy as np
 from archcast.cost_models import find_serving_model
 from archcast.serving_engines import built, engine_of, plan_of, policy_of
 from archcast.serving_file import EngineKeys, ServingKeys, as_fault, read_serving
+from archcast.serving_notes import asked_notes
 from costmodel.protocol import CostModel
 from foundation.errors import BadValueError, InputError
 from foundation.yaml_file import YamlDocument
@@ -116,7 +117,7 @@ def _serve(keys: ServingKeys, seed: int, file: str) -> Serving:
     shortest = min(int((t.prompt + t.generate).min()) for t in asked) - 1
     context = int(np.median(asked[0].prompt) + np.median(asked[0].generate) / 2)
     engines = [(pool, *engine_of(pool, keys, cost_model)) for pool in keys.pools]
-    notes = tuple(dict.fromkeys(note for _, _, found in engines for note in found))
+    notes = tuple(dict.fromkeys(note for _, _, found in engines for note in found)) + asked_notes(keys, engines, asked)
     rooms = {}
     for pool, engine, _ in engines:
         policy = policy_of(pool, engine, keys, 10_000, context)

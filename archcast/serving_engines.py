@@ -92,12 +92,24 @@ def _options(pool: EngineKeys, keys: ServingKeys) -> dict[str, Any]:
         failures = {"given": pool.failures} if isinstance(pool.failures, list) else pool.failures
         if not isinstance(failures, dict):
             raise BadValueError("failures must be a list of outages, or a mapping with mtbf_s and mttr_s.")
-        given = tuple(_made(keys, pool, "failures", Outage, one) for one in failures.get("given", ()))
+        given = tuple(_outage(keys, pool, one) for one in failures.get("given", ()))
         found["failures"] = _made(keys, pool, "failures", Failures, {**failures, "given": given})
     if pool.power_caps is not None:
         caps = pool.power_caps if isinstance(pool.power_caps, list) else [pool.power_caps]
         found["power_caps"] = tuple(_made(keys, pool, "power_caps", PowerCap, one) for one in caps)
     return found
+
+
+def _outage(keys: ServingKeys, pool: EngineKeys, values: Any) -> Outage:
+    """Return an outage. Raises BadFileError: of an instance that there never is (one that scales may have any)."""
+    outage: Outage = _made(keys, pool, "failures", Outage, values)
+    if pool.autoscaling is None and outage.instance >= pool.instances:
+        there = "only instance 0" if pool.instances == 1 else f"instances 0 to {pool.instances - 1}"
+        raise keys.settings.fault(
+            keys.place(pool, "failures"),
+            f"instance {outage.instance} cannot fail: there is {there} (instances: {pool.instances}).",
+        )
+    return outage
 
 
 def _made(keys: ServingKeys, pool: EngineKeys, key: str, kind: Callable[..., Any], values: Any) -> Any:

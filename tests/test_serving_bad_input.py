@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cli_runner import archcast, refused
-from serving_samples import SMALL, own_trace, written
+from serving_samples import SMALL, own_trace, served, written
 
 from archcast.simulation import simulate
 from foundation.errors import BadFileError
@@ -58,6 +58,8 @@ def with_line(key: str, line: str) -> str:
         ("memory_share", "memory_share: 0", [":10", "memory_share", "above 0"]),
         ("failures", "failures: [{instance: 0, at_s: -1}]", [":10", "failures", "at_s"]),
         ("failures", "failures: [{instnce: 0, at_s: 1}]", [":10", "instnce", "instance"]),
+        ("failures", "failures: [{instance: 3, at_s: 1}]", [":10", "failures", "instance 3", "only instance 0"]),
+        ("ep", "ep: 8", [":10", "ep=8", "set dp=8 or tp=8"]),
         ("failures", "failures: {mtbf_s: 5}", [":10", "mttr_s"]),
         ("autoscaling", "autoscaling: {target: 0, most: 2}", [":10", "autoscaling", "above 0"]),
         ("autoscaling", "autoscaling: {target: 4}", [":10", "autoscaling", "most"]),
@@ -149,3 +151,27 @@ def test_swapping_needs_a_link_to_swap_over(tmp_path: Path) -> None:
     text = with_line("policy", "policy: {most_tokens: 128, most_requests: 16, preemption: swap}")
     with pytest.raises(BadFileError, match="swap_bytes_per_s"):
         simulate(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"software": "vlm 0.9"}, ["'vlm' is no stack", "sglang, trtllm, vllm", "Nearest: vllm"]),
+        ({"closed_loop__users": 70}, ["70 users share 60 requests", "10 of them never ask"]),
+        ({"knobs__max_context": 80}, ["requests have more tokens", "than the 80 that 'llama-3.2-1b' was made for"]),
+    ],
+)
+def test_what_can_be_simulated_but_may_not_be_meant_has_a_note(
+    tmp_path: Path, changes: dict[str, object], words: list[str]
+) -> None:  # fmt: skip
+    short = {"traffic__requests": 60, "replications": 1}
+    notes = " ".join(served(tmp_path, **short, **changes).notes)
+    assert all(word in notes for word in words), notes
+    plain = " ".join(served(tmp_path, **short, software="vllm", closed_loop__users=60).notes)
+    assert words[0] not in plain
+
+
+def test_requests_beyond_the_context_are_counted(tmp_path: Path) -> None:
+    trace = own_trace(tmp_path, "0.0,50,30\n1.0,50,31\n2.0,60,40\n")
+    answer = served(tmp_path, trace=str(trace), knobs={"max_context": 80})
+    assert any(note.startswith("2 requests have more tokens") and "up to 100" in note for note in answer.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 
 from foundation.checks import whole_number
 from foundation.errors import MappingError
@@ -29,8 +30,9 @@ class Mapping:
             object.__setattr__(self, name, whole_number(name, getattr(self, name), high=1_000_000))
         if (self.tp * self.dp) % self.ep:
             raise MappingError(
-                f"ep={self.ep} does not divide the {self.tp * self.dp} ranks of tp={self.tp} x dp={self.dp}; "
-                "experts are spread over those ranks."
+                f"ep={self.ep} does not divide the {self.tp * self.dp} ranks of tp={self.tp} x dp={self.dp}; experts "
+                f"are spread over those ranks: set dp={self.ep // gcd(self.tp, self.ep)} or "
+                f"tp={self.ep // gcd(self.dp, self.ep)} (or a multiple), or a smaller ep."
             )
 
     @property

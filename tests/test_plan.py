@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 from plan_samples import SMALL, small, small_plan
@@ -15,6 +16,9 @@ from archcast.planning.engines import candidates_of, model_of, sites_of
 from archcast.planning.plan_file import read_plan
 from archcast.planning.run import plan
 from archcast.planning.screen import screen
+from simulator.serving.power import with_served_power
+from simulator.serving.pricing import HOST_S
+from simulator.serving.profile import profile_of
 
 
 def test_the_search_finds_what_trying_every_fleet_finds() -> None:
@@ -92,6 +96,44 @@ def test_power_lies_between_idle_and_the_limit() -> None:
     for fleet in small_plan().fleets:
         outcome, site = fleet.outcome, fleet.outcome.candidate.site
         assert outcome.devices * site.idle_w < outcome.power_w.value <= outcome.devices * site.target.rates.limit_w
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"software": "vllm"},
+        {"traffic": {**SMALL["traffic"], "rate_hz": 60, "requests": 1500}},
+        {"traffic": {**SMALL["traffic"], "rate_hz": 0.3, "requests": 400}, "devices": ["h100-sxm"]},  # half idle
+    ],
+    ids=["small", "stack", "fast", "slow"],
+)
+def test_watts_of_the_events_are_those_of_the_closed_form(changes: dict[str, Any]) -> None:
+    answer = plan(small(**changes), seed=1)
+    for fleet in answer.fleets:
+        outcome, count = fleet.outcome, fleet.outcome.instances
+        idle_w = outcome.candidate.site.idle_w * outcome.candidate.devices
+        closed_w = count * fleet.screened.steady.power_at(answer.demand.rate_hz / count, idle_w)
+        assert outcome.power_w.value == pytest.approx(closed_w, rel=0.1)
+        assert fleet.screened.objective <= fleet.objective
+
+
+def test_watts_are_those_that_boards_draw_in_steps_of_a_served_profile() -> None:
+    study = read_plan(SMALL)
+    demand = demand_of(study, 1)
+    candidates, _ = candidates_of(study, sites_of(study), model_of(study), demand.longest)
+    profiles = Profiles(candidates, demand.longest)
+    several = [c for c in candidates if c.site.id == "h100-sxm"][:1]
+    bare = profile_of([several[0].engine], profiles.most_tokens, profiles.most_requests, demand.longest, HOST_S)
+    seen = []
+    for profile in (bare, with_served_power(bare, several[0].engine)):
+        one = Profiles(several, demand.longest)
+        one.profile = profile
+        seen.append(Confirmer(study, demand, one, 1).outcome(several[0], 1, whole=True).power_w.value)
+    chosen = small_plan().chosen
+    assert chosen is not None
+    assert chosen.outcome.power_w.value == pytest.approx(seen[1], rel=1e-3)
+    assert seen[1] > 1.1 * seen[0]
 
 
 @pytest.mark.parametrize("objective", ["power", "energy", "carbon"])

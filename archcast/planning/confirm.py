@@ -260,17 +260,16 @@ class Confirmer:
         self.requests += len(requests)
         self.runs += 1
         streams = RandomStreams(self.seed, replication)
-        run = Fleet([self._pool(candidate, instances, slower)], requests, streams).run()
+        run = Fleet([self._pool(candidate, instances, slower)], requests, streams, segments=True).run()
         first = int(self.study.warmup_share * len(requests))
         found = times_s(requests, run.log, self.stack)
         counted = found["request"] >= first
         times = {name: found[name][counted] for name in ("ttft_s", "tpot_s", "latency_s")}
+        power_w, busy_share = _drawn(run, candidate, instances, first)
         lost = sum(sum(number >= first for number in numbers) for numbers in run.lost.values())
         return Seen(
             to_seconds(requests.arrival)[found["request"][counted]], **times, lost=lost,
-            power_w=_power_w(run, candidate, instances, demand.rate_hz),
-            busy_share=float(np.mean(run.pools[0].busy)) / max(run.horizon, 1),
-            preempted=int(sum(run.log.preempted)), trace_hash=run.trace_hash,
+            power_w=power_w, busy_share=busy_share, preempted=int(sum(run.log.preempted)), trace_hash=run.trace_hash,
         )  # fmt: skip
 
     def _pool(self, candidate: Candidate, instances: int, slower: float) -> Pool:
@@ -292,8 +291,22 @@ class Confirmer:
         return self._costs[key]
 
 
-def _power_w(run: FleetRun, candidate: Candidate, instances: int, rate_hz: float) -> float:
-    """Return the mean power: all devices idle, and what the requests burn above that at the rate of the demand."""
-    idle_w = candidate.site.idle_w * candidate.devices * instances
-    above_j = max(run.energy_j - idle_w * run.horizon_s, 0.0)
-    return idle_w + above_j / len(run.requests) * rate_hz
+def _drawn(run: FleetRun, candidate: Candidate, instances: int, first: int) -> tuple[float, float]:
+    """Return (mean power of all devices in W, share of the time in which a lane computes).
+
+    Both are those of the time from the first request that counts to the last: before it the fleet fills, and after it
+    small batches run out that no fleet in service sees.
+    """
+    assert run.log.segments is not None
+    steps, arrival = run.log.segments.columns(), run.requests.arrival
+    begin, end = int(arrival[first]), int(arrival[-1])
+    if end <= begin:
+        begin, end = 0, max(run.horizon, 1)
+    took = np.maximum(steps["end"] - steps["start"], 1)
+    inside = np.maximum(np.minimum(steps["end"], end) - np.maximum(steps["start"], begin), 0)
+    ranks, window_s = candidate.engine.mapping.tp, float(to_seconds(end - begin))
+    busy_s = float(to_seconds(int(inside.sum())))
+    steps_w = ranks * float((inside / took * steps["energy_j"]).sum()) / window_s
+    devices = candidate.devices * instances
+    power_w = steps_w + candidate.site.idle_w * max(devices - ranks * busy_s / window_s, 0.0)
+    return power_w, busy_s / (window_s * candidate.lanes * instances)

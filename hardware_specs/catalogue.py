@@ -1,4 +1,4 @@
-"""Names to descriptions: the built-in catalogue (compiled to SI, `compiled.json`) and users' own YAML files.
+"""Names to descriptions: the built-in catalogue (compiled to SI, `compiled.json.gz`) and users' own YAML files.
 
 A catalogue name needs neither pint nor a YAML parser; both are imported only when a file is read.
 """
@@ -16,7 +16,7 @@ from hardware_specs.figures import Sourced
 from hardware_specs.schema import DeviceSpec
 from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
 
-COMPILED = Path(__file__).with_name("compiled.json")
+COMPILED = Path(__file__).with_name("compiled.json.gz")
 
 HOST_CPU = "host-cpu"
 """The id of the processor that archcast runs on: detected by `hardware_specs.host`, in no file."""

@@ -1,4 +1,4 @@
-"""Compile the YAML catalogue to `compiled.json`: `python -m hardware_specs.compile` (after any change of the YAML)."""
+"""Compile the YAML catalogue to `compiled.json.gz`: `python -m hardware_specs.compile`, after any change of the YAML."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import BadFileError
+from foundation.packed_text import write_packed
 from hardware_specs.catalogue import COMPILED
 from hardware_specs.compiled import text_of
 from hardware_specs.figures import Sourced
@@ -33,7 +34,7 @@ _REFERENCES = (
 
 
 def compile_catalogue(folder: Path = FOLDER) -> dict[str, Any]:
-    """Return the whole catalogue in SI, as `compiled.json` holds it: by kind, then by id.
+    """Return the whole catalogue in SI, as `compiled.json.gz` holds it: by kind, then by id.
 
     Raises:
         BadFileError: a file cannot be used, its id differs from its name, or it refers to what is absent.
@@ -97,8 +98,8 @@ def _aliases(entries: dict[str, Any], folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write `compiled.json`."""
-    COMPILED.write_text(text_of(compile_catalogue()), encoding="utf-8")
+    """Write `compiled.json.gz`."""
+    write_packed(COMPILED, text_of(compile_catalogue()))
 
 
 if __name__ == "__main__":

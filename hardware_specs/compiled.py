@@ -1,4 +1,4 @@
-"""`compiled.json`: one JSON document with a line an entry, so that naming one device decodes that device alone.
+"""`compiled.json.gz`: one JSON document with a line an entry, so that naming one device decodes that device alone.
 
 With about 170 devices the text has more than a megabyte; cutting it into lines takes a millisecond or two, decoding
 all of it ten times that.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import ArchcastError
+from foundation.packed_text import read_packed
 
 _ENTRY = b'  "'
 _BETWEEN = b'": '
@@ -53,7 +54,7 @@ def read_sections(path: Path) -> dict[str, Section]:
     """
     sections: dict[str, dict[str, bytes]] = {}
     texts: dict[str, bytes] = {}
-    for line in path.read_bytes().split(b"\n"):
+    for line in read_packed(path).split(b"\n"):
         if line.startswith(_ENTRY):
             end = line.index(_BETWEEN)
             name = line[len(_ENTRY) : end].decode()

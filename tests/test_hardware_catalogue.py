@@ -11,6 +11,7 @@ import pytest
 from cli_runner import archcast
 
 from foundation.errors import UnknownNameError
+from foundation.packed_text import read_packed
 from hardware_specs import (
     cluster_ids,
     device_ids,
@@ -85,11 +86,11 @@ def flop_per_clock(device: DeviceSpec) -> list[tuple[str, float, float]]:
 
 
 def test_the_compiled_catalogue_is_what_the_yaml_says() -> None:
-    assert COMPILED.read_text(encoding="utf-8") == text_of(compile_catalogue()), "run python -m hardware_specs.compile"
+    assert read_packed(COMPILED).decode() == text_of(compile_catalogue()), "run python -m hardware_specs.compile"
 
 
 def test_the_compiled_text_is_one_json_document_with_a_line_an_entry() -> None:
-    text = COMPILED.read_text(encoding="utf-8")
+    text = read_packed(COMPILED).decode()
     whole = json.loads(text)
     sections = read_sections(COMPILED)
     assert {kind: dict(section) for kind, section in sections.items()} == whole

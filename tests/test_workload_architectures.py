@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import BadFileError, UnknownNameError
+from foundation.packed_text import read_packed
 from workloads.catalogue import ARCHITECTURES, COMPILED, architecture_facts, examples, load_model, workload_names
 from workloads.compile import compile_architectures, text_of
 from workloads.document import PAGE, page
@@ -18,7 +19,7 @@ SMALL = "family: resnet\nsource: ours\npublished_parameters: 1\nknobs: {depths: 
 
 
 def test_the_compiled_architectures_are_what_the_yaml_says() -> None:
-    assert COMPILED.read_text(encoding="utf-8") == text_of(compile_architectures()), "run python -m workloads.compile"
+    assert read_packed(COMPILED).decode() == text_of(compile_architectures()), "run python -m workloads.compile"
 
 
 def test_the_page_of_networks_is_what_the_catalogue_says() -> None:

@@ -1,7 +1,7 @@
 """Names and files to models: the built-in architectures, users' own, and every format that an importer reads.
 
 Adding an architecture is one YAML file in a folder of `architectures/` (or one entry among the `variants` of a file);
-adding a family is one builder file and one line in `workloads.families`. The files are compiled to `compiled.json`
+adding a family is one builder file and one line in `workloads.families`. The files are compiled to `compiled.json.gz`
 (`python -m workloads.compile`), so that a name is found without opening them.
 """
 
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import BadFileError, InputError, UnknownNameError
+from foundation.packed_text import read_packed
 from foundation.yaml_file import YamlDocument, load_yaml
 from workloads.families import FACTS, FAMILIES, build
 from workloads.model import Model
 
 ARCHITECTURES = Path(__file__).with_name("architectures")
-COMPILED = Path(__file__).with_name("compiled.json")
+COMPILED = Path(__file__).with_name("compiled.json.gz")
 EXAMPLES = Path(__file__).with_name("examples")
 
 DOMAINS = ("language", "multimodal", "vision", "generative", "graph", "search")
@@ -89,7 +90,7 @@ def is_path(name_or_path: str | Path) -> bool:
 
 @cache
 def _compiled() -> dict[str, Any]:
-    entries: dict[str, Any] = json.loads(COMPILED.read_text(encoding="utf-8"))
+    entries: dict[str, Any] = json.loads(read_packed(COMPILED))
     return entries
 
 

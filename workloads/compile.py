@@ -1,4 +1,4 @@
-"""Compile the architecture files to `compiled.json`: `python -m workloads.compile` (after any change of the YAML)."""
+"""Compile the architecture files to `compiled.json.gz`: `python -m workloads.compile`, after any change of the YAML."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UnknownNameError
+from foundation.packed_text import write_packed
 from foundation.yaml_file import YamlDocument, load_yaml
 from workloads.catalogue import ARCHITECTURES, COMPILED, DOMAINS, plain_name
 from workloads.families import FACTS, FAMILIES, VARIANT_FACTS
@@ -80,8 +81,8 @@ def _check_aliases(entries: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Write `compiled.json`."""
-    COMPILED.write_text(text_of(compile_architectures()), encoding="utf-8")
+    """Write `compiled.json.gz`."""
+    write_packed(COMPILED, text_of(compile_architectures()))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from plan_samples import small, small_plan
+from plan_samples import SMALL, small, small_plan
 
 from archcast.planning.closed_form import Profiles
 from archcast.planning.confirm import Confirmer, Outcome, Seen
 from archcast.planning.demand import demand_of
 from archcast.planning.engines import candidates_of, model_of, sites_of
+from archcast.planning.notes import notes_of
 from archcast.planning.plan_file import Slo, read_plan
 from archcast.planning.robustness import sentence, stresses
 from archcast.planning.run import plan
@@ -81,3 +82,16 @@ def test_what_binds_is_in_the_text_the_document_and_the_page() -> None:
     assert found["words"] == words
     assert f"{words}." in plan_text(answer).splitlines()
     assert words in plan_page(answer)
+
+
+def test_a_chosen_pipeline_says_that_its_lanes_overlap_without_bubbles() -> None:
+    study, demand = read_plan(SMALL), small_plan().demand
+    seen = set()
+    for fleet in small_plan().fleets:
+        confirmer = Confirmer(study, demand, Profiles([fleet.outcome.candidate], demand.longest), 1)
+        stages = fleet.outcome.candidate.engine.mapping.pp
+        notes = [note for note in notes_of(study, demand, [fleet], confirmer) if "overlap without bubbles" in note]
+        assert len(notes) == (stages > 1)
+        assert all("up to 50.0 % more ((pp-1)/pp, estimated)" in note for note in notes)
+        seen.add(stages)
+    assert seen == {1, 2}

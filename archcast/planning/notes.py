@@ -12,7 +12,7 @@ from archcast.planning.confirm import Confirmer, Outcome
 from archcast.planning.demand import LEAST_S, STAYS, Demand
 from archcast.planning.plan_file import Study
 from archcast.planning.search import WORDS, Fleet
-from archcast.render.human import text
+from archcast.render.human import percent, text
 from costmodel.stack import GENERAL, framework, shipped_stacks
 from foundation.errors import nearest_names
 
@@ -28,6 +28,7 @@ def notes_of(study: Study, demand: Demand, fleets: Sequence[Fleet], confirmer: C
     if fleets:
         best = fleets[0]
         found += [*_too_short(demand, best.outcome), *_bound_kept(best, confirmer), *_chance(study, best.outcome)]
+        found += _pipelined(best.outcome)
     return tuple(found)
 
 
@@ -40,6 +41,16 @@ def _unknown_stack(study: Study) -> Iterator[str]:
         near = nearest_names(name, known, 1)
         hint = f" Nearest: {near[0]};" if near else ""
         yield f"'{name}' is no known stack ({', '.join(known)}).{hint or ' Here'} the general stack answers."
+
+
+def _pipelined(outcome: Outcome) -> Iterator[str]:
+    """Lanes of a pipeline are run as if none waited for another's stage."""
+    stages = outcome.candidate.engine.mapping.pp
+    if stages > 1:
+        yield (
+            "The chosen fleet is a pipeline, and pipeline lanes are taken to overlap without bubbles: real steps may "
+            f"take up to {percent((stages - 1) / stages)} more ((pp-1)/pp, estimated)."
+        )
 
 
 def _too_short(demand: Demand, outcome: Outcome) -> Iterator[str]:

@@ -203,11 +203,14 @@ def _fleet(keys: ServingKeys, engine: Engine) -> dict[str, Any]:
 
 
 def _reason(name: str, room: Room, pools: int) -> str:
+    from archcast.render.human import text
+
     who = f"a device of pool '{name}'" if pools > 1 else "a device"
     held = sum(room.held_bytes.values())
+    capacity, holds, short = (text(x, "traffic_bytes") for x in (room.capacity_bytes, held, room.shortfall_bytes))
     return (
-        f"{who} of {room.capacity_bytes / 1e9:.4g} GB has {held / 1e9:.4g} GB of weights and buffers to hold and is "
-        f"{room.shortfall_bytes / 1e9:.3g} GB short of a place for the shortest request's KV cache"
+        f"{who} of {capacity} has {holds} of weights and buffers to hold and is {short} short of a place for the "
+        "shortest request's KV cache"
     )
 
 

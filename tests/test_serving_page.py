@@ -77,12 +77,43 @@ def test_the_head_says_the_rate_that_was_asked_for_and_those_that_were_drawn(tmp
     assert "20.0/s (drawn:" in answer.page()
 
 
+def test_the_text_tells_of_failures_scaling_and_pools(tmp_path: Path) -> None:
+    plain = served(tmp_path, traffic__requests=60).text()
+    assert not any(line.startswith(("outages", "scaling", "pool")) for line in plain.splitlines())
+    rule = {"target": 1, "most": 3, "period_s": 0.5, "cold_start_s": 0.5}
+    text = SMALL + "pools:\n  - {name: a, failures: [{instance: 0, at_s: 1, down_s: 0.5}]}\n  - {name: b}\n"
+    shares = {"kind": "route", "shares": {"a": 0.5, "b": 0.5}}
+    answer = served(tmp_path, text, workflow=shares, autoscaling=rule, replications=1)
+    assert answer.study is not None
+    lines = {line.split()[0]: line for line in answer.text().splitlines() if line}
+    assert "1 a run" in lines["outages"]
+    assert "interrupted and sent to another instance" in lines["outages"]
+    hours = answer.study.numbers["instance_s"].value / 3600
+    assert f"{hours:.3f}"[:4] in lines["scaling"]
+    pools = [line for line in answer.text().splitlines() if line.startswith("pool")]
+    assert ["a:" in pools[0], "b:" in pools[1]] == [True, True]
+    energy = sum(pool["energy_j"] for pool in answer.to_json()["pools"])
+    watts = sum(pool["power_w"] for pool in answer.to_json()["pools"])
+    assert watts * answer.study.first.horizon / 1e12 == pytest.approx(energy)
+    assert "pool a" in answer.page()
+
+
+def test_with_speculation_gaps_are_those_of_steps(tmp_path: Path) -> None:
+    short = {"traffic__requests": 60, "replications": 1}
+    answer = served(tmp_path, speculation={"tokens": 3, "acceptance": 0.7}, **short)
+    assert "between decode steps" in answer.text()
+    assert "Between decode steps" in answer.page()
+    assert "between tokens" not in answer.text()
+    assert "between decode steps" not in served(tmp_path, **short).text()
+
+
 def test_what_does_not_fit_has_a_page_without_figures(tmp_path: Path) -> None:
     answer = served(tmp_path, model="llama-3.1-70b")
     page = answer.page()
     assert "Infeasible." in page
     assert "<svg" not in page
-    assert "infeasible" in answer.text()
+    # 141.1 GB of weights and what 0.9 x 85.9 GB of an H100 do not hold
+    assert re.search(r"infeasible: a device of 85\.9 GB has 14\d GB .* is 6\d\.\d GB short", answer.text())
     assert answer.to_chrome_trace()["traceEvents"] == []
 
 

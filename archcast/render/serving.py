@@ -14,7 +14,7 @@ from archcast.render.document import document
 from archcast.render.human import digits, listed, percent, text, unit_of
 from archcast.render.markup import esc, section
 from archcast.render.serving_charts import STYLE, Axis, Line, chart
-from archcast.render.serving_text import NAMES, interval, rate_words
+from archcast.render.serving_text import NAMES, count, fleet_rows, interval, name_of, rate_words
 from simulator.clock import to_seconds
 from simulator.serving.results import TIMES
 from simulator.serving.run import STATISTICS, Study
@@ -41,7 +41,12 @@ def serving_page(answer: Serving) -> str:
     parts = [_header(answer)]
     if answer.study is not None:
         study = answer.study
-        parts += [_cards(answer, study), _times(study), _over_time(answer, study), _distributions(answer, study)]
+        parts += [
+            _cards(answer, study),
+            _times(answer, study),
+            _over_time(answer, study),
+            _distributions(answer, study),
+        ]
         parts += [_load(study), _details(answer, study)]
     parts.append(_provenance(answer))
     version = esc(answer.versions.get("archcast", ""))
@@ -150,7 +155,7 @@ def _card(label: str, number: Uncertain, kind: str, about: str) -> str:
     )
 
 
-def _times(study: Study) -> str:
+def _times(answer: Serving, study: Study) -> str:
     heads = "".join(f'<th class="n">{name}</th>' for name in STATISTICS)
     rows = []
     for name in TIMES:
@@ -158,7 +163,9 @@ def _times(study: Study) -> str:
         for statistic in STATISTICS:
             number = study.times[name][statistic]
             cells.append(f'<td class="n">{esc(_value(number))}<small>{esc(interval(number, "s"))}</small></td>')
-        words = f"<b>{esc(NAMES[name])}</b><small>{esc(MEANING[name])}</small>"
+        shown = name_of(answer, name)
+        meaning = MEANING[name] if shown == NAMES[name] else "of a request; a step gives several tokens (speculation)"
+        words = f"<b>{esc(shown)}</b><small>{esc(meaning)}</small>"
         rows.append(f'<tr><td class="what">{words}</td>{"".join(cells)}</tr>')
     table = f'<table class="times"><thead><tr><th>time</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return section("Times", f'<div class="scroll">{table}</div>', lead="Over all counted requests; intervals below.")
@@ -205,12 +212,12 @@ def _distributions(answer: Serving, study: Study) -> str:
             limit=_limit(answer, name), across=True,
         )  # fmt: skip
         drawings.append(f"<div><h3>{_heading(answer, name)}</h3>{drawing}</div>")
-    drawings.append(f"<div><h3>Between tokens</h3>{_gaps(study)}</div>")
+    drawings.append(f"<div><h3>{esc(name_of(answer, 'itl_s').capitalize())}</h3>{_gaps(answer, study)}</div>")
     lead = "The share of requests (of gaps for the last) whose time is at most that of the axis; first replication."
     return section("Distributions", f'<div class="charts">{"".join(drawings)}</div>', lead=lead, name="distributions")
 
 
-def _gaps(study: Study) -> str:
+def _gaps(answer: Serving, study: Study) -> str:
     values, weights = study.sample.gaps
     if not len(values):
         return '<p class="note">No request had a second token.</p>'
@@ -218,7 +225,7 @@ def _gaps(study: Study) -> str:
     total = np.cumsum(weights[order]) / weights.sum()
     place = np.unique(np.searchsorted(total, np.linspace(0, 1, 200)).clip(max=len(total) - 1))
     line = Line("share of gaps", values[order][place], total[place], 0)
-    return chart([line], Axis(NAMES["itl_s"], "s", log=True), Axis("share of gaps", "share"))
+    return chart([line], Axis(name_of(answer, "itl_s"), "s", log=True), Axis("share of gaps", "share"))
 
 
 def _load(study: Study) -> str:
@@ -266,16 +273,16 @@ def _details(answer: Serving, study: Study) -> str:
     numbers = study.numbers
     rows = {
         "lanes busy": percent(numbers["utilisation"].value),
-        "waiting": f"{digits(numbers['queue_mean'].value)} on average, {digits(numbers['queue_max'].value)} at most",
-        "preemptions": digits(numbers["preemptions"].value),
+        "waiting": f"{digits(numbers['queue_mean'].value)} on average, {count(numbers['queue_max'].value)} at most",
+        "preemptions": count(numbers["preemptions"].value),
         "prompt tokens cached": percent(numbers["prefix_hit_share"].value),
-        "lost": listed([f"{digits(n)} ({cause})" for cause, n in study.lost.items()]) or "none",
+        "lost": listed([f"{count(n)} ({cause})" for cause, n in study.lost.items()]) or "none",
         "energy of a run": _value(numbers["energy_j"], "j"),
         "money of a run": _value(numbers["cost_usd"], "usd"),
     }
-    if len(study.first.pools) > 1:
-        for pool in study.first.pools:
-            rows[f"lanes of {pool['name']} busy"] = f"{percent(pool['utilisation'])}, {text(pool['energy_j'], 'j')}"
+    for label, words in fleet_rows(answer, study):
+        name, _, rest = words.partition(": ")
+        rows[f"pool {name}" if label == "pool" else label] = rest if label == "pool" else words
     if study.first.transfer:
         sent = study.first.transfer
         rows["KV caches sent"] = (

@@ -19,11 +19,23 @@ NAMES = {
 }  # fmt: skip
 
 
+def name_of(answer: Serving, name: str) -> str:
+    """Return what a time is called; with speculation a step gives several tokens, and gaps are those of steps."""
+    if name == "itl_s" and any(plan.policy.speculation for plan in answer.scenario.pools):
+        return "between decode steps"
+    return NAMES[name]
+
+
+def count(number: float) -> str:
+    """Return how many: whole numbers as such, means with three digits."""
+    return f"{number:,.0f}" if number == round(number) else digits(number)
+
+
 def serving_text(answer: Serving) -> str:
     """Return the head, the verdict, times by percentile, rates, costs and notes."""
     lines = [*head(answer), ""]
     if answer.study is None:
-        lines.append(f"infeasible: {answer.reason} ({answer.shortfall_bytes:,.0f} bytes).")
+        lines.append(f"infeasible: {answer.reason}.")
     else:
         lines += _study(answer, answer.study)
     lines += [f"note: {printable(note, 1000)}" for note in answer.notes]
@@ -63,7 +75,7 @@ def rate_words(asked: Mapping[str, Any]) -> str:
 def _study(answer: Serving, study: Study) -> list[str]:
     return [
         verdict(answer, study), "", f"{'':22}{'p50':>10}{'p90':>10}{'p99':>10}{'mean':>10}   interval of p99",
-        *(_time(NAMES[name], found) for name, found in study.times.items()), "", *_rates(answer, study),
+        *(_time(name_of(answer, name), found) for name, found in study.times.items()), "", *_rates(answer, study),
     ]  # fmt: skip
 
 
@@ -115,18 +127,40 @@ def _rates(answer: Serving, study: Study) -> list[str]:
             lines.append(f"{label:8}{text(number.value, kind):>12}  {about:32} {interval(number, kind)}".rstrip())
     queue, most = numbers["queue_mean"], numbers["queue_max"]
     lines.append(
-        f"queue   {digits(queue.value)} waiting on average, {digits(most.value)} at most; KV blocks "
+        f"queue   {digits(queue.value)} waiting on average, {count(most.value)} at most; KV blocks "
         f"{percent(numbers['kv_mean'].value)} in use, {percent(numbers['kv_max'].value)} at most; lanes busy "
         f"{percent(numbers['utilisation'].value)}"
     )
-    extra = [f"{digits(numbers['preemptions'].value)} preemptions"]
+    extra = [f"{count(numbers['preemptions'].value)} preemptions"]
     if numbers["prefix_hit_share"].value > 0:
         extra.append(f"{percent(numbers['prefix_hit_share'].value)} of the prompts' tokens were cached")
-    extra += [f"{digits(count)} requests lost ({cause})" for cause, count in study.lost.items()]
+    extra += [f"{count(lost)} requests lost ({cause})" for cause, lost in study.lost.items()]
     lines.append("        " + ", ".join(extra))
+    lines += [f"{label:8}{words}" for label, words in fleet_rows(answer, study)]
     runs = f"{study.runs} replications" if study.runs > 1 else "1 run"
     lines.append(f"        {runs}, seed {answer.scenario.seed}, trace hash {study.trace_hashes[0][:16]}")
     return lines
+
+
+def fleet_rows(answer: Serving, study: Study) -> list[tuple[str, str]]:
+    """Return (label, words) on failures, on scaling, and on each of several pools, where there are any."""
+    numbers, plans, rows = study.numbers, answer.scenario.pools, list[tuple[str, str]]()
+    if any(plan.options.get("failures") for plan in plans):
+        outages, hit = (count(numbers[key].value) for key in ("outages", "interrupted"))
+        rows.append(("outages", f"{outages} a run; {hit} requests were interrupted and sent to another instance"))
+    if any(plan.options.get("autoscaling") for plan in plans):
+        mean, most, began = (numbers[f"instances_{key}"].value for key in ("mean", "most", "started"))
+        rows.append(
+            ("scaling", f"{digits(mean)} instances on average, {count(most)} at most, {count(began)} starts, "
+             f"{digits(numbers['instance_s'].value / 3600)} instance-hours a run")
+        )  # fmt: skip
+    for pool in study.first.pools if len(study.first.pools) > 1 else ():
+        many = "1 instance" if pool["instances"] == 1 else f"{pool['instances']} instances"
+        rows.append(
+            ("pool", f"{printable(pool['name'])}: {many}, lanes busy {percent(pool['utilisation'])}, "
+             f"{text(pool['power_w'], 'w')} (first run)")
+        )  # fmt: skip
+    return rows
 
 
 def _price(answer: Serving) -> str:

@@ -19,6 +19,11 @@ from workloads.table import Array
 PERCENTILES = (50, 90, 99)
 TIMES = ("ttft_s", "tpot_s", "itl_s", "latency_s", "queue_s")
 """The times that are distributions."""
+OF_POOLS = {
+    "outages": "outages", "interrupted": "interrupted", "instances_mean": "instances_mean",
+    "instances_most": "instances", "instances_started": "instances_started", "instance_s": "instance_s",
+}  # fmt: skip
+"""Numbers that are sums over pools, and their names in what a pool did."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +278,7 @@ def measures(run: Run, sample: Sample, found: Mapping[str, Level]) -> dict[str, 
     joules, usd = spent(run, window.start, window.end)
     busy, there = float((run.steps["end"] - run.steps["start"]).sum()), run.paid.lane_ticks(0, run.horizon)
     lost = sum(len(numbers) for numbers in run.lost.values())
+    pooled = {name: sum(float(pool[key]) for pool in run.pools) for name, key in OF_POOLS.items()}
     return {
         "requests": float(sample.counted), "request_rate_hz": np.count_nonzero(ended) / length,
         "token_rate_hz": tokens / length,
@@ -285,7 +291,7 @@ def measures(run: Run, sample: Sample, found: Mapping[str, Level]) -> dict[str, 
         "lost": float(lost), "utilisation": busy / there if there else float("nan"),
         "energy_j": run.energy_j, "energy_per_token_j": joules / tokens if tokens else float("nan"),
         "power_w": joules / length, "cost_usd": run.usd,
-        "usd_per_million_tokens": 1e6 * usd / tokens if tokens else float("nan"), "device_s": run.device_s,
+        "usd_per_million_tokens": 1e6 * usd / tokens if tokens else float("nan"), "device_s": run.device_s, **pooled,
     }  # fmt: skip
 
 

@@ -249,7 +249,7 @@ def _run(scenario: Scenario, found: FleetRun, level: str) -> Run:
         found.lost, found.horizon, found.blocks, found.energy_j, found.device_s,
         sum(prices[pool.name] * pool.device_s / SECONDS_PER_HOUR for pool in found.pools), found.trace_hash,
         _paid(scenario, found, level),
-        open_loop="closed_loop" not in scenario.fleet, pools=[_pool_json(pool) for pool in found.pools],
+        open_loop="closed_loop" not in scenario.fleet, pools=[_pool_json(pool, found.horizon) for pool in found.pools],
         transfer=asdict(found.transfer) if found.transfer else None, nodes=found.node_counts, stack=scenario.stack,
     )  # fmt: skip
 
@@ -269,11 +269,12 @@ def _paid(scenario: Scenario, found: FleetRun, level: str) -> Paid:
     return Paid(ends[:, 0], ends[:, 1], *np.array(rows, dtype=float).reshape(-1, 4).T, *ranks)
 
 
-def _pool_json(pool: PoolRun) -> dict[str, Any]:
+def _pool_json(pool: PoolRun, horizon: int) -> dict[str, Any]:
     """Return what a pool did, as plain values. instances: the most that were up at once; started: ever."""
     each = pool.blocks // max(pool.instances, 1)
     return {
-        "name": pool.name, "utilisation": pool.utilisation, "energy_j": pool.energy_j, "device_s": pool.device_s,
+        "name": pool.name, "utilisation": pool.utilisation, "energy_j": pool.energy_j,
+        "power_w": pool.energy_j / max(float(to_seconds(horizon)), 1e-12), "device_s": pool.device_s,
         "instances": pool.most_up, "instances_started": pool.instances, "instances_mean": pool.mean_up,
         "instance_s": pool.paid_s, "outages": pool.outages, "interrupted": pool.interrupted,
         "preempted": pool.preempted, "kv_blocks": each * pool.most_up,

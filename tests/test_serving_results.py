@@ -276,7 +276,7 @@ def test_one_user_is_done_as_often_as_answers_take(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"closed_loop__users": 4}, {"traffic__arrivals": "at-once"}])
 def test_rates_power_energy_and_money_of_one_window_agree(tmp_path: Path, changes: dict[str, object]) -> None:
-    answer = served(tmp_path, replications=1, slo__ttft_s=900, slo__tpot_s=900, instances=2, **changes)
+    answer = served(tmp_path, replications=3, slo__ttft_s=900, slo__tpot_s=900, instances=2, **changes)
     assert answer.study is not None
     found = {name: number.value for name, number in answer.study.numbers.items()}
     assert found["goodput_share"] == 1

@@ -55,7 +55,7 @@ def head(answer: Serving) -> list[str]:
     rate = f" {rate_words(asked)}" if asked["rate_hz"] else ""
     name = f" of {printable(asked['name'])}" if asked["name"] else ""
     loop = answer.about.get("closed_loop")
-    users = f" from {loop['users']} users" if loop else ""
+    users = "" if not loop else " from 1 user" if loop["users"] == 1 else f" from {loop['users']:,} users"
     lengths = f"{asked['prompt_mean']:.0f} tokens in, {asked['generate_mean']:.0f} out (means)"
     count = "1 request" if asked["requests"] == 1 else f"{asked['requests']:,} requests"
     return [*lines, f"{count}{name}{rate}{users}, {lengths}"]

@@ -290,7 +290,7 @@ def measures(run: Run, sample: Sample, found: Mapping[str, Level]) -> dict[str, 
         "preemptions": float(sum(log.preempted)), "prefix_hit_share": sum(log.hit) / max(prompts, 1),
         "lost": float(lost), "utilisation": busy / there if there else float("nan"),
         "energy_j": run.energy_j, "energy_per_token_j": joules / tokens if tokens else float("nan"),
-        "power_w": joules / length, "cost_usd": run.usd,
+        "power_w": joules / length, "cost_usd": run.usd, "usd_per_s": usd / length,
         "usd_per_million_tokens": 1e6 * usd / tokens if tokens else float("nan"), "device_s": run.device_s, **pooled,
     }  # fmt: skip
 

@@ -43,6 +43,8 @@ from simulator.streams import RandomStreams
 
 STATISTICS = ("mean", "p50", "p90", "p99")
 RISING = STATISTICS[1:]
+OF_A_TOKEN = {"energy_per_token_j": ("power_w", 1.0), "usd_per_million_tokens": ("usd_per_s", 1e6)}
+"""Numbers of a token out: what is spent on it a second, and for how many tokens."""
 SECONDS_PER_HOUR = 3600.0
 WIDE_NOTE = (
     f"Some times have no interval: it would reach further than a factor of {WIDEST:g}; raise replications or requests."
@@ -190,7 +192,7 @@ def _of_batches(name: str, statistic: str, sample: Sample) -> list[float]:
 
 
 def _number(name: str, by_level: Mapping[str, list[_One]], sample: Sample) -> Uncertain:
-    columns = {level: [one.measures[name] for one in ones] for level, ones in by_level.items()}
+    columns = {level: _column(name, ones) for level, ones in by_level.items()}
     low, high = columns.get("lo", ()), columns.get("hi", ())
     value = columns[LEVELS[0]]
     chance = half_width(value)
@@ -201,6 +203,24 @@ def _number(name: str, by_level: Mapping[str, list[_One]], sample: Sample) -> Un
         ends = sorted((low, high), key=lambda column: float(np.mean(column)))
         return combined(value, chance, ends[0], ends[1])
     return combined(value, chance)
+
+
+def _column(name: str, ones: list[_One]) -> list[float]:
+    """Return a number of each replication.
+
+    Those of a token are made linear about the ratio of the sums, R + (x - R y) / mean of y, so that their mean is that
+    ratio and not the mean of ratios: tokens a second x joules a token are the watts (Cochran, Sampling Techniques, 6).
+    """
+    found = [one.measures[name] for one in ones]
+    if name not in OF_A_TOKEN:
+        return found
+    spent = np.array([one.measures[OF_A_TOKEN[name][0]] for one in ones]) * OF_A_TOKEN[name][1]
+    tokens = np.array([one.measures["token_rate_hz"] for one in ones])
+    if not (np.isfinite(spent) & np.isfinite(tokens)).all() or tokens.sum() <= 0:
+        return found
+    ratio = spent.sum() / tokens.sum()
+    linear: list[float] = (ratio + (spent - ratio * tokens) / tokens.mean()).tolist()
+    return linear
 
 
 def _notes(chance: str, model: bool, unstable: int, runs: int, asked: int) -> tuple[str, ...]:

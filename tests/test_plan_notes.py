@@ -68,13 +68,15 @@ def test_the_objective_that_binds_is_named_with_how_busy_the_engines_are() -> No
     assert binds_of(outcome_of(3, 0.2, 0.0499)) == "TPOT binds: 49.9 ms of 50.0 ms; engines are 23.0 % busy"
     assert binds_of(outcome_of(1, 1.9, 0.01)) == "TTFT binds: 1.90 s of 2.00 s; engines are 23.0 % busy"
     assert binds_of(outcome_of(1, 0.2, 0.01)).startswith("TPOT is nearest to its limit: 10.0 ms of 50.0 ms")
+    assert "the closed form's bound of 4 instances binds: 10.0 ms" in binds_of(outcome_of(4, 0.2, 0.01), least=4)
+    assert binds_of(outcome_of(4, 0.2, 0.0499), least=4).startswith("TPOT binds: 49.9 ms")
     assert binds_of(outcome_of(2, 2.1, 0.01, 0.9)).startswith("goodput binds: 0.0 %, at least 90.0 %")
 
 
 def test_what_binds_is_in_the_text_the_document_and_the_page() -> None:
     answer = small_plan()
     assert answer.chosen is not None
-    words = binds_of(answer.chosen.outcome)
+    words = binds_of(answer.chosen.outcome, answer.chosen.screened.least)
     found = answer.to_json()["chosen"]["binds"]
     name, used = answer.chosen.outcome.worst
     assert found["objective"] == name

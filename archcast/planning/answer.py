@@ -98,7 +98,11 @@ class Plan:
     def fleet_json(self, fleet: Fleet) -> dict[str, Any]:
         """Return a fleet: what it is, what it costs, and what its users see. Intervals of times are those of chance."""
         found = self.outcome_json(fleet.outcome)
-        return {"objective": _plain(fleet.objective), **found}
+        return {
+            "objective": _plain(fleet.objective),
+            **found,
+            "binds": _binds_json(fleet.outcome, fleet.screened.least),
+        }
 
     def outcome_json(self, outcome: Outcome) -> dict[str, Any]:
         study, candidate = self.study, outcome.candidate
@@ -130,13 +134,13 @@ def _scaled(quantity: Uncertain, factor: float) -> Uncertain:
     return Uncertain(quantity.value * factor, quantity.lo * factor, quantity.hi * factor)
 
 
-def _binds_json(outcome: Outcome) -> dict[str, Any]:
+def _binds_json(outcome: Outcome, least: int = 1) -> dict[str, Any]:
     """Return the objective that is used up most: its value, its limit and the share of it that is used up."""
     name, used = outcome.worst
     value = getattr(outcome, name).value
     return {
         "objective": name, "value": _plain(value), "limit": getattr(outcome.slo, name), "used_share": used,
-        "words": binds_of(outcome),
+        "words": binds_of(outcome, least),
     }  # fmt: skip
 
 

@@ -66,17 +66,20 @@ def objectives(study: Study) -> str:
     return f"{said}, goodput {percent(slo.goodput_share)}" if slo.goodput_share is not None else said
 
 
-def binds_of(outcome: Outcome) -> str:
+def binds_of(outcome: Outcome, least: int = 1) -> str:
     """Return which objective is used up most, e.g. `TPOT binds: 49.9 ms of 50.0 ms; engines are 23 % busy`.
 
-    A single instance is the least there is, so its nearest objective need not bind.
+    A single instance is the least there is, so its nearest objective need not bind; nor need it where the fleet has the
+    `least` instances of the closed form.
     """
     name, used = outcome.worst
     if name == "goodput_share":
         spent = f"{percent(outcome.goodput_share.value)}, at least {percent(outcome.slo.goodput_share or 0.0)}"
     else:
         spent = f"{text(getattr(outcome, name).value, 's')} of {text(getattr(outcome.slo, name), 's')}"
-    verb = "binds" if outcome.instances > 1 or used > NEAR else "is nearest to its limit"
+    verb = "binds" if outcome.instances > least or used > NEAR else "is nearest to its limit"
+    if outcome.instances == least > 1 and used <= NEAR:
+        verb = f"is nearest to its limit, and the closed form's bound of {least} instances binds"
     return f"{WORDS[name]} {verb}: {spent}; engines are {percent(outcome.busy_share)} busy"
 
 
@@ -133,7 +136,8 @@ def why_none(study: Study, demand: Demand, model: str, nearest: Rejected | None,
     said = f"{head}: {_constraint(binding.constraint)} binds. Nearest is {nearest.label}: {binding.words}{times}."
     if beyond is not None:
         cost = f" at {text(beyond.usd_per_hour, 'usd_per_hour')}" if math.isfinite(beyond.usd_per_hour) else ""
-        said += f" Without limits on devices and money {name_of(beyond)}, {beyond.devices} devices, would serve{cost}."
+        total = "1 device" if beyond.devices == 1 else f"{beyond.devices} devices"
+        said += f" Without limits on devices and money {name_of(beyond)}, {total}, would serve{cost}."
     return said
 
 

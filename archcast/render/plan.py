@@ -59,6 +59,10 @@ def plan_page(plan: Plan) -> str:
     return document(f"{Path(plan.file).name} - archcast", style + CHART_STYLE + STYLE, body, script)
 
 
+def _binds(fleet: Fleet) -> str:
+    return binds_of(fleet.outcome, fleet.screened.least)
+
+
 def _header(plan: Plan) -> str:
     study = plan.study
     chips = {
@@ -67,7 +71,7 @@ def _header(plan: Plan) -> str:
     }  # fmt: skip
     items = "".join(f"<li><i>{esc(key)}</i>{esc(value, 200)}</li>" for key, value in chips.items())
     verdict = (
-        f'<p class="verdict"><b>Feasible.</b> {esc(binds_of(plan.fleets[0].outcome))}. {esc(plan.why)}</p>'
+        f'<p class="verdict"><b>Feasible.</b> {esc(_binds(plan.fleets[0]))}. {esc(plan.why)}</p>'
         if plan.fleets
         else '<p class="verdict no"><b>Infeasible.</b> Nothing within the limits keeps the objectives.</p>'
     )  # fmt: skip

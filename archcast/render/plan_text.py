@@ -29,7 +29,7 @@ def plan_text(plan: Plan) -> str:
     """Return the answer as lines."""
     parts = [plan.summary]
     if plan.fleets:
-        parts += ["", f"{binds_of(plan.fleets[0].outcome)}.", "", *fleet_lines(plan)]
+        parts += ["", f"{binds_of(plan.fleets[0].outcome, plan.fleets[0].screened.least)}.", "", *fleet_lines(plan)]
         if plan.why:
             parts += ["", plan.why]
         parts += ["", "How far it holds:", *(f"  {line}" for line in stress_lines(plan))]

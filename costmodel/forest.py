@@ -22,6 +22,8 @@ from workloads.table import Array
 
 MAGIC = b"archcast forest 1\n"
 MAX_HEADER, MAX_MODEL_BYTES, MAX_MODELS = 4_000_000, 50_000_000, 10_000
+DROPPED = 4
+"""Bits of a leaf's mantissa (of ten) that are not kept."""
 LEAF = 255
 """Feature byte of a leaf; a model has fewer features than this."""
 
@@ -134,12 +136,22 @@ def _section(model: FlatTrees) -> tuple[bytes, int, int, int, float]:
         mine = feature == f
         number[mine] = np.searchsorted(own, threshold[mine])
     parts = [np.array([len(s) for s in shapes], dtype="<u4"), *shapes, np.array([len(c) for c in cuts], dtype="<u2"),
-             np.concatenate(cuts).astype("<f4"), number, np.concatenate(leaves).astype("<f2")]  # fmt: skip
+             np.concatenate(cuts).astype("<f4"), number, _short(np.concatenate(leaves))]  # fmt: skip
     raw = b"".join(part.tobytes() for part in parts)
     tail = b""
     if model.anchor is not None:
         tail = struct.pack("<II", *model.anchor.shape) + model.anchor.astype("<f4").tobytes()
     return zlib.compress(raw, 9) + tail, model.width, model.trees, model.depth, float(model.base)
+
+
+def _short(leaves: Array) -> Array:
+    """Return leaves as half floats whose last `DROPPED` bits are 0: they pack to two thirds.
+
+    Of a sum over hundreds of leaves, each off by at most 0.8 %, the errors cancel: 0.06 % of a prediction (rms).
+    """
+    halves = leaves.astype("<f2").view("<u2").astype(np.uint32)
+    kept = (halves + (1 << (DROPPED - 1))) >> DROPPED << DROPPED
+    return kept.astype("<u2").view("<f2")
 
 
 def _anchor(data: bytes) -> Array | None:

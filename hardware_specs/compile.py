@@ -1,4 +1,4 @@
-"""Compile the YAML catalogue to `compiled.json.gz`: `python -m hardware_specs.compile`, after any change of the YAML."""
+"""Compile the YAML catalogue to `compiled.json.gz`: `python -m hardware_specs.compile`, after a change of the YAML."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_runner import archcast, refused
@@ -162,9 +163,9 @@ def test_swapping_needs_a_link_to_swap_over(tmp_path: Path) -> None:
     ],
 )
 def test_what_can_be_simulated_but_may_not_be_meant_has_a_note(
-    tmp_path: Path, changes: dict[str, object], words: list[str]
+    tmp_path: Path, changes: dict[str, Any], words: list[str]
 ) -> None:  # fmt: skip
-    short = {"traffic__requests": 60, "replications": 1}
+    short: dict[str, Any] = {"traffic__requests": 60, "replications": 1}
     notes = " ".join(served(tmp_path, **short, **changes).notes)
     assert all(word in notes for word in words), notes
     plain = " ".join(served(tmp_path, **short, software="vllm", closed_loop__users=60).notes)

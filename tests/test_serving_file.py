@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_runner import archcast, archcast_process
@@ -157,10 +158,10 @@ def test_a_cascade_asks_the_big_model_as_often_as_it_says(tmp_path: Path) -> Non
 
 
 def test_lanes_share_the_kv_blocks_of_their_engine(tmp_path: Path) -> None:
-    fewer = {"model": "llama-3.1-8b", "traffic__requests": 20, "replications": 1}
+    fewer: dict[str, Any] = {"model": "llama-3.1-8b", "traffic__requests": 20, "replications": 1}
     blocks = {}
     for key, size in (("dp", 1), ("dp", 4), ("pp", 2)):
-        doc = served(tmp_path, **fewer, **{key: size}).to_json()
+        doc = served(tmp_path, **fewer | {key: size}).to_json()
         blocks[key, size] = doc["pools"][0]["kv_blocks"]
         assert abs(blocks[key, size] - doc["memory"]["engines"]["blocks"]) < size  # a lane has whole blocks
     # each rank has a device of its own, with the same weights; what ranks exchange takes a little of it

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_past_saturation_the_page_says_so_in_place_of_a_verdict(tmp_path: Path) 
 
 
 def test_the_headline_says_whether_the_limits_are_met(tmp_path: Path) -> None:
-    short = {"traffic__requests": 350, "replications": 1}
+    short: dict[str, Any] = {"traffic__requests": 350, "replications": 1}
     met, missed, some, none = (
         served(tmp_path, **short, **more)
         for more in ({}, {"slo__ttft_s": 1e-4}, {"slo__ttft_s": 1e-4, "slo__share": 1e-9}, {"slo": {"share": 0.5}})
@@ -58,7 +59,7 @@ def test_the_headline_says_whether_the_limits_are_met(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"traffic__requests": 200}, {"traffic__rate_hz": 250, "traffic__generate": 800}])
-def test_a_run_too_short_to_tell_says_so(tmp_path: Path, changes: dict[str, float]) -> None:
+def test_a_run_too_short_to_tell_says_so(tmp_path: Path, changes: dict[str, Any]) -> None:
     answer = served(tmp_path, replications=1, policy={"most_tokens": 1024, "most_requests": 1024}, **changes)
     assert answer.stable
     assert any("Too short to tell whether it keeps up" in note for note in answer.notes)
@@ -80,9 +81,9 @@ def test_the_head_says_the_rate_that_was_asked_for_and_those_that_were_drawn(tmp
 def test_the_text_tells_of_failures_scaling_and_pools(tmp_path: Path) -> None:
     plain = served(tmp_path, traffic__requests=60).text()
     assert not any(line.startswith(("outages", "scaling", "pool")) for line in plain.splitlines())
-    rule = {"target": 1, "most": 3, "period_s": 0.5, "cold_start_s": 0.5}
+    rule: dict[str, Any] = {"target": 1, "most": 3, "period_s": 0.5, "cold_start_s": 0.5}
     text = SMALL + "pools:\n  - {name: a, failures: [{instance: 0, at_s: 1, down_s: 0.5}]}\n  - {name: b}\n"
-    shares = {"kind": "route", "shares": {"a": 0.5, "b": 0.5}}
+    shares: dict[str, Any] = {"kind": "route", "shares": {"a": 0.5, "b": 0.5}}
     answer = served(tmp_path, text, workflow=shares, autoscaling=rule, replications=1)
     assert answer.study is not None
     lines = {line.split()[0]: line for line in answer.text().splitlines() if line}
@@ -99,7 +100,7 @@ def test_the_text_tells_of_failures_scaling_and_pools(tmp_path: Path) -> None:
 
 
 def test_with_speculation_gaps_are_those_of_steps(tmp_path: Path) -> None:
-    short = {"traffic__requests": 60, "replications": 1}
+    short: dict[str, Any] = {"traffic__requests": 60, "replications": 1}
     answer = served(tmp_path, speculation={"tokens": 3, "acceptance": 0.7}, **short)
     assert "between decode steps" in answer.text()
     assert "Between decode steps" in answer.page()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_intervals_of_rising_percentiles_rise() -> None:
 
 @pytest.mark.parametrize("replications", [1, 2, 3])
 def test_intervals_of_times_lie_above_zero_and_rise(tmp_path: Path, replications: int) -> None:
-    doc = served(tmp_path, replications=replications, traffic__rate_hz=90).to_json()
+    doc = served(tmp_path, replications=replications, traffic__rate_hz=250, traffic__requests=350).to_json()
     for name in ("ttft_s", "tpot_s", "latency_s"):
         known = [doc[name][key] for key in ("p50", "p90", "p99") if doc[name][key]["lo"] is not None]
         assert known
@@ -266,7 +267,7 @@ def test_what_no_engine_can_hold_is_lost_by_its_cause(tmp_path: Path) -> None:
 
 
 def test_one_user_is_done_as_often_as_answers_take(tmp_path: Path) -> None:
-    lengths = {"traffic__prompt": 60, "traffic__generate": 20, "traffic__requests": 30}
+    lengths: dict[str, Any] = {"traffic__prompt": 60, "traffic__generate": 20, "traffic__requests": 30}
     study = served(tmp_path, closed_loop__users=1, replications=1, **lengths).study
     assert study is not None
     latency_s = study.times["latency_s"]["mean"].value
@@ -275,7 +276,7 @@ def test_one_user_is_done_as_often_as_answers_take(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"closed_loop__users": 4}, {"traffic__arrivals": "at-once"}])
-def test_rates_power_energy_and_money_of_one_window_agree(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_rates_power_energy_and_money_of_one_window_agree(tmp_path: Path, changes: dict[str, Any]) -> None:
     answer = served(tmp_path, replications=3, slo__ttft_s=900, slo__tpot_s=900, instances=2, **changes)
     assert answer.study is not None
     found = {name: number.value for name, number in answer.study.numbers.items()}
@@ -299,7 +300,7 @@ def test_energy_and_money_of_the_whole_run_are_those_of_its_parts(tmp_path: Path
 def test_instances_that_come_and_go_count_while_they_are_there(tmp_path: Path) -> None:
     """A burst of work a minute, for one instance or two: those that were let go are not idle for the rest."""
     rows = "".join(f"{60 * burst + i * 0.01},60,25\n" for burst in range(6) for i in range(40))
-    rule = {"target": 8, "most": 2, "least": 0, "period_s": 1.0, "cold_start_s": 1.0}
+    rule: dict[str, Any] = {"target": 8, "most": 2, "least": 0, "period_s": 1.0, "cold_start_s": 1.0}
     answer = served(tmp_path, trace=str(own_trace(tmp_path, rows)), warmup=0, autoscaling=rule)
     assert answer.study is not None
     pool, run = answer.to_json()["pools"][0], answer.study.first

@@ -17,7 +17,7 @@ from archcast.render.human import text
 from archcast.serving_columns import steady_answer
 from costmodel.estimate import Quantity
 from costmodel.protocol import CostModel
-from costmodel.stack import GENERAL, Stack, framework, shipped_stacks, stack_of
+from costmodel.stack import Stack, framework, is_calibrated, known_stacks, stack_of
 from simulator.serving.power import NOTE
 from simulator.serving.pricing import beyond_tokens
 from workloads.graph import Workload
@@ -129,13 +129,12 @@ def service_notes(
 
 def stack_note(software: str, cost_model: CostModel) -> str:
     """Say what a stack adds and what that rests on."""
-    own = getattr(cost_model, "stacks", None)
-    known = sorted(name for name in (own or shipped_stacks()) if name != GENERAL)
+    known = known_stacks(cost_model)
     name, stack = framework(software), stack_of(software, cost_model)
     if not name:
         return f"The engine and its kernels alone: --software ({', '.join(known)}) adds what a serving stack takes."
     who = name if name in known else f"a serving stack ('{name}' is none of {', '.join(known)})"
-    source = "of your calibration" if own and name in own else "of aiconfigurator's silicon sample"
+    source = "of your calibration" if is_calibrated(software, cost_model) else "of aiconfigurator's silicon sample"
     return (
         f"Added for {who}: steps take {stack.step_factor:.2f} times as long, and the first token "
         f"{stack.first_factor:.2f} times, {stack.seen_steps:.1f} steps and {text(stack.request_s, 's')} more; fitted "

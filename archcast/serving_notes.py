@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from archcast.serving_file import EngineKeys, ServingKeys
-from costmodel.stack import framework, shipped_stacks
-from foundation.errors import nearest_names
+from costmodel.stack import unknown_stack
 from simulator.serving.pricing import Engine
 from workloads.traffic import Traffic
 
@@ -17,7 +16,12 @@ def asked_notes(
     keys: ServingKeys, engines: Sequence[tuple[EngineKeys, Engine, tuple[str, ...]]], drawn: Sequence[Traffic]
 ) -> tuple[str, ...]:  # fmt: skip
     """Return notes on stacks that are not known, requests beyond a model's context, and users who never ask."""
-    found = [note for _, engine, _ in engines for note in (*_stack(engine), *_context(engine, drawn[0]))]
+    found = [
+        note
+        for _, engine, _ in engines
+        for note in (unknown_stack(engine.mapping.software, engine.cost_model), *_context(engine, drawn[0]))
+        if note
+    ]
     users = (keys.closed_loop or {}).get("users", 0)
     if users > len(drawn[0]):
         found.append(
@@ -25,20 +29,6 @@ def asked_notes(
             "load is that of fewer users; raise traffic.requests to several times the users."
         )
     return tuple(dict.fromkeys(found))
-
-
-def _stack(engine: Engine) -> list[str]:
-    """Say that a framework is none of the stacks of the cost model, or of those that ship."""
-    name = framework(engine.mapping.software)
-    own = getattr(engine.cost_model, "stacks", None)
-    known = sorted(key for key in (shipped_stacks() if own is None else own) if key)
-    if not name or name in known:
-        return []
-    near = nearest_names(name, known, 1)
-    return [
-        f"'{name}' is no stack that is known ({', '.join(known)}): what all of them have in common is taken."
-        + (f" Nearest: {near[0]}." if near else "")
-    ]
 
 
 def _context(engine: Engine, traffic: Traffic) -> list[str]:

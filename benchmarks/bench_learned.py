@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import Learned, best, learned_case
+from cases import Learned, best, cpu_s, learned_case
 
 from costmodel.features import describe
 from costmodel.physics import price
@@ -42,17 +41,6 @@ def test_ten_thousand_rows_of_a_thousand_different(benchmark: Any, case: Learned
 
 
 TARGET_ONE_S, TARGET_ROWS_PER_S = 100e-6, 2.5e5
-
-
-def cpu_s(work: Callable[[], object], runs: int) -> float:
-    """Return the least processor time of several runs: other users of the machine take wall time, not this."""
-    work()
-    found = []
-    for _ in range(runs):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
-    return min(found)
 
 
 def speed(case: Learned) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import cpu_s
 
 from archcast.cost_models import find_cost_model
 from archcast.question import ask
@@ -150,17 +151,6 @@ def test_ten_thousand_loads_of_one_engine(benchmark: Any) -> None:
 def test_a_search_over_eight_gpus(benchmark: Any) -> None:
     found = benchmark(search)
     assert (found["verdict"] == "feasible").any()
-
-
-def cpu_s(work: Callable[[], object], runs: int) -> float:
-    """Return the least processor time of several runs after one to warm up."""
-    work()
-    found = []
-    for _ in range(runs):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
-    return min(found)
 
 
 def lines(large: int) -> Iterator[tuple[str, str, str, str, str]]:

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costmodel.cold import from_memory
 from costmodel.collectives import Fabric
-from costmodel.costs import OpCosts
-from costmodel.host_time import without_host
+from costmodel.in_network import costs_in_network
 from costmodel.memory import memory_of
 from costmodel.physics import predict_physics
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
+from costmodel.tempered import with_skew
 from foundation.errors import BadValueError
 from foundation.formats import FORMATS
 from workloads.graph import Workload
@@ -135,8 +134,7 @@ def _weights_bytes(engine: Served, workload: Workload) -> float:
 
 def as_routed(table: OpTable) -> OpTable:
     """Return the rows with experts chosen as served tokens do, where the model does not say how."""
-    skew = np.where((table.full("op") == OP_CODES["moe"]) & (table.full("skew") == 0), SKEW, table.full("skew"))
-    return OpTable(table.rows, {**table.columns, "skew": skew}, table.labels) if skew.any() else table
+    return with_skew(table, SKEW)
 
 
 def _sums(engine: Served, table: OpTable, count: Array, owner: Array, weights_bytes: float) -> dict[str, Array]:
@@ -144,7 +142,9 @@ def _sums(engine: Served, table: OpTable, count: Array, owner: Array, weights_by
     closed = predict_physics(table, rates, engine.fabric)
     seconds, joules = closed.latency_s.copy(), closed.energy_j.copy()
     others = np.flatnonzero(table.full("op") != OP_CODES["moe"])
-    own = _priced(engine, table.take(others), weights_bytes)
+    own = costs_in_network(
+        engine.cost_model, table.take(others), rates, engine.fabric, engine.mapping.software, weights_bytes
+    )
     seconds[others], joules[others] = own.latency_s, own.energy_j
     kind = _KIND[table.full("op").astype(int)]
     rows = int(owner.max()) + 1
@@ -196,12 +196,3 @@ def _uneven(table: OpTable) -> Array:
         )  # fmt: skip
         out[rows] = np.maximum(1.0 - tokens * topk / ep / busiest(tokens, experts, topk, ep, skew).rows, 0.0)
     return out
-
-
-def _priced(engine: Served, table: OpTable, weights_bytes: float) -> OpCosts:
-    """Return the costs of operators as they run in a network, as `predict` has them."""
-
-    def price(rows: OpTable) -> OpCosts:
-        return engine.cost_model.predict(rows, engine.rates, engine.fabric, software=engine.mapping.software)
-
-    return from_memory(without_host(price(table), table, engine.rates, price), table, engine.rates, weights_bytes)

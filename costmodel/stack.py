@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from foundation.errors import BadFileError, BadValueError
+from foundation.errors import BadFileError, BadValueError, nearest_names
 from foundation.files import write_text_whole
 from workloads.table import Array
 
@@ -241,7 +241,33 @@ def find_stack(software: str, stacks: Mapping[str, Stack] | None = None) -> Stac
 
 def stack_of(software: str, cost_model: object) -> Stack:
     """Return the stack of a framework and version: of the cost model's own calibration, else what ships."""
-    return find_stack(software, getattr(cost_model, "stacks", None))
+    return find_stack(software, _stacks(cost_model))
+
+
+def known_stacks(cost_model: object) -> tuple[str, ...]:
+    """Return the frameworks whose stacks are known to a cost model."""
+    return tuple(sorted(set(_stacks(cost_model)) - {GENERAL}))
+
+
+def unknown_stack(software: str, cost_model: object) -> str:
+    """Say that a framework is none of the stacks that are known, and which is near; "" where it is one, or none."""
+    name, known = framework(software), known_stacks(cost_model)
+    if not name or name in known:
+        return ""
+    near = nearest_names(name, known, 1)
+    return f"'{name}' is no stack that is known ({', '.join(known)}): what all of them have in common is taken." + (
+        f" Nearest: {near[0]}." if near else ""
+    )
+
+
+def is_calibrated(software: str, cost_model: object) -> bool:
+    """Return whether a stack is the user's own: a calibration's folder holds the shipped ones beside it."""
+    return stack_of(software, cost_model) != find_stack(software)
+
+
+def _stacks(cost_model: object) -> Mapping[str, Stack]:
+    own: Mapping[str, Stack] | None = getattr(cost_model, "stacks", None)
+    return shipped_stacks() if own is None else own
 
 
 @lru_cache(maxsize=1)

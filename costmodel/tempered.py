@@ -77,9 +77,8 @@ class TemperedModel:
 
 def with_skew(table: OpTable, skew: float) -> OpTable:
     """Return the table with the loads of experts, where none are given, by a power law."""
-    ops, given = table.full("op"), table.full("skew")
-    if not np.any((ops == OP_CODES["moe"]) & (given == 0)):
+    given = table.full("skew")
+    even = (table.full("op") == OP_CODES["moe"]) & (given == 0)
+    if not even.any():
         return table
-    return OpTable(
-        table.rows, {**table.columns, "skew": np.where((ops == OP_CODES["moe"]) & (given == 0), skew, given)}
-    )
+    return OpTable(table.rows, {**table.columns, "skew": np.where(even, skew, given)}, table.labels)

@@ -75,3 +75,30 @@ def test_caches_beside_eight_bit_weights_are_in_eight_bits() -> None:
     assert cached_in(load_model("llama-3.1-8b"), "") == ""
     assert cached_in(load_model("llama-3.1-8b"), "fp8") == "fp8"
     assert cached_in(load_model("deepseek-v3"), "") == "fp8"
+
+
+def test_steps_of_a_simulation_take_as_long_as_the_calibrated_stack_says(tmp_path: Path) -> None:
+    import archcast as ac
+
+    found = calibrate_stacks([table(tmp_path, factor=3.0)], out=tmp_path / "out", model="physics")
+    file = tmp_path / "serving.yaml"
+    file.write_text(
+        "kind: serving\nmodel: llama-3.1-8b\non: h100-sxm\nsoftware: myserver 1.0\nreplications: 1\nintervals: false\n"
+        "policy: {most_tokens: 512, most_requests: 8}\nclosed_loop: {users: 1}\n"
+        "traffic: {prompt: 256, generate: 16, requests: 5}\n",
+        encoding="utf-8",
+    )
+    shipped, own = (ac.simulate(file, settings=given) for given in ({}, {"cost_model": str(tmp_path / "out")}))
+    ratio = found.stacks["myserver"].step_factor / shipped_stacks()[""].step_factor
+    tpot = [one.study.times["tpot_s"]["mean"].value for one in (shipped, own)]  # type: ignore[union-attr]
+    assert tpot[1] / tpot[0] == pytest.approx(ratio, rel=1e-6)
+
+
+def test_an_answer_names_a_calibration_only_for_stacks_of_its_own(tmp_path: Path) -> None:
+    from archcast.cost_models import find_serving_model
+    from archcast.in_service import stack_note
+
+    calibrate_stacks([table(tmp_path)], out=tmp_path / "out", model="physics")
+    model = find_serving_model(tmp_path / "out")
+    assert "of your calibration" in stack_note("myserver", model)
+    assert "silicon sample" in stack_note("vllm", model)

@@ -32,12 +32,12 @@ def one_device(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize("software", ["vlm", "vlm 0.9"])
 def test_a_stack_that_is_not_known_is_named_with_the_nearest(software: str) -> None:
     notes = plan(one_device(software=software), seed=1).notes
-    assert "'vlm' is no known stack (sglang, trtllm, vllm). Nearest: vllm; the general stack answers." in notes
+    assert any("'vlm' is no stack" in note and "Nearest: vllm" in note for note in notes)
 
 
 @pytest.mark.parametrize("software", ["", "vllm", "vllm 0.9.2", "SGLang"])
 def test_a_stack_that_is_known_needs_no_note(software: str) -> None:
-    assert not any("no known stack" in note for note in plan(one_device(software=software), seed=1).notes)
+    assert not any("is no stack" in note for note in plan(one_device(software=software), seed=1).notes)
 
 
 def test_steps_are_tried_at_most_twice_as_slow_and_an_end_beyond_is_said() -> None:

@@ -13,8 +13,7 @@ from archcast.planning.demand import LEAST_S, STAYS, Demand
 from archcast.planning.plan_file import Study
 from archcast.planning.search import WORDS, Fleet
 from archcast.render.human import percent, text
-from costmodel.stack import GENERAL, framework, shipped_stacks
-from foundation.errors import nearest_names
+from costmodel.stack import unknown_stack
 
 NEARLY = 0.8
 """Of the least time of a replication that will do: times are scaled, so that all ask for the rate on average."""
@@ -22,7 +21,8 @@ NEARLY = 0.8
 
 def notes_of(study: Study, demand: Demand, fleets: Sequence[Fleet], confirmer: Confirmer) -> tuple[str, ...]:
     """Return what qualifies the answer."""
-    found = list(_unknown_stack(study))
+    unknown = unknown_stack(study.software, find_serving_model(study.cost_model))
+    found = [unknown] if unknown else []
     if len(demand.runs) == 1:
         found.append("A trace is one run: intervals for chance are not known.")
     if fleets:
@@ -30,17 +30,6 @@ def notes_of(study: Study, demand: Demand, fleets: Sequence[Fleet], confirmer: C
         found += [*_too_short(demand, best.outcome), *_bound_kept(best, confirmer), *_chance(study, best.outcome)]
         found += _pipelined(best.outcome)
     return tuple(found)
-
-
-def _unknown_stack(study: Study) -> Iterator[str]:
-    """A stack that was never fitted is answered by what all stacks have in common."""
-    name = framework(study.software)
-    stacks = getattr(find_serving_model(study.cost_model), "stacks", None) or shipped_stacks()
-    known = sorted(set(stacks) - {GENERAL})
-    if name and name not in known:
-        near = nearest_names(name, known, 1)
-        hint = f" Nearest: {near[0]};" if near else ""
-        yield f"'{name}' is no known stack ({', '.join(known)}).{hint or ' Here'} the general stack answers."
 
 
 def _pipelined(outcome: Outcome) -> Iterator[str]:

@@ -37,6 +37,8 @@ _DIMENSIONS = {
     "FLOP/s": "an operation rate (FLOP per second)",
     "J/FLOP": "an energy per operation (joules per FLOP)",
     "J/B": "an energy per byte (joules per byte)",
+    "J/bit": "an energy per bit (joules per bit)",
+    "J/OP": "an energy per operation (joules per operation)",
     "USD": "an amount of money (USD)",
     "USD/h": "a price per hour (USD per hour)",
     "nm": "a length (nanometres)",

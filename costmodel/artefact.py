@@ -135,7 +135,7 @@ def save_artefact(folder: str | Path, model_bytes: bytes, card: Card, power: byt
         try:
             for name, content in files.items():
                 (part / name).write_bytes(content)
-            (part / CARD).write_text(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
+            (part / CARD).write_text(json.dumps(plain, separators=(",", ":"), sort_keys=True, allow_nan=False) + "\n")
             part.chmod(0o755)
             if target.exists():
                 shutil.rmtree(target)

@@ -2,7 +2,8 @@
 
 A split names its feature and which of that feature's thresholds it compares with (a histogram has at most 256); leaves
 are half floats, whose rounding (5e-4 of a leaf) is far below a leaf's own error. Trees are stored level by level, so
-numpy unpacks all trees of a model together. Both evaluators, flat and XGBoost's, are made from what is stored here.
+numpy unpacks all trees of a model together. Numbers that are alike stand together (thresholds by feature, each byte of
+the floats in a plane of its own): they pack a tenth smaller. Both evaluators, flat and XGBoost's, are made from this.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from costmodel.trees import MAX_DEPTH, MAX_TREES, FlatTrees
 from foundation.errors import BadValueError
 from workloads.table import Array
 
-MAGIC = b"archcast forest 1\n"
+MAGIC = b"archcast forest 2\n"
 MAX_HEADER, MAX_MODEL_BYTES, MAX_MODELS = 4_000_000, 50_000_000, 10_000
 DROPPED = 4
 """Bits of a leaf's mantissa (of ten) that are not kept."""
@@ -136,7 +137,8 @@ def _section(model: FlatTrees) -> tuple[bytes, int, int, int, float]:
         mine = feature == f
         number[mine] = np.searchsorted(own, threshold[mine])
     parts = [np.array([len(s) for s in shapes], dtype="<u4"), *shapes, np.array([len(c) for c in cuts], dtype="<u2"),
-             np.concatenate(cuts).astype("<f4"), number, _short(np.concatenate(leaves))]  # fmt: skip
+             _planes(np.concatenate(cuts).astype("<f4")), number[np.argsort(feature, kind="stable")],
+             _planes(_short(np.concatenate(leaves)))]  # fmt: skip
     raw = b"".join(part.tobytes() for part in parts)
     tail = b""
     if model.anchor is not None:
@@ -152,6 +154,11 @@ def _short(leaves: Array) -> Array:
     halves = leaves.astype("<f2").view("<u2").astype(np.uint32)
     kept = (halves + (1 << (DROPPED - 1))) >> DROPPED << DROPPED
     return kept.astype("<u2").view("<f2")
+
+
+def _planes(numbers: Array) -> Array:
+    """Return the bytes of numbers, the first of each, then the second of each, ..."""
+    return np.ascontiguousarray(numbers.view(np.uint8).reshape(-1, numbers.itemsize).T)
 
 
 def _anchor(data: bytes) -> Array | None:
@@ -188,12 +195,17 @@ def _unpack(raw: bytes, width: int, trees: int, depth: int, base: np.float32) ->
         at += found.nbytes
         return found
 
+    def joined(kind: str, count: int) -> Array:
+        size = np.dtype(kind).itemsize
+        return np.ascontiguousarray(read("u1", size * count).reshape(size, count).T).view(kind)[:, 0]
+
     shapes = [read("u1", int(count)) for count in read("<u4", depth).copy()]
     counts = read("<u2", width).astype(np.intp)
-    cuts = read("<f4", int(counts.sum()))
-    inner_nodes = sum(int((s != LEAF).sum()) for s in shapes)
-    numbers = read("u1", inner_nodes)
-    stored = read("<f2", (len(raw) - at) // 2).astype(np.float32)
+    cuts = joined("<f4", int(counts.sum()))
+    used_features = np.concatenate([np.zeros(0, np.uint8), *(s[s != LEAF] for s in shapes)])
+    numbers = np.empty(len(used_features), dtype=np.uint8)
+    numbers[np.argsort(used_features, kind="stable")] = read("u1", len(used_features))
+    stored = joined("<f2", (len(raw) - at) // 2).astype(np.float32)
     if not (np.isfinite(stored).all() and np.isfinite(cuts).all()):
         raise ValueError("a leaf")
     first = np.concatenate(([0], np.cumsum(counts)[:-1]))

@@ -8,16 +8,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from foundation.checks import finite_number
-from foundation.errors import BadValueError
+from foundation.errors import BadFileError, BadValueError
 from simulator.clock import Ticks
 from simulator.queues.laws import Law
+from workloads.column_files import read_columns
 
 BLOCK = 16_384
 """Instants a block: large enough that drawing costs nothing an event, small enough for short runs."""
+MAX_RECORDED = 10_000_000
+"""Rows of a trace that is read from a file."""
 
 
 class Arrivals(ABC):
@@ -65,14 +69,19 @@ def poisson(rate_hz: float) -> Renewal:
 
 @dataclass(frozen=True)
 class Periodic(Arrivals):
-    """One arrival every 1/rate_hz seconds from `offset_s`; instants are rounded one by one, so none drift."""
+    """One arrival every 1/rate_hz seconds from `offset_s`; instants are rounded one by one, so none drift.
+
+    With `jitter_s` each is late by a uniform time up to it, independently (at most a period: they keep their order).
+    """
 
     rate_hz: float
     offset_s: float = 0.0
+    jitter_s: float = 0.0
 
     def __post_init__(self) -> None:
         finite_number("rate_hz", self.rate_hz, strict=True)
         finite_number("offset_s", self.offset_s)
+        finite_number("jitter_s", self.jitter_s, high=1 / self.rate_hz)
 
     def mean_rate_hz(self) -> float:
         return self.rate_hz
@@ -81,13 +90,20 @@ class Periodic(Arrivals):
         first = 0
         while True:
             index = np.arange(first, first + BLOCK, dtype=np.float64)
-            yield np.floor((self.offset_s + index / self.rate_hz) * ticks_per_second + 0.5).astype(np.int64)
+            nominal_s = self.offset_s + index / self.rate_hz
+            if self.jitter_s:
+                nominal_s += self.jitter_s * rng.random(BLOCK)
+            yield np.floor(nominal_s * ticks_per_second + 0.5).astype(np.int64)
             first += BLOCK
 
 
 @dataclass(frozen=True)
 class Recorded(Arrivals):
-    """The instants of a trace (seconds, in order)."""
+    """The instants of a trace (seconds, in order).
+
+    Raises:
+        BadValueError: no instant, one that is negative or not finite, or one before that in front of it.
+    """
 
     times_s: tuple[float, ...] = field(repr=False)
 
@@ -104,3 +120,27 @@ class Recorded(Arrivals):
         instants = np.floor(np.asarray(self.times_s) * ticks_per_second + 0.5).astype(np.int64)
         for first in range(0, len(instants), BLOCK):
             yield instants[first : first + BLOCK]
+
+
+def recorded_csv(path: str | Path, column: str = "time_s", *, scale_s: float = 1.0) -> Recorded:
+    """Return the arrivals of a CSV (or Parquet) column, times `scale_s` seconds, in order.
+
+    Raises:
+        BadFileError: absent, too large, not a table, no such column, or a cell that is no time in order; with its line.
+    """
+    finite_number("scale_s", scale_s, strict=True)
+    table = read_columns(path, lambda name: name == column, lambda name: name == column)
+    if column not in table.columns:
+        raise BadFileError(path, f"there is no column '{column}'.", line=1, hint="Name the column of the times.")
+    times = np.asarray(table.columns[column], dtype=float) * scale_s
+    if not 1 <= len(times) <= MAX_RECORDED:
+        raise BadFileError(path, f"the trace has {len(times):,} rows; it may have 1 to {MAX_RECORDED:,}.")
+    late = np.maximum.accumulate(np.where(np.isfinite(times), times, 0.0))
+    wrong = ~np.isfinite(times) | (times < 0) | (times < np.concatenate([[0.0], late[:-1]]))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        line = int(table.lines[row]) if len(table.lines) else None
+        raise BadFileError(
+            path, "a time must be finite, at least 0 and not before the one above.", line=line, key=column
+        )
+    return Recorded(tuple(times.tolist()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from foundation.errors import UnknownNameError
 from hardware_specs.compiled import Section, read_sections
@@ -56,7 +56,7 @@ def load_device(name_or_path: str | Path) -> DeviceSpec:
         UnknownNameError: no such name; the three nearest are named.
         BadFileError: the file cannot be used; file, line and key are named.
     """
-    if not is_path(name_or_path) and _plain(str(name_or_path)) == HOST_CPU:
+    if not is_path(name_or_path) and plain_name(str(name_or_path)) == HOST_CPU:
         from hardware_specs.host import host_device
 
         return host_device()
@@ -85,7 +85,7 @@ def load_cluster(name_or_path: str | Path) -> ClusterSpec:
 
 def node_of(device_id: str) -> NodeSpec | None:
     """Return the catalogue's node of a device (the one with most devices, then the first id), or None."""
-    device = _compiled()["aliases"].get(_plain(device_id), _plain(device_id))
+    device = _compiled()["aliases"].get(plain_name(device_id), plain_name(device_id))
     found = [(-entry["count"], name) for name, entry in _compiled()["nodes"].items() if entry["device"] == device]
     return load_node(min(found)[1]) if found else None
 
@@ -106,10 +106,10 @@ def device_of(table: str, name: str) -> str:
     devices = measured_devices(table)
     if name in devices:
         return devices[name]
-    by_plain = {_plain(known): device for known, device in devices.items()}
-    if _plain(name) not in by_plain:
+    by_plain = {plain_name(known): device for known, device in devices.items()}
+    if plain_name(name) not in by_plain:
         raise UnknownNameError(f"device of the table {table}", name, devices)
-    return by_plain[_plain(name)]
+    return by_plain[plain_name(name)]
 
 
 def measured_devices(table: str) -> dict[str, str]:
@@ -124,6 +124,11 @@ def measured_devices(table: str) -> dict[str, str]:
     return devices
 
 
+def compiled_entries(kind: str) -> Mapping[str, Any]:
+    """Return the compiled entries of one kind by id, e.g. "pipelines"; none where the catalogue has no such kind."""
+    return _compiled().get(kind, {})
+
+
 def is_path(name_or_path: str | Path) -> bool:
     """Tell whether a user means a file: a `Path`, a name with a folder, or one that ends in .yaml or .yml."""
     if isinstance(name_or_path, Path):
@@ -134,7 +139,7 @@ def is_path(name_or_path: str | Path) -> bool:
 def _aliases(kind: str, name_or_path: str | Path) -> dict[str, str]:
     """Return the aliases of nodes or clusters with their ids; none where an id is given, since that decodes all."""
     table = _compiled()[kind]
-    if _plain(str(name_or_path)) in table:
+    if plain_name(str(name_or_path)) in table:
         return {}
     return {alias: name for name, entry in table.items() for alias in entry.get("aliases", ())}
 
@@ -145,7 +150,7 @@ def _load(name_or_path: str | Path, model: type[Model], kind: str, aliases: Mapp
 
         return read_file(name_or_path, model)
     table = _compiled()[f"{kind}s"]
-    name = _plain(str(name_or_path))
+    name = plain_name(str(name_or_path))
     name = aliases.get(name, name)
     if name not in table:
         hint = _node_hint(name) if kind == "device" else ""
@@ -170,5 +175,6 @@ def _resolved(origin: str | Path, **references: str) -> dict[str, str]:
     return {key: str(folder / text) for key, text in references.items() if is_path(origin) and is_path(text)}
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a name as ids are written: lower case, with hyphens."""
     return name.strip().lower().replace("_", "-").replace(" ", "-")

@@ -8,9 +8,11 @@ from typing import Any
 
 from foundation.errors import BadFileError
 from foundation.packed_text import write_packed
+from foundation.yaml_file import load_yaml
 from hardware_specs.catalogue import COMPILED
 from hardware_specs.compiled import text_of
 from hardware_specs.figures import Sourced
+from hardware_specs.pipelines import compile_pipeline
 from hardware_specs.reader import read_file
 from hardware_specs.schema import DeviceSpec
 from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
@@ -44,6 +46,7 @@ def compile_catalogue(folder: Path = FOLDER) -> dict[str, Any]:
     catalogue["aliases"] = _aliases(catalogue["devices"], folder / "devices")
     for kind in ("nodes", "clusters"):
         _aliases(catalogue[kind], folder / kind)
+    catalogue["pipelines"] = _read_pipelines(folder / "pipelines")
     catalogue["tables"] = _read_tables(folder / "tables", catalogue["devices"])
     return catalogue
 
@@ -55,6 +58,15 @@ def _read_kind(folder: Path, model: type[Sourced]) -> dict[str, Any]:
         if spec.id != path.stem:
             raise BadFileError(path, f"the id '{spec.id}' differs from the file's name.", key="id")
         entries[spec.id] = spec.model_dump(mode="json", exclude_defaults=True)
+    return entries
+
+
+def _read_pipelines(folder: Path) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        spec, entries[path.stem] = compile_pipeline(load_yaml(path))
+        if spec.id != path.stem:
+            raise BadFileError(path, f"the id '{spec.id}' differs from the file's name.", key="id")
     return entries
 
 

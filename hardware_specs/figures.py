@@ -62,6 +62,10 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     quantities: ClassVar[dict[str, Quantity]] = {}
+    wholes: ClassVar[frozenset[str]] = frozenset()
+    """Fields with a whole number that a file may give as a figure, see `pipeline_parts.Counted`."""
+    polynomials: ClassVar[frozenset[str]] = frozenset()
+    """Fields with a `pipeline_parts.Polynomial`, for which files have a short form."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -16,9 +16,6 @@ Share = Quantity("", 0, 1)
 Bytes = Quantity("B", 0, 1e18)
 Rate = Quantity("Hz", 1e-6, 1e12)
 EnergyPerOperation = Quantity("J/OP", 0, 1e6)
-
-GIVEN = "given"
-"""The source of a figure that a user wrote without one."""
 
 
 def value_of(figure: Figure | None, default: float = 0.0) -> float:
@@ -37,15 +34,17 @@ class Counted(Spec):
     The field then holds the plain number, and `counts` its figure (range and source) under the field's name.
     """
 
-    wholes: ClassVar[frozenset[str]] = frozenset()
     counts: dict[str, Figure] = Field(default_factory=dict)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Note which fields hold whole numbers once, when the class is made."""
+        """Note which fields hold whole numbers and polynomials once, when the class is made."""
         super().__pydantic_init_subclass__(**kwargs)
         cls.wholes = frozenset(
             name for name, field in cls.model_fields.items() if field.annotation is int or _optional_int(field)
+        )
+        cls.polynomials = frozenset(
+            name for name, field in cls.model_fields.items() if "Polynomial" in str(field.annotation)
         )
 
     @model_validator(mode="before")

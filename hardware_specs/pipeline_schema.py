@@ -13,7 +13,6 @@ from pydantic import Field, model_validator
 from foundation.errors import nearest_names
 from hardware_specs.figures import Figure, Place, Sourced, fault
 from hardware_specs.pipeline_parts import (
-    GIVEN,
     BatchSpec,
     BeamSpec,
     Bytes,
@@ -34,6 +33,7 @@ from hardware_specs.pipeline_parts import (
     Whole,
     value_of,
 )
+from hardware_specs.reader import GIVEN
 from hardware_specs.units import Quantity
 
 __all__ = [
@@ -86,7 +86,7 @@ class StageSpec(Counted):
 
     `reduction` is events in over events out. `operations` counts the operations of an event of that many bytes, each
     of `energy_per_operation_j`. Power and price are those of one server. `parts` are identical and take events in
-    turn; `duty` is when the stage serves. `pipeline_crossings` is the depth of the buffer that has to cover the
+    turn; servers, places and buffer are those of one part. `duty` is when the stage serves. `pipeline_crossings` is the depth of the buffer that has to cover the
     latency of the stages up to the next trigger.
     """
 
@@ -195,7 +195,9 @@ class PipelineSpec(Sourced):
         while len(order) < len(self.stages):
             ready = [s for s in self.stages if s.name not in order and all(name in order for name in s.inputs)]
             if not ready:
-                raise fault(f"the stages {' -> '.join(_cycle(self.stages, order))} form a cycle.", ("stages",))
+                cycle = _cycle(self.stages, order)
+                place = ("stages", [stage.name for stage in self.stages].index(cycle[0]), "inputs")
+                raise fault(f"the stages {' -> '.join(cycle)} form a cycle.", place)
             order[ready[0].name] = ready[0]
         return tuple(order.values())
 

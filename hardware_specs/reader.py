@@ -15,6 +15,11 @@ from hardware_specs.units import Quantity, parse_quantity
 Model = TypeVar("Model", bound=Spec)
 
 _FIGURE_KEYS = ("value", "range", "source", "estimated")
+_POLYNOMIAL_KEYS = ("coefficients", "range_factor", "source", "estimated")
+_NUMBER = Quantity("", -1e300, 1e300)
+
+GIVEN = "given"
+"""The source of a figure that stands in a user's file without one."""
 
 
 def read_file(path: str | Path, model: type[Model]) -> Model:
@@ -24,7 +29,20 @@ def read_file(path: str | Path, model: type[Model]) -> Model:
         BadFileError: the file cannot be read, or what it says cannot be true.
     """
     document = load_yaml(path)
-    plain = _Reader(document).spec(document.data, model, ())
+    return validated(document, plain_figures(document, model), model)
+
+
+def plain_figures(document: YamlDocument, model: type[Spec], *, lenient: bool = False) -> dict[str, Any]:
+    """Return the data of a document with every figure in SI, as `validated` takes it.
+
+    Where `lenient`, a bare number (in the unit that the key ends in) or a text with a unit is a figure as well; its
+    source is GIVEN. Raises BadFileError.
+    """
+    return _Reader(document, lenient).spec(document.data, model, ())
+
+
+def validated(document: YamlDocument, plain: dict[str, Any], model: type[Model]) -> Model:
+    """Return the description that plain data makes. Raises BadFileError with the place in the document."""
     try:
         return model.model_validate(plain)
     except ValidationError as error:
@@ -34,18 +52,24 @@ def read_file(path: str | Path, model: type[Model]) -> Model:
 class _Reader:
     """Walks a document beside a model: refuses unknown keys, and turns text with units into SI figures."""
 
-    def __init__(self, document: YamlDocument) -> None:
-        self.document = document
+    def __init__(self, document: YamlDocument, lenient: bool) -> None:
+        self.document, self.lenient = document, lenient
 
     def spec(self, data: Any, model: type[Spec], at: Path_) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise self.document.fault(at, f"expected a table of keys, not {_short(data)}.")
-        self._known_keys(data, tuple(model.model_fields), at)
+        self._known_keys(data, tuple(name for name in model.model_fields if name != "counts"), at)
         plain: dict[str, Any] = {}
         for name, value in data.items():
             place = (*at, name)
             quantity = model.quantities.get(name)
-            if quantity is None:
+            if value is None and self.lenient:
+                plain[name] = None
+            elif name in model.wholes and value is not None:
+                plain[name] = value if self.lenient and not isinstance(value, dict) else self.whole(value, place)
+            elif name in model.polynomials and value is not None:
+                plain[name] = self.polynomial(value, place)
+            elif quantity is None:
                 plain[name] = self._other(value, model, name, place)
             elif Figure in _types_in(model.model_fields[name].annotation) and not _is_table(model, name):
                 plain[name] = self.figure(value, quantity, place)
@@ -67,12 +91,14 @@ class _Reader:
     def figure(self, data: Any, quantity: Quantity, at: Path_) -> dict[str, Any]:
         """Expand the short form {value, source} or {value, range, estimated} to SI numbers."""
         if not isinstance(data, dict):
+            if self.lenient:
+                return {"value": self._number(data, quantity, at), "source": GIVEN}
             hint = "Write e.g. {value: ..., source: KEY} or {value: ..., range: [low, high], estimated: true}."
             raise self.document.fault(at, f"{_short(data)} has neither a source nor a range.", hint)
         self._known_keys(data, _FIGURE_KEYS, at)
         if "value" not in data:
             raise self.document.fault(at, "the key 'value' is missing.")
-        plain = {key: data[key] for key in ("source", "estimated") if key in data}
+        plain = self._origin(data)
         plain["value"] = self._number(data["value"], quantity, (*at, "value"))
         if "range" in data:
             ends = data["range"]
@@ -81,7 +107,44 @@ class _Reader:
             plain["lo"], plain["hi"] = (self._number(end, quantity, (*at, "range", i)) for i, end in enumerate(ends))
         return plain
 
+    def whole(self, data: Any, at: Path_) -> dict[str, Any]:
+        """Expand the figure of a whole number."""
+        plain = self.figure(data, _NUMBER, at)
+        if plain["value"] != int(plain["value"]):
+            raise self.document.fault((*at, "value"), f"{plain['value']:g} is not a whole number.")
+        return plain
+
+    def polynomial(self, data: Any, at: Path_) -> dict[str, Any]:
+        """Expand {coefficients: [a0, a1], source} or {.., range_factor: [low, high], estimated} to figures."""
+        if isinstance(data, list):
+            data = {"coefficients": data}
+        if not isinstance(data, dict) or not isinstance(data.get("coefficients"), list):
+            hint = "Write e.g. {coefficients: [0, 1e-6], source: KEY}: the factors of 1, x, x^2, ... of x bytes."
+            raise self.document.fault(at, "a polynomial needs a list of coefficients.", hint)
+        self._known_keys(data, _POLYNOMIAL_KEYS, at)
+        origin, place = self._origin(data), (*at, "coefficients")
+        if not origin:
+            raise self.document.fault(at, "the polynomial has neither a source nor a range.")
+        low, high = self._range_factor(data.get("range_factor", [1, 1]), (*at, "range_factor"))
+        values = [self._number(item, _NUMBER, (*place, i)) for i, item in enumerate(data["coefficients"])]
+        return {"coefficients": [{**origin, "value": v, "lo": v * low, "hi": v * high} for v in values]}
+
+    def _range_factor(self, data: Any, at: Path_) -> tuple[float, float]:
+        if not isinstance(data, list) or len(data) != 2:
+            raise self.document.fault(at, f"expected [low, high], not {_short(data)}.")
+        low, high = (self._number(end, _NUMBER, (*at, i)) for i, end in enumerate(data))
+        if not 0 <= low <= 1 <= high:
+            raise self.document.fault(at, f"expected a factor of at most 1 and one of at least 1, not {_short(data)}.")
+        return low, high
+
+    def _origin(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the source of a figure or that it is estimated."""
+        origin: dict[str, Any] = {key: data[key] for key in ("source", "estimated") if key in data}
+        return origin if origin or not self.lenient else {"source": GIVEN}
+
     def _number(self, data: Any, quantity: Quantity, at: Path_) -> float:
+        if self.lenient and isinstance(data, (int, float)) and not isinstance(data, bool):
+            return float(data)
         try:
             return parse_quantity(data, quantity)
         except BadValueError as error:

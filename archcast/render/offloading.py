@@ -1,0 +1,156 @@
+"""The page of an offloading simulation: the front, all policies, delays, tasks over time, where tasks went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from archcast.render.document import document
+from archcast.render.human import digits, percent, text
+from archcast.render.markup import esc, section
+from archcast.render.offloading_json import asked, servers
+from archcast.render.offloading_text import headline, named
+from archcast.render.serving_charts import STYLE, Axis, Line, chart
+from archcast.render.serving_text import interval
+from workloads.table import Array
+
+if TYPE_CHECKING:
+    from archcast.offloading import Offloading
+    from simulator.offloading.study import Outcome, Study
+
+POINTS = 300
+
+
+def offloading_page(answer: Offloading) -> str:
+    """Return the page as text."""
+    folder = Path(__file__).parent
+    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    study = answer.study
+    parts = [_header(answer), _front(study), _table(study), _over_time(study), _servers(study), _provenance(answer)]
+    version = esc(answer.versions["archcast"])
+    parts.append(
+        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
+    )
+    return document(f"{Path(answer.file).name} - archcast", style + STYLE, f"<main>{''.join(parts)}</main>", script)
+
+
+def _header(answer: Offloading) -> str:
+    study, main = answer.study, answer.study.main
+    about = asked(study)
+    chips = {
+        "policy": named(main), "users": about["users"], "tasks": f"{digits(about['rate_hz'])}/s",
+        "load": digits(about["offered_load"]), "sizes": about["law"], "replications": study.plan.replications,
+    }  # fmt: skip
+    items = "".join(f"<li><i>{esc(key)}</i>{esc(value, 80)}</li>" for key, value in chips.items())
+    if main.unstable:
+        words = f'<p class="verdict no"><b>Unstable.</b> Under {esc(named(main))} {esc(main.overload)}.</p>'
+    else:
+        delay, energy = main.numbers["delay_s"], main.numbers["energy_per_task_j"]
+        words = (
+            f'<p class="answer">A task takes <b>{text(delay.value, "s")}</b> on average and '
+            f"<b>{text(energy.value, 'j')}</b>.</p>"
+        )
+        if not study.plan.config.paper_mode:
+            words += '<p class="verdict"><b>Stable.</b> Tasks are served as fast as they come.</p>'
+    return (
+        '<header class="wide"><p class="brand"><b>archcast</b> · edge offloading</p>'
+        f'<h1>{esc(headline(answer), 200)}</h1><ul class="chips">{items}</ul>{words}</header>'
+    )
+
+
+def _front(study: Study) -> str:
+    """Draw delay against energy: what a policy reaches over the weights as a line, a single point as a dash."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in study.outcomes:
+        if not outcome.unstable:
+            groups.setdefault(outcome.policy, []).append(outcome)
+    if not groups:
+        return section("Delay against energy", '<p class="note">No policy is stable: there is nothing to draw.</p>')
+    lines = []
+    for style, (name, found) in enumerate(groups.items()):
+        points = np.array(sorted(one.point for one in found))
+        if len(points) == 1:
+            points = np.array([(points[0, 0] * factor, points[0, 1]) for factor in (0.98, 1.02)])
+        lines.append(Line(name, points[:, 0], points[:, 1], style % 5))
+    drawing = chart(lines, Axis("mean delay", "s", log=True), Axis("energy a task", "j"))
+    volume = "; ".join(
+        f"{esc(name)} {digits(number.value)} J s {esc(interval(number, ''))}".strip()
+        for name, number in study.hypervolumes.items()
+    )
+    delay_s, energy_j = study.reference or (0.0, 0.0)
+    lead = "Each point is the mean over the replications. Left and below is better; a dash is a policy without weight."
+    note = f"Hypervolume up to {text(delay_s, 's')} and {text(energy_j, 'j')}: {volume}."
+    return section("Delay against energy", f'{drawing}<p class="note">{note}</p>', lead=lead, name="front")
+
+
+def _table(study: Study) -> str:
+    rows = []
+    for i, outcome in enumerate(study.outcomes):
+        if outcome.unstable:
+            cells = f'<td colspan="4">unstable: {esc(outcome.overload)}</td>'
+        else:
+            numbers = outcome.numbers
+            delay, energy = numbers["delay_s"], numbers["energy_per_task_j"]
+            cells = "".join(
+                f"<td>{esc(words)}</td>"
+                for words in (
+                    f"{text(delay.value, 's')} {interval(delay, 's')}", text(numbers["delay_p99_s"].value, "s"),
+                    f"{text(energy.value, 'j')} {interval(energy, 'j')}", "yes" if i in study.front else "",
+                )
+            )  # fmt: skip
+        rows.append(f'<tr><td class="what"><b>{esc(named(outcome), 80)}</b></td>{cells}</tr>')
+    head = "".join(f"<th>{name}</th>" for name in ("policy", "mean delay", "p99", "energy a task", "on the front"))
+    return section(
+        "All policies",
+        f'<table class="times"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>',
+        lead="All saw the same systems and tasks. What is unstable has no mean.",
+        name="policies",
+    )
+
+
+def _over_time(study: Study) -> str:
+    record, counted = study.first.record, study.first.counted
+    arrival_s, finish_s = record.column("arrival_s"), record.column("finish_s")
+    real = record.column("size_bits") > 0
+    at_s, level = _level(arrival_s[real], finish_s[real])
+    delays = np.sort((finish_s - arrival_s)[counted])
+    place = np.unique(np.linspace(0, len(delays) - 1, min(200, len(delays))).astype(int))
+    share = (place + 1) / len(delays)
+    inside = chart([Line("tasks", at_s, level, 0, filled=True)], Axis("time", "s"), Axis("tasks", ""))
+    delay_axis, share_axis = Axis("delay", "s", log=True), Axis("share of tasks", "share")
+    spread = chart([Line("share of tasks", delays[place], share, 1)], delay_axis, share_axis)
+    drawings = (("Tasks in the system", inside), ("Distribution of delays", spread))
+    body = "".join(f"<div><h3>{name}</h3>{drawing}</div>" for name, drawing in drawings)
+    lead = f"{esc(named(study.main))}, first replication."
+    return section("Over time", f'<div class="charts">{body}</div>', lead=lead, name="time")
+
+
+def _level(arrival_s: Array, finish_s: Array) -> tuple[Array, Array]:
+    """Return (times, tasks that have come and not ended) at evenly spaced times."""
+    at_s = np.linspace(0.0, float(finish_s.max()), POINTS)
+    inside = np.searchsorted(np.sort(arrival_s), at_s, "right") - np.searchsorted(np.sort(finish_s), at_s, "right")
+    return at_s, inside.astype(float)
+
+
+def _servers(study: Study) -> str:
+    rows = "".join(
+        f'<tr><td class="what"><b>{esc(one["name"])}</b></td><td>{text(one["frequency_hz"], "hz")}</td>'
+        f"<td>{digits(one['median_rate_bits_per_s'] / 1e6)} Mb/s</td><td>{percent(one['task_share'])}</td>"
+        f"<td>{digits(one['offered_share'])}</td></tr>"
+        for one in servers(study)
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("server", "frequency", "median link", "tasks", "load"))
+    lead = f"Frequencies and links of the first replication; tasks and loads under {esc(named(study.main))} over all."
+    return section("Servers", f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>", lead=lead)
+
+
+def _provenance(answer: Offloading) -> str:
+    plan = answer.study.plan
+    rows = {
+        "file": Path(answer.file).name, "seed": plan.seed, "trace hash": answer.study.main.trace_hashes[0],
+        **{f"note {i + 1}": note for i, note in enumerate(answer.notes)}, **answer.versions,
+    }  # fmt: skip
+    items = "".join(f"<dt>{esc(key, 80)}</dt><dd>{esc(value, 500)}</dd>" for key, value in rows.items())
+    return section("Where it is from", f'<dl class="facts">{items}</dl>')

@@ -253,9 +253,8 @@ def _trains(slots: int, filled: int, length: int = 72) -> tuple[bool, ...]:
     if filled == slots:
         return (True,) * slots
     trains = -(-filled // length)
-    starts = [slots * train // trains for train in range(trains)]
-    sizes = [filled * (train + 1) // trains - filled * train // trains for train in range(trains)]
-    pattern = [False] * slots
-    for start, size in zip(starts, sizes, strict=True):
-        pattern[start : start + size] = [True] * size
+    pattern: list[bool] = []
+    for train in range(trains):
+        for what, total in ((True, filled), (False, slots - filled)):
+            pattern += [what] * (total * (train + 1) // trains - total * train // trains)
     return tuple(pattern)

@@ -86,8 +86,8 @@ class StageSpec(Counted):
 
     `reduction` is events in over events out. `operations` counts the operations of an event of that many bytes, each
     of `energy_per_operation_j`. Power and price are those of one server. `parts` are identical and take events in
-    turn; servers, places and buffer are those of one part. `duty` is when the stage serves. `pipeline_crossings` is the depth of the buffer that has to cover the
-    latency of the stages up to the next trigger.
+    turn; servers, places and buffer are those of one part. `duty` is when the stage serves. `pipeline_crossings` is
+    the depth of the buffer that has to cover the latency of the stages up to the next trigger.
     """
 
     name: Name

@@ -136,6 +136,8 @@ def _batch(station: Station, where: str) -> None:
     for time_s in batch.time_s:
         seconds(f"A batch time of station {where}", time_s)
     seconds(f"The longest wait for a batch of station {where}", batch.max_wait_s)
+    if isinstance(station.service, Mapping):
+        raise BadValueError(f"Station {where} works in batches, so it has one service (its spread) for all classes.")
     if station.places == 0:
         raise BadValueError(f"Station {where} works in batches, so it needs at least one waiting place.")
 

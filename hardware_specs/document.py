@@ -129,7 +129,7 @@ def _devices(kind: DeviceKind, devices: list[DeviceSpec]) -> str:
         "power",
         "estimated",
     )
-    return f"## {KINDS[kind]} ({len(rows)})\n\n{_table(head, rows, right=range(4, 11))}"
+    return f"## {KINDS[kind]} ({len(rows)})\n\n{table(head, rows, right=range(4, 11))}"
 
 
 def _device_row(device: DeviceSpec) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ def _links() -> str:
             )
         )
     head = ("id", "name", "one port, one way", "in bits", "latency", "energy", "efficiency")
-    return f"## Links ({len(rows)})\n\n{_table(head, rows, right=range(2, 7))}"
+    return f"## Links ({len(rows)})\n\n{table(head, rows, right=range(2, 7))}"
 
 
 def _nodes() -> str:
@@ -186,7 +186,7 @@ def _nodes() -> str:
         rows.append((f"`{node.id}`", node.name, devices, node.topology, f"`{node.intra_link}`", each, host))
     head = ("id", "name", "devices", "topology", "link", "a device, one way", "host power")
     intro = "Devices in one box. Host power is everything in the box but the devices.\n"
-    return f"## Nodes ({len(rows)})\n\n{intro}\n{_table(head, rows, right=(5, 6))}"
+    return f"## Nodes ({len(rows)})\n\n{intro}\n{table(head, rows, right=(5, 6))}"
 
 
 def _clusters() -> str:
@@ -198,7 +198,7 @@ def _clusters() -> str:
         nodes = f"{cluster.count} x `{cluster.node}`"
         rows.append((f"`{cluster.id}`", cluster.name, nodes, str(devices), cluster.topology, ports, over))
     head = ("id", "name", "nodes", "devices", "topology", "ports of a node", "oversubscription")
-    return f"## Clusters ({len(rows)})\n\n{_table(head, rows, right=(3, 6))}"
+    return f"## Clusters ({len(rows)})\n\n{table(head, rows, right=(3, 6))}"
 
 
 def _tables() -> str:
@@ -229,7 +229,7 @@ def _estimates(devices: list[DeviceSpec]) -> str:
         " chosen.\n"
     )
     head = ("field", "figures", "estimated", "share")
-    return f"## Figures that are estimates\n\n{intro}\n{_table(head, rows, right=(1, 2, 3))}"
+    return f"## Figures that are estimates\n\n{intro}\n{table(head, rows, right=(1, 2, 3))}"
 
 
 def _field(spec: Sourced, place: Place) -> str:
@@ -247,7 +247,7 @@ def _share(figures: list[Figure]) -> float:
     return sum(figure.estimated for figure in figures) / len(figures)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
     """Return a markdown table whose columns are aligned in the text too; `right` are set flush right."""
     lines = [tuple(head), *(tuple(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]

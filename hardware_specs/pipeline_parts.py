@@ -52,7 +52,7 @@ class Counted(Spec):
     def _take_counts(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        given = {name: data[name] for name in cls.wholes if isinstance(data.get(name), dict)}
+        given = {name: data[name] for name in sorted(cls.wholes) if isinstance(data.get(name), dict)}
         for name, figure in given.items():
             value = figure.get("value")
             if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from foundation.files import write_text_whole
@@ -57,7 +58,7 @@ def _experiment(spec: PipelineSpec) -> str:
     sources = [f"- `{key}`: {text}" for key, text in sorted(_written_sources(spec).items())]
     parts = [
         f"## {spec.name}\n",
-        f"`{spec.id}`. {spec.notes}\n",
+        fill(f"`{spec.id}`. {spec.notes}", 118, break_on_hyphens=False, break_long_words=False) + "\n",
         f"Chain: {chain}. {len(figures)} figures, {estimated} of them estimated.\n",
         table(("figure", "value", "range", "origin"), _rows(figures)),
     ]
@@ -92,7 +93,7 @@ def _family(row: Row) -> Row:
 def _figures(spec: Spec, at: str, unit: str) -> Iterator[Row]:
     """Yield a row for each figure below a description."""
     for name in type(spec).model_fields:
-        if name == "improvements":
+        if name == "improvements" or (name == "technology" and isinstance(spec, PipelineSpec) and spec.year is None):
             continue
         quantity = type(spec).quantities.get(name)
         path = at if name == "counts" else f"{at}.{name}".lstrip(".")

@@ -134,8 +134,9 @@ class StageSpec(Counted):
             raise fault("no server is left.", ("share_down",))
         if self.classifier and self.classifier.kind in ("gaussian", "turn_on") and self.reduction is None:
             raise fault(f"a classifier of kind {self.classifier.kind} needs the stage's reduction.", ("classifier",))
-        if self.classifier and self.classifier.kind == "rates" and self.reduction is not None:
-            raise fault("the classifier's rates give the reduction; leave one of the two out.", ("reduction",))
+        if self.classifier and self.classifier.kind in ("all", "rates") and self.reduction is not None:
+            problem = f"a classifier of kind {self.classifier.kind} says what passes; leave it or the reduction out."
+            raise fault(problem, ("reduction",))
         return self
 
 

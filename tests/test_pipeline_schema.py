@@ -119,6 +119,8 @@ REFUSED = [
     ("buffer_bytes: 1 GB", "buffer_bytes: -1 GB", 20, "stages[1].buffer_bytes", "the value -1e+09 B is outside"),
     ("buffer_bytes: 1 GB", "compression: 1.2", 20, "stages[1].compression", "(0 to 1)"),
     ("buffer_bytes: 1 GB", "share_down: -0.1", 20, "stages[1].share_down", "(0 to 1)"),
+    ("buffer_bytes: 1 GB", "classifier: {kind: all}", 17, "stages[1].reduction", "of kind all says what passes"),
+    ("buffer_bytes: 1 GB", "classifier: {kind: gaussian}", 20, "stages[1].classifier.skill", "gaussian needs skill"),
     ("buffer_bytes: 1 GB", "share_down: 1", 20, "stages[1].share_down", "no server is left"),
     ("buffer_bytes: 1 GB", "speeds: [1, 2]", 20, "stages[1].speeds", "2 speeds for 30000 servers"),
     ("{value: 30000, range: [20000, 40000], estimated: true}", "0", 19, "stages[1].servers", "or equal to 1"),

@@ -15,13 +15,20 @@ import numpy as np
 from foundation.checks import finite_number
 from foundation.errors import BadFileError, BadValueError
 from simulator.clock import Ticks
-from simulator.queues.laws import Law
+from simulator.queues.laws import Floats, Law
 from workloads.column_files import read_columns
 
 BLOCK = 16_384
 """Instants a block: large enough that drawing costs nothing an event, small enough for short runs."""
+LAST = 2**62
+"""Instants beyond any horizon: an instant that does not fit into 64 bits comes here, so that the order holds."""
 MAX_RECORDED = 10_000_000
 """Rows of a trace that is read from a file."""
+
+
+def rounded_ticks(values: Floats) -> Ticks:
+    """Return floor(values + 0.5) as int64, at most LAST."""
+    return np.minimum(np.floor(values + 0.5), LAST).astype(np.int64)
 
 
 class Arrivals(ABC):
@@ -55,7 +62,7 @@ class Renewal(Arrivals):
     def blocks(self, rng: np.random.Generator, ticks_per_second: int) -> Iterator[Ticks]:
         last = 0
         while True:
-            gaps = np.floor(self.gap_s.draw(rng, BLOCK) * ticks_per_second + 0.5).astype(np.int64)
+            gaps = rounded_ticks(self.gap_s.draw(rng, BLOCK) * ticks_per_second)
             instants = last + np.cumsum(gaps)
             last = int(instants[-1])
             yield instants
@@ -93,7 +100,7 @@ class Periodic(Arrivals):
             nominal_s = self.offset_s + index / self.rate_hz
             if self.jitter_s:
                 nominal_s += self.jitter_s * rng.random(BLOCK)
-            yield np.floor(nominal_s * ticks_per_second + 0.5).astype(np.int64)
+            yield rounded_ticks(nominal_s * ticks_per_second)
             first += BLOCK
 
 
@@ -117,7 +124,7 @@ class Recorded(Arrivals):
         return len(self.times_s) / last if last else float(len(self.times_s))
 
     def blocks(self, rng: np.random.Generator, ticks_per_second: int) -> Iterator[Ticks]:
-        instants = np.floor(np.asarray(self.times_s) * ticks_per_second + 0.5).astype(np.int64)
+        instants = rounded_ticks(np.asarray(self.times_s) * ticks_per_second)
         for first in range(0, len(instants), BLOCK):
             yield instants[first : first + BLOCK]
 

@@ -11,8 +11,8 @@ import numpy as np
 from foundation.checks import finite_number
 from foundation.errors import BadValueError
 from simulator.clock import Ticks
-from simulator.queues.arrivals import BLOCK, Arrivals
-from simulator.queues.laws import Law
+from simulator.queues.arrivals import BLOCK, Arrivals, rounded_ticks
+from simulator.queues.laws import Floats, Law
 
 MAX_TOGETHER = 1_000_000
 """Arrivals at one instant."""
@@ -83,14 +83,14 @@ class Switching(Arrivals):
                 ends = done + np.cumsum(length * rate)
             at = np.searchsorted(ends, clock, side="right")
             before = np.concatenate([[done], ends[:-1]])[at]
-            within = np.floor((clock - before) / rate[at] + 0.5).astype(np.int64)
+            within = rounded_ticks((clock - before) / rate[at])
             yield start[at] + np.minimum(within, length[at])
             # Phases that are over are dropped; the clock starts at 0 again, so that it stays exact in long runs.
             over = int(at[-1])
             last -= float(before[-1])
             start, length, rate, done = start[over:], length[over:], rate[over:], 0.0
 
-    def _phases(self, rng: np.random.Generator, ticks_per_second: int) -> Iterator[tuple[Ticks, Ticks, Ticks]]:
+    def _phases(self, rng: np.random.Generator, ticks_per_second: int) -> Iterator[tuple[Ticks, Ticks, Floats]]:
         """Yield (start ticks, length ticks, arrivals a tick) of phases in turn, many at a time."""
         pairs = int(np.clip(2 * BLOCK / self._per_cycle, 8, MOST_PHASES))
         high = bool(rng.random() < self.high_s / (self.high_s + self.low_s))
@@ -100,7 +100,7 @@ class Switching(Arrivals):
         now = 0
         while True:
             drawn = rng.standard_exponential((pairs, 2)) * mean_ticks
-            length = np.floor(drawn.ravel() + 0.5).astype(np.int64)
+            length = rounded_ticks(drawn.ravel())
             start = now + np.cumsum(length) - length
             now += int(length.sum())
             yield start, length, np.tile(per_tick, pairs)

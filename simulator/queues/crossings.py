@@ -13,7 +13,7 @@ import numpy as np
 from foundation.checks import finite_number
 from foundation.errors import BadValueError
 from simulator.clock import Ticks
-from simulator.queues.arrivals import BLOCK, Arrivals
+from simulator.queues.arrivals import BLOCK, Arrivals, rounded_ticks
 from simulator.queues.fill_patterns import EVERY_CROSSING, FillPattern
 
 LEAST_PROBABILITY = 1e-12
@@ -50,7 +50,7 @@ class Crossings(Arrivals):
             index = first - 1 + np.cumsum(gaps)
             first = int(index[-1]) + 1
             crossing = self.fill.crossings(index).astype(np.float64)
-            yield np.floor(crossing / self.crossing_rate_hz * ticks_per_second + 0.5).astype(np.int64)
+            yield rounded_ticks(crossing / self.crossing_rate_hz * ticks_per_second)
 
 
 def crossings_at(rate_hz: float, crossing_rate_hz: float, fill: FillPattern = EVERY_CROSSING) -> Crossings:
@@ -68,3 +68,12 @@ def crossings_at(rate_hz: float, crossing_rate_hz: float, fill: FillPattern = EV
             "second; lower the rate or fill more slots."
         )
     return Crossings(crossing_rate_hz, min(probability, 1.0), fill)
+
+
+def rule_window_s(crossings: int, crossing_rate_hz: float) -> float:
+    """Return the window of a trigger rule over this many crossings: half a crossing less.
+
+    A rule drops what comes less than `crossings` after an accepted one. Instants are rounded to ticks one by one, so
+    two that are exactly `crossings` apart may differ by a tick from their nominal distance; the half keeps them apart.
+    """
+    return (crossings - 0.5) / crossing_rate_hz

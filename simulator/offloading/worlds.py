@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from foundation.errors import BadValueError
 from simulator.offloading.demand import Lots, Tasks
 from simulator.offloading.record import Record
 from simulator.offloading.settings import OffloadingConfig
@@ -52,13 +53,19 @@ class Price:
     execution_j: Array
     sending_s: Array
 
-    @classmethod
-    def of(cls, system: System, user: int, size_bits: float) -> Price:
-        power_w, k, cycles = np.array(
-            [(x.sending_power_w, x.energy_j_per_cycle_hz2, x.cycles_per_bit) for x in system.kinds]
-        ).T
-        sending_s = size_bits / system.rate_bits_per_s[:, user]
-        return cls(sending_s * power_w, size_bits * k * cycles * system.frequency_hz**2, sending_s)
+
+class Prices:
+    """Prices of tasks; what does not change from task to task is worked out once."""
+
+    def __init__(self, system: System) -> None:
+        self._power_w, self._k = np.array([(x.sending_power_w, x.energy_j_per_cycle_hz2) for x in system.kinds]).T
+        self._cycles, self._square = system.cycles_per_bit, system.frequency_hz**2
+        self._rate = np.ascontiguousarray(system.rate_bits_per_s.T)
+
+    def of(self, user: int, size_bits: float) -> Price:
+        """Return the price of a task: size / rate x power, and size x k x C x f^2, in this order of operations."""
+        sending_s = size_bits / self._rate[user]
+        return Price(sending_s * self._power_w, size_bits * self._k * self._cycles * self._square, sending_s)
 
 
 class _World:
@@ -68,27 +75,30 @@ class _World:
 
     def __init__(self, config: OffloadingConfig, system: System) -> None:
         self.config, self.system, self.record = config, system, Record()
+        self.prices, self.speed_bits_per_s = Prices(system), system.speed_bits_per_s
+        self._speeds: list[float] = self.speed_bits_per_s.tolist()
         self.step, self.now_s, self.user, self.size_bits, self.done = 0, 0.0, 0, 0.0, False
 
     def _seen(
         self, random: np.random.Generator, servers: list[Any], counts: list[tuple[int, int]], joins_s: Array
     ) -> State:  # fmt: skip
-        system, config, price = self.system, self.config, Price.of(self.system, self.user, self.size_bits)
-        work_s = (self.size_bits / system.speed_bits_per_s).tolist()
+        system, config, price = self.system, self.config, self.prices.of(self.user, self.size_bits)
+        size_bits, step = self.size_bits, self.step
 
         def added() -> list[float]:
-            if self.size_bits == 0:
+            if self.step != step:
+                raise BadValueError("The servers have moved on: ask a state for its delays before the next step.")
+            if size_bits == 0:
                 return [0.0] * len(servers)
-            waits = joins_s.tolist()
             return [
-                added_delay_s(server.remaining_s(), server.joins_s(), wait, work)
-                for server, wait, work in zip(servers, waits, work_s, strict=True)
+                added_delay_s(server.remaining_s(), server.joins_s(), wait, size_bits / speed)
+                for server, wait, speed in zip(servers, joins_s.tolist(), self._speeds, strict=True)
             ]
 
         sending, running = np.array(counts, dtype=np.int64).reshape(-1, 2).T
         return State(
             self.step + 1, self.now_s, self.user, self.size_bits, config.weight, system.frequency_hz,
-            system.speed_bits_per_s, system.rate_bits_per_s[:, self.user], system.distance_m[:, self.user], sending,
+            self.speed_bits_per_s, system.rate_bits_per_s[:, self.user], system.distance_m[:, self.user], sending,
             running, price.sending_j + price.execution_j, random, config.delay_cost_per_s, config.energy_cost_per_j,
             added,
         )  # fmt: skip
@@ -153,7 +163,7 @@ class SteppedWorld(_World):
         return self._seen(random, self.servers, counts, waits)
 
     def assign(self, server: int) -> dict[str, Any]:
-        price = Price.of(self.system, self.user, self.size_bits)
+        price = self.prices.of(self.user, self.size_bits)
         chosen = self.servers[server]
         increase_s = 0.0
         if self.size_bits > 0:
@@ -213,10 +223,10 @@ class ContinuousWorld(_World):
         return self._seen(random, self.servers, counts, self._radio_wait_s() + sending_s + self._latency_s)
 
     def assign(self, server: int) -> dict[str, Any]:
-        price = Price.of(self.system, self.user, self.size_bits)
+        price = self.prices.of(self.user, self.size_bits)
         wait_s, sending_s = self._radio_wait_s(), float(price.sending_s[server])
         join_s = wait_s + sending_s + float(self._latency_s[server])
-        work_s = self.size_bits / float(self.system.speed_bits_per_s[server])
+        work_s = self.size_bits / self._speeds[server]
         chosen = self.servers[server]
         increase_s = 0.0
         if self.size_bits > 0 and self.rewards:
@@ -243,5 +253,4 @@ class ContinuousWorld(_World):
         self._advance(math.inf)
 
     def remaining_bits(self) -> list[Array]:
-        speeds = self.system.speed_bits_per_s.tolist()
-        return [np.array(one.remaining_s()) * speed for one, speed in zip(self.servers, speeds, strict=True)]
+        return [np.array(one.remaining_s()) * speed for one, speed in zip(self.servers, self._speeds, strict=True)]

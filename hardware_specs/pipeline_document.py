@@ -127,6 +127,10 @@ def _number(value: float, unit: str) -> str:
 
 
 def _change(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_change, value))}]"
+    if isinstance(value, dict) and value and "value" not in value:
+        return f"{{{', '.join(f'{key}: {_change(item)}' for key, item in value.items())}}}"
     if not isinstance(value, dict) or "value" not in value:
         return str(value)
     origin = "estimated" if value.get("estimated") else value.get("source", "")

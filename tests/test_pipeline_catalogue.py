@@ -219,6 +219,12 @@ def test_the_nominal_fill_of_the_lhc_has_39_trains_of_72() -> None:
     assert (len(beam.fill), beam.filled_slots, len(beam.pattern()), sum(beam.pattern())) == (39, 2808, 3564, 2808)
 
 
+def test_the_trigger_rules_of_run_3_are_a_switch() -> None:
+    rules = load_pipeline("cms-run3", {"improved_by": ["trigger_rules"]}).stage("L1T").rules
+    assert [(rule.accepts, rule.crossings) for rule in rules] == [(1, 3), (2, 25), (3, 100), (4, 240)]
+    assert load_pipeline("cms-run3").stage("L1T").rules == ()
+
+
 def test_lhcb_rates_sizes_and_power() -> None:
     spec = load_pipeline("lhcb-run3")
     rate, size = spec.rate_of(spec.detectors[0]), event_bytes(spec)

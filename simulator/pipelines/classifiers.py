@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from foundation.checks import finite_number
 from foundation.errors import ArchcastError, BadValueError
-from simulator.pipelines.score_models import Array, ScoreTable, turn_on_scores
+from simulator.pipelines.score_models import ScoreTable, turn_on_scores
+from simulator.pipelines.turn_on import Array
 
 if TYPE_CHECKING:
     from hardware_specs.figures import Figure
@@ -59,7 +60,8 @@ class Selection:
 
     def accepts(self, relevant: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
         """Return which events pass, of which only the truth is known: one number is drawn for every event."""
-        return rng.random(len(relevant)) < np.where(relevant, self.relevant_pass, self.null_pass)
+        passing: NDArray[np.bool_] = rng.random(len(relevant)) < np.where(relevant, self.relevant_pass, self.null_pass)
+        return passing
 
 
 class Classifier(Protocol):
@@ -87,8 +89,8 @@ class PassRates:
         achieved = 1 / passed if passed else math.inf
         if wanted > 1 and not abs(achieved / wanted - 1) <= TOLERANCE:
             raise ReductionError(
-                f"A classifier with fixed rates passes 1 in {achieved:g} events here, not 1 in {wanted:g}: leave out the "
-                "reduction, or take a classifier of kind gaussian or turn_on."
+                f"A classifier with fixed rates passes 1 in {achieved:g} events here, not 1 in {wanted:g}: leave out "
+                "the reduction, or take a classifier of kind gaussian or turn_on."
             )
         return Selection(achieved, achieved, 0.0, 1.0, self.false_pass, self.true_pass)
 
@@ -154,16 +156,14 @@ class Tabled:
 def classifier_of(spec: ClassifierSpec | None, *, end: int = 0, as_published: bool = True) -> Classifier:
     """Return the classifier of a description: its values (`end` 0), or the lower (1) or upper (2) ends of its ranges.
 
-    Without a description events pass blindly, as many as the reduction says.
+    Without a description, and of the kind `all`, as many events pass as the reduction says, whatever they are.
     """
-    if spec is None:
+    if spec is None or spec.kind == "all":
         return Blind()
 
     def figure(number: Figure | None, default: float) -> float:
         return default if number is None else number.interval[end]
 
-    if spec.kind == "all":
-        return PassRates()
     if spec.kind == "rates":
         other_end = (0, 2, 1)[end]  # the better classifier passes more relevant and fewer other events
         return PassRates(figure(spec.true_pass, 1.0), spec.false_pass.interval[other_end] if spec.false_pass else 1.0)
@@ -185,8 +185,8 @@ def _achieved(wanted: float, share: float, threshold: float, tie: float, fp: flo
         raise BadValueError(f"No event passes a reduction of {wanted:g} with these scores.")
     if not abs(1 / (passed * wanted) - 1) <= TOLERANCE:
         raise ReductionError(
-            f"The threshold {threshold:g} passes 1 in {1 / passed:g} events, but 1 in {wanted:g} was asked for; the scores "
-            "of this classifier cannot be told apart there. Ask for a smaller reduction, or for a wider spread."
+            f"The threshold {threshold:g} passes 1 in {1 / passed:g} events, but 1 in {wanted:g} was asked for; the "
+            "scores of this classifier cannot be told apart there. Ask for a smaller reduction, or for a wider spread."
         )
     return Selection(wanted, 1 / passed, threshold, tie, fp, tp)
 

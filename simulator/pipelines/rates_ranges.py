@@ -1,4 +1,4 @@
-"""`Range`: a quantity that is not negative, with bounds, and its arithmetic (each bound from the worst of its inputs)."""
+"""`Range`: a quantity of at least 0 with bounds, and its arithmetic (each bound from the worst of its inputs)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def total(parts: list[Range]) -> Range:
 
 def spanning(value: float, *others: float) -> Range:
     """Return the smallest range that holds all of them."""
-    return Range(value, min(value, *others), max(value, *others))
+    return Range(value, min((value, *others)), max((value, *others)))
 
 
 def finite(value: float | None) -> float | None:

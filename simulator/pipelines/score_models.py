@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def _scores(model: str, skill_boost: float, as_published: bool) -> ScoreTable:
 
 
 def _level_1(as_published: bool) -> tuple[Array, Array]:
-    """Return the scores of events all of whose objects are below threshold, and of the patterns of those that are not."""
+    """Return the scores of events with all objects below threshold, and of the patterns of objects above it."""
     below, above = [], []
     for i, curve in enumerate(LEVEL_1_CURVES):
         rate = _PUBLISHED_RATE if as_published else _LEVEL_1_RATES[i]

@@ -47,7 +47,7 @@ def technology_scaling(technology: TechnologySpec, year: int | None) -> Scaling:
     return Scaling(
         factor,
         (
-            f"Power is scaled to {year} by a factor of {value:.3g}, but the fit is used from {FIRST_YEAR} to {LAST_YEAR} "
-            "only: beyond, this is an extrapolation; leave out year for the technology of the figures.",
+            f"Power is scaled to {year} by a factor of {value:.3g}, but the fit is used from {FIRST_YEAR} to "
+            f"{LAST_YEAR} only: beyond, this is an extrapolation; leave out year for the technology of the figures.",
         ),
     )

@@ -9,6 +9,7 @@ at dc62d1ee (BSD, UChicago Argonne). tests/test_pipeline_classifiers.py holds th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ class TurnOn:
         with np.errstate(over="ignore"):
             for height, midpoint_gev, sharpness in self.steps:
                 total += height / (1.0 + (midpoint_gev / energy) ** sharpness)
-        return np.clip(total, 0.0, 1.0)
+        clipped: Array = np.clip(total, 0.0, 1.0)
+        return clipped
 
     def with_tail(self, energy_gev: Array) -> Array:
         """Return the efficiency as the published level-1 code takes it: beyond the last point the `tail`."""
@@ -111,7 +113,7 @@ def fitted_scale_per_gev(
     first, last = _limits(curve, whole_range)
     # Nodes even in the logarithm: the curves rise over a small part of their range.
     bounds = np.log(np.array([max(first, 1e-2 * curve.first_gev), curve.first_gev, curve.last_gev, last]))
-    spans = [(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+    spans = [(a, b) for a, b in pairwise(bounds) if b > a]
     energy = np.exp(np.concatenate([0.5 * ((b - a) * _NODES + a + b) for a, b in spans]))
     weight = np.concatenate([0.5 * (b - a) * _WEIGHTS for a, b in spans]) * energy
     accepted = weight * bounded_efficiency(curve, energy)

@@ -1,0 +1,53 @@
+"""Power of a stage and of detectors: operations, services, and servers that idle or work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.pipelines.rates_ranges import ONE, ZERO, Range
+
+if TYPE_CHECKING:
+    from hardware_specs.pipeline_schema import DetectorSpec, StageSpec
+    from simulator.pipelines.rates_results import Servers
+
+
+def operations_of(stage: StageSpec, size_bytes: Range) -> Range:
+    """Return the operations of one event: the stage's polynomial of its bytes, times its factor."""
+    if stage.operations is None:
+        return ZERO
+    value = stage.operations.at(size_bytes.value)[0]
+    lo, hi = stage.operations.at(size_bytes.lo)[1], stage.operations.at(size_bytes.hi)[2]
+    return Range(value, lo, hi) * Range.of(stage.operations_factor, 1.0)
+
+
+def stage_power_w(
+    stage: StageSpec, size_bytes: Range, served_hz: Range, servers: Servers | None, energy_j: float | None
+) -> dict[str, Range]:
+    """Return the power of a stage by part, without its link, in the technology of its figures.
+
+    Args:
+        served_hz: events a second that are worked on. energy_j: of one service, where the cost model gave it.
+
+    operations: energy per operation x operations x rate. services: energy per event x rate. servers_idle: of servers
+    that are up. servers_busy: what they take more while they work.
+    """
+    powers = {
+        "operations": Range.of(stage.energy_per_operation_j) * operations_of(stage, size_bytes) * served_hz,
+        "services": (Range.of(stage.energy_per_event_j) + ONE * (energy_j or 0.0)) * served_hz,
+    }
+    if servers is None or (stage.idle_power_w is None and stage.busy_power_w is None):
+        return powers
+    idle_w, busy_w = Range.of(stage.idle_power_w), Range.of(stage.busy_power_w or stage.idle_power_w)
+    up = servers.up * servers.parts
+    busy = servers.utilisation.at_most(ONE)
+    powers["servers_idle"] = idle_w * up
+    more = Range(
+        *(max(0.0, b - i) for b, i in ((busy_w.value, idle_w.value), (busy_w.lo, idle_w.hi), (busy_w.hi, idle_w.lo)))
+    )
+    powers["servers_busy"] = more * busy * up
+    return powers
+
+
+def detector_power_w(detector: DetectorSpec, rate_hz: Range) -> Range:
+    """Return the power of a detector's units without their links: an event is one operation of each."""
+    return Range.of(detector.energy_per_operation_j) * rate_hz * float(detector.count)

@@ -1,0 +1,209 @@
+"""The servers of a stage in the mean: service time, load, loss for want of places, waits, failures, duty cycle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from foundation.errors import BadValueError
+from simulator.pipelines.rates_queues import Line, overload_share, servers_for_load, waiting_share
+from simulator.pipelines.rates_ranges import ZERO, Range, exactly, spanning
+from simulator.pipelines.rates_results import Servers
+
+if TYPE_CHECKING:
+    from hardware_specs.pipeline_schema import ServiceSpec, StageSpec
+    from simulator.pipelines.services import ServiceTimes
+
+_CV2 = {"constant": 0.0, "exponential": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What servers do with what comes: shares lost, time of an event (wait and service), room for those that wait."""
+
+    servers: Servers | None = None
+    full: Range = ZERO
+    failure: Range = ZERO
+    wait_s: Range | None = ZERO
+    time_s: Range = ZERO
+    capacity_hz: float = math.inf
+    memory_bytes: Range = ZERO
+    buffer_needed_bytes: Range = ZERO
+
+
+def serve(stage: StageSpec, rate_hz: Range, size_bytes: Range, times: ServiceTimes | None) -> Served:
+    """Return what the servers of a stage do with `rate_hz` events of `size_bytes`; a stage without any passes all.
+
+    Raises:
+        BadValueError: a workload on a device whose times were not given.
+    """
+    places = _places(stage, size_bytes)
+    if stage.service is None:
+        return Served(memory_bytes=_room(stage, size_bytes, places, 0.0))
+    own_hz = rate_hz / float(stage.parts)
+    count = stage.servers or max(1, len(stage.speeds))
+    up = count if stage.share_down is None else max(1, round(count * (1 - stage.share_down.value)))
+    size = 1 if stage.batch is None else stage.batch.size
+    lasts = _batch_time(stage, stage.service, size_bytes, size, times) / _speed(stage, up)
+    available = _availability(stage)
+    load = own_hz * lasts / (size * up * available)
+    duty = _duty_share(stage)
+    mean_batch = _mean_batch(stage, own_hz.value, lasts.value, up, size)
+    one = _batch_time(stage, stage.service, size_bytes, round(mean_batch), times) / _speed(stage, up)
+    cv2 = _CV2.get(stage.service.law, stage.service.cv.value**2 if stage.service.cv is not None else 0.0)
+
+    drops = places is not None and stage.when_full == "drop"
+    room = None if not drops else max(0, int(places or 0) // max(1, round(mean_batch)))
+
+    def line(service_s: float) -> Line:
+        return Line(up, service_s / available, stage.service.law if stage.service else "constant", cv2, room)
+
+    def lost(own: float, service_s: float) -> float:
+        return line(service_s).loss(own / mean_batch)
+
+    def waits(own: float, service_s: float) -> float:
+        return line(service_s).wait_s(own / mean_batch)
+
+    full = at_ends(lost, own_hz, one)
+    wait = at_ends(waits, own_hz, one) + exactly(_collecting_s(stage, own_hz.value, mean_batch))
+    cycle = _duty(stage, own_hz, size_bytes, load, places if drops else None)
+    full = Range(*(max(pair) for pair in zip(_ends(full), _ends(cycle.loss), strict=True)))
+    utilisation = load / duty
+    steady = utilisation.value < 1 and math.isfinite(wait.value)
+    enough = servers_for_load(own_hz.value / size, lasts.value)
+    found = Servers(
+        count, up * available, servers_for_load(own_hz.value / (size * duty), lasts.value / available), stage.parts,
+        one, utilisation, mean_batch, waiting_share(line(one.value), own_hz.value / mean_batch),
+        overload_share(up, available, enough) if available < 1 else 0.0,
+    )  # fmt: skip
+    capacity = math.inf if drops or load.value == 0 else rate_hz.value / utilisation.value
+    wait = wait + cycle.wait_s
+    return Served(
+        found, full, _lost_to_failures(stage, one), wait if steady else None, one / available, capacity,
+        _room(stage, size_bytes, places, own_hz.value * wait.value if steady else 0.0), cycle.buffer_bytes,
+    )  # fmt: skip
+
+
+def at_ends(what: Callable[[float, float], float], first: Range, second: Range) -> Range:
+    """Return a function of two ranges at their values and, where they have any width, at their bounds."""
+    value = what(first.value, second.value)
+    if first.lo == first.hi and second.lo == second.hi:
+        return exactly(value)
+    return spanning(value, what(first.lo, second.lo), what(first.hi, second.hi))
+
+
+def _batch_time(
+    stage: StageSpec, service: ServiceSpec, size_bytes: Range, size: int, times: ServiceTimes | None
+) -> Range:  # fmt: skip
+    """Return the time of a batch of `size` events on a server of speed 1; without a cost model, one after another."""
+    if service.workload is not None:
+        if times is None:
+            raise BadValueError(f"Stage '{stage.name}': no times of {service.workload} on {service.on} were given.")
+        return Range(*times.of_batch(size))
+    if service.polynomial is None:
+        return Range.of(service.time_s) * float(size)
+    polynomial = service.polynomial
+    value = polynomial.at(size_bytes.value)[0]
+    return Range(value, polynomial.at(size_bytes.lo)[1], polynomial.at(size_bytes.hi)[2]) * float(size)
+
+
+def _speed(stage: StageSpec, up: int) -> float:
+    return sum(stage.speeds[:up]) / len(stage.speeds[:up]) if stage.speeds else 1.0
+
+
+def _availability(stage: StageSpec) -> float:
+    if stage.failures is None:
+        return 1.0
+    up, down = stage.failures.mtbf_s.value, stage.failures.mttr_s.value
+    return up / (up + down)
+
+
+def _lost_to_failures(stage: StageSpec, service_s: Range) -> Range:
+    """Return the share of services that a failure ends for good: 1 - exp(-service / mtbf), or of an exponential
+    service service / (service + mtbf)."""
+    if stage.failures is None or stage.failures.lost != "lose":
+        return ZERO
+    mtbf_s = Range.of(stage.failures.mtbf_s)
+    ratio = service_s / mtbf_s
+    if stage.service is not None and stage.service.law == "exponential":
+        return Range(*(x / (1 + x) for x in (ratio.value, ratio.lo, ratio.hi)))
+    return Range(*(-math.expm1(-x) for x in (ratio.value, ratio.lo, ratio.hi)))
+
+
+def _mean_batch(stage: StageSpec, own_hz: float, lasts_s: float, up: int, size: int) -> float:
+    """Return the mean size of a batch: what comes while the first waits, or while the servers work, at most `size`."""
+    if stage.batch is None or size == 1:
+        return 1.0
+    if stage.batch.max_wait_s is None:
+        return float(size)
+    meanwhile = max(1 + own_hz * stage.batch.max_wait_s.value, own_hz * lasts_s / up)
+    return min(float(size), meanwhile)
+
+
+def _collecting_s(stage: StageSpec, own_hz: float, mean_batch: float) -> float:
+    """Return the mean time that an event of a batch waits for the others."""
+    return (mean_batch - 1) / (2 * own_hz) if own_hz > 0 and stage.batch is not None else 0.0
+
+
+def _places(stage: StageSpec, size_bytes: Range) -> int | None:
+    """Return how many events may wait: places, or what fits into the buffer's bytes, whichever is less."""
+    if stage.buffer_bytes is None or size_bytes.value <= 0:
+        return stage.places
+    fits = int(stage.buffer_bytes.value / size_bytes.value)
+    return fits if stage.places is None else min(fits, stage.places)
+
+
+def _room(stage: StageSpec, size_bytes: Range, places: int | None, waiting: float) -> Range:
+    """Return the memory of all parts for events that wait: what is there, or without a limit the mean that is used."""
+    if stage.buffer_bytes is not None:
+        return Range.of(stage.buffer_bytes) * float(stage.parts)
+    return size_bytes * float(stage.parts) * (float(places) if places is not None else waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cycle:
+    """What a duty cycle costs: share lost, mean wait, and the buffer that would lose nothing, all parts together."""
+
+    loss: Range = ZERO
+    wait_s: Range = ZERO
+    buffer_bytes: Range = ZERO
+
+
+def _duty_share(stage: StageSpec) -> float:
+    return 1.0 if stage.duty is None else stage.duty.on_s.value / stage.duty.period_s.value
+
+
+def _duty(stage: StageSpec, own_hz: Range, size_bytes: Range, load: Range, places: int | None) -> _Cycle:
+    """Return the cost of servers that stop for a part of each period, as a fluid: arrivals go on and fill the buffer.
+
+    The buffer that loses nothing holds rate x time off; it drains at (capacity - rate) while the servers are on.
+    """
+    if stage.duty is None or _duty_share(stage) >= 1 or own_hz.value <= 0:
+        return _Cycle()
+    on_s, period_s = Range.of(stage.duty.on_s), stage.duty.period_s.value
+    off_s = Range(period_s - on_s.value, max(0.0, period_s - on_s.hi), period_s - on_s.lo)
+    waiting = own_hz * off_s
+    costs = [
+        _cost_of_stops(rate_hz, stopped_s, period_s, share, places)
+        for rate_hz, stopped_s, share in zip(_ends(own_hz), _ends(off_s), _ends(load), strict=True)
+    ]
+    buffer_bytes = waiting * size_bytes * float(stage.parts)
+    return _Cycle(spanning(*(loss for loss, _ in costs)), spanning(*(wait_s for _, wait_s in costs)), buffer_bytes)
+
+
+def _cost_of_stops(
+    rate_hz: float, off_s: float, period_s: float, load: float, places: int | None
+) -> tuple[float, float]:  # fmt: skip
+    """Return the share lost and the mean wait of a steady flow into servers that stop for `off_s` of each period."""
+    on_s, spare_hz = period_s - off_s, (1 / load - 1) * rate_hz if load > 0 else math.inf
+    held = rate_hz * off_s if places is None else min(rate_hz * off_s, float(places))
+    lost = 0.0 if places is None else max(0.0, rate_hz * off_s - min(float(places), spare_hz * on_s))
+    if spare_hz <= 0:
+        return min(1.0, lost / (rate_hz * period_s)), 0.0
+    return lost / (rate_hz * period_s), held / 2 * (off_s + held / spare_hz) / (period_s * rate_hz)
+
+
+def _ends(value: Range) -> tuple[float, float, float]:
+    return value.value, value.lo, value.hi

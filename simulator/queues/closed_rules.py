@@ -55,7 +55,7 @@ def rule_live_share(probability: float, accepts: int, crossings: int) -> float:
 def rules_live_share(probability: float, rules: Sequence[tuple[int, int]]) -> float:
     """Return the share of triggers kept by several rules (accepts, crossings) together, exactly.
 
-    One rule by its closed form; rules of up to three accepts in milliseconds, of four in about a second (answers are kept).
+    One rule by its closed form; rules of up to three accepts in milliseconds, of four in seconds (kept).
 
     Raises:
         BadValueError: as `rule_live_share`. UnsupportedError: a rule of five accepts or more that is not alone, or one
@@ -165,7 +165,7 @@ def _exact(p: float, veto: tuple[int, ...]) -> float:
         new = 0.0
         for g in range(min(n1, top), top + 1):
             kept = top - g  # an accept `kept` crossings older than the one before the last binds no more
-            law = _vetoes_after(pairs[:, g], triples[:kept, g, :kept] if kept else triples, g, (n1, n2, n3, n4))
+            law = _vetoes_after(pairs[:, g], triples[:kept, g, :kept] if n4 and kept else triples, g, (n1, n2, n3, n4))
             total = law.sum(axis=0)
             new += float(total @ np.arange(len(total)))
             following[g] = total @ kernel[: len(total)]
@@ -173,7 +173,7 @@ def _exact(p: float, veto: tuple[int, ...]) -> float:
                 spare[g, :kept, g:top] = (law[:kept] @ kernel[: len(total), :kept]).T
         pairs, triples, spare = following / following.sum(), spare, triples
         # The first rounds only fill the memory; then each round forgets a share of the start.
-        quiet = quiet + 1 if abs(new - mean) <= 1e-10 * new else 0
+        quiet = quiet + 1 if abs(new - mean) <= 1e-9 * new else 0
         mean = new
         if quiet > len(veto):
             break

@@ -85,13 +85,8 @@ def answer(study: Study, file: str) -> Offloading:
 
 
 def _unstable(study: Study) -> str:
-    names = dict.fromkeys(label(one.policy, one.weight) for one in study.outcomes if one.unstable)
+    names = dict.fromkeys(one.label for one in study.outcomes if one.unstable)
     return (
         f"Unstable, so without means, and not on the front: {', '.join(names)} (a server or a radio gets more work "
         "than it can do in at least one replication)."
     )
-
-
-def label(policy: str, weight: float | None) -> str:
-    """Return a policy's name with its weight where it looks at one."""
-    return policy if weight is None else f"{policy} w={weight:g}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simulator.offloading.study import Outcome, Study
 
 POINTS = 300
+OF_ASKED = "delay minus that of the asked"
 
 
 def offloading_page(answer: Offloading) -> str:
@@ -82,14 +83,19 @@ def _front(study: Study) -> str:
     delay_s, energy_j = study.reference or (0.0, 0.0)
     lead = "Each point is the mean over the replications. Left and below is better; a dash is a policy without weight."
     note = f"Hypervolume up to {text(delay_s, 's')} and {text(energy_j, 'j')}: {volume}."
-    return section("Delay against energy", f'{drawing}<p class="note">{note}</p>', lead=lead, name="front")
+    return section(
+        "Delay against energy",
+        f'<div class="charts"><div>{drawing}</div><p class="note">{note}</p></div>',
+        lead=lead,
+        name="front",
+    )
 
 
 def _table(study: Study) -> str:
     rows = []
     for i, outcome in enumerate(study.outcomes):
         if outcome.unstable:
-            cells = f'<td colspan="4">unstable: {esc(outcome.overload)}</td>'
+            cells = f'<td colspan="5">unstable: {esc(outcome.overload)}</td>'
         else:
             numbers = outcome.numbers
             delay, energy = numbers["delay_s"], numbers["energy_per_task_j"]
@@ -97,17 +103,27 @@ def _table(study: Study) -> str:
                 f"<td>{esc(words)}</td>"
                 for words in (
                     f"{text(delay.value, 's')} {interval(delay, 's')}", text(numbers["delay_p99_s"].value, "s"),
-                    f"{text(energy.value, 'j')} {interval(energy, 'j')}", "yes" if i in study.front else "",
+                    f"{text(energy.value, 'j')} {interval(energy, 'j')}", _difference(outcome),
+                    "yes" if i in study.front else "",
                 )
             )  # fmt: skip
         rows.append(f'<tr><td class="what"><b>{esc(named(outcome), 80)}</b></td>{cells}</tr>')
-    head = "".join(f"<th>{name}</th>" for name in ("policy", "mean delay", "p99", "energy a task", "on the front"))
+    head = "".join(
+        f"<th>{name}</th>" for name in ("policy", "mean delay", "p99", "energy a task", OF_ASKED, "on the front")
+    )
     return section(
         "All policies",
         f'<table class="times"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>',
-        lead="All saw the same systems and tasks. What is unstable has no mean.",
+        lead="All saw the same systems and tasks, so differences are surer than means. What is unstable has no mean.",
         name="policies",
     )
+
+
+def _difference(outcome: Outcome) -> str:
+    found = outcome.difference.get("delay_s")
+    if found is None or found.value == 0:
+        return ""
+    return f"{text(found.value, 's')} {interval(found, 's')}"
 
 
 def _over_time(study: Study) -> str:

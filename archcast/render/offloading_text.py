@@ -63,9 +63,8 @@ def headline(answer: Offloading) -> str:
 
 
 def named(outcome: Outcome) -> str:
-    """Return the policy's name, with its weight where it looks at one."""
-    name = printable(outcome.policy, 60)
-    return name if outcome.weight is None else f"{name} w={outcome.weight:g}"
+    """Return the policy's name, with its weight where it looks at one, safe to print."""
+    return printable(outcome.label, 60)
 
 
 def _row(answer: Offloading, place: int) -> str:

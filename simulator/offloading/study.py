@@ -98,6 +98,11 @@ class Outcome:
         return self.unstable_runs > 0
 
     @property
+    def label(self) -> str:
+        """The policy's name, with its weight where it looks at one."""
+        return self.policy if self.weight is None else f"{self.policy} w={self.weight:g}"
+
+    @property
     def point(self) -> Point:
         """(mean delay in s, joules a task)."""
         return self.numbers[DELAY].value, self.numbers[ENERGY].value

@@ -1,0 +1,1 @@
+"""Replay of clusters: traces of tasks and machines, placement, migration, and what neighbours cost each other."""

@@ -1,9 +1,9 @@
-"""`simulate`: task graphs and served models from files, and the timeline of a prediction."""
+"""`simulate`: task graphs, services, pipelines, edges and clusters from files, and the timeline of a prediction."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,19 @@ from foundation.checks import whole_number
 from foundation.errors import BadFileError, BadValueError, UnknownNameError
 from foundation.files import write_text_whole
 from foundation.yaml_file import YamlDocument, load_yaml
+from hardware_specs.catalogue import plain_name
 from simulator import Timeline, simulate_file
 from simulator.graph_file import example_files
 from simulator.streams import DEFAULT_SEED, MAX_SEED
 from simulator.workload_run import run_workload
 
 if TYPE_CHECKING:
+    from archcast.cluster import Cluster
+    from archcast.offloading import Offloading
+    from archcast.pipeline import Pipeline
     from archcast.serving import Serving
+
+    Answer = Serving | Pipeline | Offloading | Cluster
 
 ONE_OF_EACH = "each pass runs once: prefill, and of the decode steps the middle one (predict counts all of them)"
 
@@ -68,11 +74,12 @@ class Simulation:
 def simulate(
     file: str | Path, *, settings: Mapping[str, Any] | None = None, seed: int = DEFAULT_SEED,
     replications: int | None = None,
-) -> Simulation | Serving:  # fmt: skip
-    """Run a simulation file (`kind: graph`, `run` or `serving`), or a built-in example by its name.
+) -> Simulation | Answer:  # fmt: skip
+    """Run a simulation file, a pipeline of the catalogue by its name, or a built-in example by its name.
 
-    Graphs and runs draw no random number: every replication is the same run, so it is run once. Serving runs as many
-    `replications` as the file says, where none are given here.
+    Kinds of files: `graph`, `run`, `serving`, `pipeline`, `edge` and `cluster`. Graphs and runs draw no random number:
+    every replication is the same run, so it is run once. The others run as many `replications` as the file says,
+    where none are given here.
 
     Raises:
         BadFileError: with file, line and key.
@@ -82,17 +89,52 @@ def simulate(
     if replications is not None:
         whole_number("replications", replications, high=MOST_REPLICATIONS)
     path = _file_of(file)
+    if path is None:
+        from archcast.pipeline import simulate_pipeline
+
+        return simulate_pipeline(str(file), settings, seed, replications, str(file))
     document = load_yaml(path)
     kind = document.data.get("kind") if isinstance(document.data, dict) else None
     _same_kind(kind, settings or {}, str(file))
-    if kind == "serving":
-        from archcast.serving import serve_file
-
-        return serve_file(document, settings, seed, replications, str(file))
+    if kind in _ANSWERS:
+        return _ANSWERS[kind](document, settings, seed, replications, str(file))
     if kind == "run":
         return Simulation(str(file), _run(document, settings), seed, replications or 1, ONE_OF_EACH)
     timeline = simulate_file(path, seed=seed, overrides=dict(settings or {}))
     return Simulation(str(file), timeline, seed, replications or 1)
+
+
+def _serving(*asked: Any) -> Serving:
+    from archcast.serving import serve_file
+
+    return serve_file(*asked)
+
+
+def _pipeline(*asked: Any) -> Pipeline:
+    from archcast.pipeline import simulate_pipeline
+
+    return simulate_pipeline(*asked)
+
+
+def _edge(*asked: Any) -> Offloading:
+    from archcast.offloading import serve_file
+
+    return serve_file(*asked)
+
+
+def _cluster(*asked: Any) -> Cluster:
+    from archcast.cluster import cluster_file
+
+    return cluster_file(*asked)
+
+
+_ANSWERS: Mapping[Any, Callable[..., Answer]] = {
+    "serving": _serving,
+    "pipeline": _pipeline,
+    "edge": _edge,
+    "cluster": _cluster,
+}
+"""By kind: what answers for (document, settings, seed, replications, name of the file)."""
 
 
 def _same_kind(kind: object, settings: Mapping[str, Any], file: str) -> None:
@@ -103,13 +145,23 @@ def _same_kind(kind: object, settings: Mapping[str, Any], file: str) -> None:
         )
 
 
-def _file_of(file: str | Path) -> Path:
-    """Return the file that a path or the name of an example stands for. Raises UnknownNameError."""
+def _file_of(file: str | Path) -> Path | None:
+    """Return the file that a path or the name of an example stands for; None: a pipeline of the catalogue.
+
+    Raises:
+        UnknownNameError: neither.
+    """
     examples, path = example_files(), Path(file)
     if str(file) in examples:
         return examples[str(file)]
     if isinstance(file, str) and not path.suffix and path.name == file and not path.exists():
-        raise UnknownNameError("example", file, examples, f"Give a YAML file, or one of: {', '.join(examples)}.")
+        from hardware_specs.pipelines import pipeline_ids
+
+        pipelines = pipeline_ids()
+        if plain_name(file) in pipelines:
+            return None
+        known = f"Give a YAML file, an example ({', '.join(examples)}) or a pipeline ({', '.join(pipelines)})."
+        raise UnknownNameError("example or pipeline", file, [*examples, *pipelines], known)
     return path
 
 
@@ -132,13 +184,13 @@ def timeline_of(estimate: Estimate, policy: str = "in-order") -> Timeline | None
     return run_workload(detail.workload, detail.lowered, detail.costs, detail.mapping.pp, policy)
 
 
-def write_trace(answer: Timeline | Simulation | Serving, path: str | Path) -> None:
+def write_trace(answer: Timeline | Simulation | Answer, path: str | Path) -> None:
     """Write a Chrome trace that Perfetto loads. Raises BadFileError where it cannot be written."""
     shown = answer.timeline if isinstance(answer, Simulation) else answer
     write_text_whole(path, json.dumps(shown.to_chrome_trace()))
 
 
-def write_timeline_html(simulation: Simulation | Serving, path: str | Path) -> None:
+def write_timeline_html(simulation: Simulation | Answer, path: str | Path) -> None:
     """Write the answer as one self-contained page. Raises BadFileError where it cannot be written."""
     if not isinstance(simulation, Simulation):
         write_text_whole(path, simulation.page())

@@ -28,9 +28,12 @@ from simulator.timeline import Timeline
 
 KINDS = ("graph",)
 """The kinds of simulation files that are read here."""
-OTHER_KINDS = {"run": "archcast simulate", "serving": "archcast simulate", "plan": "archcast plan"}
+OTHER_KINDS = {
+    **dict.fromkeys(("run", "serving", "pipeline", "edge", "cluster"), "archcast simulate"),
+    "plan": "archcast plan",
+}
 """Kinds that are read above this package, and the commands that run them."""
-PLANNED_KINDS = ("training", "cluster", "daq", "edge")
+PLANNED_KINDS = ("training",)
 
 _TOP_KEYS = ("kind", "name", "policy", "ticks_per_second", "engines", "tasks")
 _ENGINE_KEYS = ("name", "kind", "device", "capacity", "discipline", "bandwidth_bytes_per_s")

@@ -114,8 +114,8 @@ def test_faults_name_file_line_and_key(tmp_path: Path) -> None:
         ("kind: graph", "kind: grahp", "unknown kind 'grahp'. This version runs files of kind: graph"),
         (
             "kind: graph",
-            "kind: cluster",
-            "kind 'cluster' are not supported yet. This version runs files of kind: graph, run, serving, plan.",
+            "kind: training",
+            "kind 'training' are not supported yet. This version runs files of kind: graph, run, serving, pipeline, edge,",
         ),
         ("kind: graph", "kind: serving", "kind 'serving' is not a task graph: `archcast simulate` runs such a file."),
         ("kind: graph", "kind: plan", "kind 'plan' is not a task graph: `archcast plan` runs such a file."),

@@ -13,7 +13,7 @@ from archcast.cli.app import app, one_sentence_errors, parse_settings, print_jso
 @app.command()
 def simulate(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A YAML file (`kind: graph`, `run`, `serving`), or an example.")
+        str, typer.Argument(metavar="FILE|NAME", help="A YAML file, a pipeline of the catalogue, or an example.")
     ],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the file.")
@@ -24,7 +24,7 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer as a page.")] = None,
 ) -> None:
-    """Run a task graph, a workload on a device, or a service that answers requests, in time."""
+    """Run a task graph, a workload, a service, a data-acquisition pipeline, an edge or a cluster, in time."""
     with one_sentence_errors():
         from archcast.simulation import simulate as run
         from archcast.simulation import write_timeline_html, write_trace

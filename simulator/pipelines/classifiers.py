@@ -56,7 +56,8 @@ class Selection:
     def accepts_scores(self, scores: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Return which scores pass; ties are drawn from `rng`, one number for every score."""
         drawn = rng.random(len(scores)) < self.tie_pass
-        return (scores > self.threshold) | ((scores == self.threshold) & drawn)
+        passing: NDArray[np.bool_] = (scores > self.threshold) | ((scores == self.threshold) & drawn)
+        return passing
 
     def accepts(self, relevant: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
         """Return which events pass, of which only the truth is known: one number is drawn for every event."""
@@ -149,7 +150,7 @@ class Tabled:
         at = min(int(np.searchsorted(passed, 1 / wanted)), len(mixed) - 1)
         above = float(passed[at]) - float(mixed[at])
         tie = min(max((1 / wanted - above) / float(mixed[at]), 0.0), 1.0) if mixed[at] > 0 else 1.0
-        fp, tp = (float(part[:at].sum() + tie * part[at]) for part in (null, relevant))
+        fp, tp = (min(float(part[:at].sum() + tie * part[at]), 1.0) for part in (null, relevant))
         return _achieved(wanted, share, float(self.table.scores[-1 - at]), tie, fp, tp)
 
 

@@ -9,7 +9,6 @@ at dc62d1ee (BSD, UChicago Argonne). tests/test_pipeline_classifiers.py holds th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,7 +97,7 @@ HLT_TAU = TurnOn("tau path", 20.0, 321.4, ((0.5481, 27.56, 32.56), (0.3907, 36.1
 LEVEL_1_CURVES = (JET, MUON, EGAMMA, TAU)
 HIGH_LEVEL_CURVES = (B2G, HIGGS, HLT_MUON, SUSY, TRACKING, HLT_TAU)
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(224)
 
 
 def fitted_scale_per_gev(
@@ -106,28 +105,28 @@ def fitted_scale_per_gev(
 ) -> float:
     """Return 1 / (mean energy) of exponential energies of which the trigger accepts the share `rate`.
 
-    The share is the integral over the digitised points' range (with `whole_range`: a fifth beyond it, where the
-    published code takes 0 below and 1 above). Where two scales give the rate, the larger one in [low, high] is taken;
-    where none does, the one that comes nearest, as the published fit does.
+    The share is the integral over the digitised points' range (with `whole_range`: also a tenth of it beyond, where the
+    published code takes 1). Where two scales give the rate, the larger one in [low, high] is taken; where none does,
+    the one that comes nearest, as the published fit does.
     """
-    first, last = _limits(curve, whole_range)
     # Nodes even in the logarithm: the curves rise over a small part of their range.
-    bounds = np.log(np.array([max(first, 1e-2 * curve.first_gev), curve.first_gev, curve.last_gev, last]))
-    spans = [(a, b) for a, b in pairwise(bounds) if b > a]
-    energy = np.exp(np.concatenate([0.5 * ((b - a) * _NODES + a + b) for a, b in spans]))
-    weight = np.concatenate([0.5 * (b - a) * _WEIGHTS for a, b in spans]) * energy
-    accepted = weight * bounded_efficiency(curve, energy)
+    low, high = np.log(curve.first_gev), np.log(curve.last_gev)
+    energy = np.exp(0.5 * ((high - low) * _NODES + low + high))
+    accepted = 0.5 * (high - low) * _WEIGHTS * energy * curve.efficiency(energy)
+    beyond_gev = 1.1 * curve.last_gev - 0.1 * curve.first_gev
 
     def share(scale: Array) -> Array:
         found: Array = scale * (np.exp(-np.multiply.outer(scale, energy)) @ accepted)
+        if whole_range:
+            found += np.exp(-scale * curve.last_gev) - np.exp(-scale * beyond_gev)
         return found
 
-    for _ in range(4):  # each round narrows to two of 64 steps around the nearest (of equals: the largest)
-        scales = np.linspace(high_per_gev, low_per_gev, 65)
+    for _ in range(6):  # each round narrows to one of 16 steps, or two around the nearest (of equals: the largest)
+        scales = np.linspace(high_per_gev, low_per_gev, 17)
         gap = share(scales) - rate
         crossing = np.nonzero(gap[:-1] * gap[1:] <= 0)[0]
         at = int(crossing[0]) if crossing.size else int(np.argmin(np.abs(gap)))
-        high_per_gev, low_per_gev = float(scales[max(at - (not crossing.size), 0)]), float(scales[min(at + 1, 64)])
+        high_per_gev, low_per_gev = float(scales[max(at - (not crossing.size), 0)]), float(scales[min(at + 1, 16)])
     return 0.5 * (low_per_gev + high_per_gev)
 
 
@@ -135,10 +134,3 @@ def bounded_efficiency(curve: TurnOn, energy_gev: Array) -> Array:
     """Return the efficiency as the published high-level code takes it: 0 below the first point, 1 above the last."""
     inside = np.where(energy_gev > curve.last_gev, 1.0, curve.efficiency(energy_gev))
     return np.where(energy_gev < curve.first_gev, 0.0, inside)
-
-
-def _limits(curve: TurnOn, whole_range: bool) -> tuple[float, float]:
-    if not whole_range:
-        return curve.first_gev, curve.last_gev
-    centre, half = 0.5 * (curve.first_gev + curve.last_gev), 0.6 * (curve.last_gev - curve.first_gev)
-    return centre - half, centre + half

@@ -1,0 +1,224 @@
+"""Events of a pipeline's windows, and what they say of each stage: rates, loss by cause, occupancy, utilisation.
+
+Rates are those of the whole system: where one of several equal parts was simulated, its rates count that many times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hardware_specs.pipeline_schema import PipelineSpec, WindowSpec
+from simulator.pipelines.events import DONE, WindowNetwork, window_network
+from simulator.pipelines.flows import StageFlow
+from simulator.pipelines.services import ServiceTimes
+from simulator.queues.elements import CAUSES
+from simulator.queues.run import run_network
+from simulator.queues.statistics import QUANTILES, NetworkRun
+from simulator.serving.replications import Uncertain, half_width
+
+LINES = ("station", "gate")
+"""Kinds of elements where items wait."""
+
+
+@dataclass(frozen=True)
+class StageEvents:
+    """What the events of a window say of one stage; `line` names the element whose occupancy is given."""
+
+    stage: str
+    rate_in_hz: Uncertain
+    loss_share: Uncertain
+    lost_by_cause: Mapping[str, Uncertain]
+    line: str = ""
+    utilisation: Uncertain = field(default_factory=lambda: Uncertain(math.nan))
+    down_share: Uncertain = field(default_factory=lambda: Uncertain(math.nan))
+    blocked_share: Uncertain = field(default_factory=lambda: Uncertain(math.nan))
+    mean_wait_s: Uncertain = field(default_factory=lambda: Uncertain(math.nan))
+    waiting: Mapping[str, Uncertain] = field(default_factory=dict)
+    """mean, p50, p99, p999 and most: events in the buffer of one part."""
+    waiting_bytes: Uncertain = field(default_factory=lambda: Uncertain(math.nan))
+    unstable: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values with units in the names."""
+        return {
+            "rate_in_hz": self.rate_in_hz.to_json(), "loss_share": self.loss_share.to_json(),
+            "lost_by_cause": {cause: share.to_json() for cause, share in self.lost_by_cause.items()},
+            "line": self.line, "unstable": self.unstable, "utilisation": self.utilisation.to_json(),
+            "down_share": self.down_share.to_json(), "blocked_share": self.blocked_share.to_json(),
+            "mean_wait_s": self.mean_wait_s.to_json(), "waiting_bytes": self.waiting_bytes.to_json(),
+            "waiting_events": {name: number.to_json() for name, number in self.waiting.items()},
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WindowRun:
+    """One window, simulated in one or several replications."""
+
+    network: WindowNetwork
+    runs: tuple[NetworkRun, ...]
+    stages: Mapping[str, StageEvents]
+    latency_s: Mapping[str, Uncertain]
+    """mean, p50, p90, p99 and p999 of the time from the entry of the window to its end, of events that are kept."""
+    rate_out_hz: Uncertain
+    loss_share: Uncertain
+
+    @property
+    def name(self) -> str:
+        return self.network.name
+
+    @property
+    def unstable(self) -> tuple[str, ...]:
+        """Stages whose line grows as long as the run lasts."""
+        return tuple(name for name, row in self.stages.items() if row.unstable)
+
+    def series(self, stage: str) -> tuple[Any, Any, Any]:
+        """Return (times in s, waiting, busy) of a stage's line in the first replication."""
+        return self.runs[0].series(self.stages[stage].line)
+
+    def to_json(self, *, series: bool = True) -> dict[str, Any]:
+        """Return plain values; `series` adds the occupancy over time of the first replication."""
+        first, network = self.runs[0], self.network
+        doc: dict[str, Any] = {
+            "horizon_s": network.horizon_s, "warm_up_s": first.warm_up_s, "warm_up_rule": first.warm_up_rule,
+            "engine": first.record.engine, "events": sum(run.record.events for run in self.runs),
+            "begins_with": "accepted events" if network.begins_accepted else "arriving events",
+            "parts_per_simulated": dict(network.scales), "unstable": list(self.unstable),
+            "deadlock": sorted({name for run in self.runs for name in run.deadlock}),
+            "latency_s": {**self.latency_s["mean"].to_json(), **{k: v.to_json() for k, v in self.latency_s.items()}},
+            "rate_out_hz": self.rate_out_hz.to_json(), "loss_share": self.loss_share.to_json(),
+            "stages": {name: row.to_json() for name, row in self.stages.items()},
+            "trace_hash": first.trace_hash, "trace_hashes": [run.trace_hash for run in self.runs],
+        }  # fmt: skip
+        if series:
+            doc["series"] = {}
+            for name, row in self.stages.items():
+                if row.line:
+                    at, waiting, busy = self.series(name)
+                    doc["series"][name] = {"time_s": at.tolist(), "waiting": waiting.tolist(), "busy": busy.tolist()}
+        return doc
+
+
+def run_window(
+    spec: PipelineSpec, window: WindowSpec, flows: Mapping[str, StageFlow], services: Mapping[str, ServiceTimes],
+    *, seed: int, replications: int = 1, engine: str = "auto",
+) -> WindowRun:  # fmt: skip
+    """Simulate a window of a pipeline. Raises BadValueError as `window_network`."""
+    network = window_network(spec, window, flows, services)
+    warm_up: float = network.warm_up_s
+    runs = tuple(
+        run_network(
+            network.network, horizon_s=network.horizon_s, warm_up_s=warm_up, samples=network.samples, seed=seed,
+            replication=i, engine=engine,
+        )
+        for i in range(replications)
+    )  # fmt: skip
+    return read_window(network, runs)
+
+
+def read_window(network: WindowNetwork, runs: tuple[NetworkRun, ...]) -> WindowRun:
+    """Return what runs of a window say of its stages."""
+    stages = {name: _stage(name, network, runs) for name in network.steps}
+    latency: dict[str, Uncertain] = {"mean": _over_runs([_mean(run) for run in runs])}
+    if len(runs) == 1:
+        found = runs[0].sojourns(DONE)
+        latency = {"mean": found.mean_s}
+        latency |= {_label(share): number for share, number in found.quantiles_s.items()}
+    else:
+        for share in QUANTILES:
+            latency[_label(share)] = _over_runs([run.sojourns(DONE).quantiles_s[share].value for run in runs])
+    last = max(network.scales.values(), default=1.0)
+    out = _over_runs([run.element(DONE).arrived_hz * last for run in runs])
+    kept = [1 - math.prod(1 - _finite(row.loss_share.value) for row in stages.values())]
+    shares = [1 - math.prod(1 - _finite(_lost(name, network, run)[0]) for name in network.steps) for run in runs]
+    return WindowRun(network, runs, stages, latency, out, _over_runs(shares if len(runs) > 1 else kept))
+
+
+def _label(share: float) -> str:
+    return f"p{f'{100 * share:g}'.replace('.', '')}"
+
+
+def _mean(run: NetworkRun) -> float:
+    return run.sojourns(DONE).mean_s.value
+
+
+def _stage(name: str, network: WindowNetwork, runs: Sequence[NetworkRun]) -> StageEvents:
+    scale = network.scales[name]
+    rates = _over_runs([_rate_in(name, network, run) * scale for run in runs])
+    losses = [_lost(name, network, run) for run in runs]
+    by_cause = {
+        cause: _over_runs([found[1][i] for found in losses])
+        for i, cause in enumerate(CAUSES)
+        if any(found[1][i] > 0 for found in losses)
+    }
+    total = _over_runs([found[0] for found in losses])
+    line = _line(network.steps[name], runs[0])
+    if not line:
+        return StageEvents(name, rates, total, by_cause)
+    rows = [run.element(line) for run in runs]
+    waiting = {
+        "mean": [row.mean_waiting for row in rows], "p50": [row.waiting_p50 for row in rows],
+        "p99": [row.waiting_p99 for row in rows], "p999": [row.waiting_p999 for row in rows],
+        "most": [float(row.most_waiting) for row in rows],
+    }  # fmt: skip
+    return StageEvents(
+        name, rates, total, by_cause, line, _over_runs([row.utilisation for row in rows]),
+        _over_runs([row.down_share for row in rows]), _over_runs([row.blocked_share for row in rows]),
+        _over_runs([row.mean_wait_s for row in rows]), {key: _over_runs(values) for key, values in waiting.items()},
+        _over_runs([row.mean_waiting_bytes for row in rows]), any(row.unstable for row in rows),
+    )  # fmt: skip
+
+
+def _rate_in(name: str, network: WindowNetwork, run: NetworkRun) -> float:
+    """Return events a second that come to a stage (to one part of it); a join counts those that it completes."""
+    first = run.element(network.steps[name][0])
+    if first.kind == "join":
+        # each event arrives in parts, and once more if it is lost as a whole
+        return first.left_hz / max(_parts_of(first.name, network), 1) + first.lost_hz
+    return first.arrived_hz
+
+
+def _parts_of(join: str, network: WindowNetwork) -> int:
+    return sum(
+        1
+        for element in network.network.elements
+        if getattr(element, "route", None) is not None and join in element.route.targets  # type: ignore[union-attr]
+    )
+
+
+def _lost(name: str, network: WindowNetwork, run: NetworkRun) -> tuple[float, list[float]]:
+    """Return the share of a stage's events that it loses, and the shares by cause; fragments count at their join."""
+    rate = _rate_in(name, network, run)
+    whole = [step for step in network.steps[name] if " fragment " not in step]
+    lost = np.zeros(len(CAUSES))
+    for step in whole:
+        row = run.element(step)
+        shares = np.array([row.loss_shares[cause] for cause in CAUSES])
+        lost += np.nan_to_num(shares) * row.arrived_hz
+    shares = lost / rate if rate > 0 else lost * math.nan
+    return float(shares.sum()), shares.tolist()
+
+
+def _line(steps: tuple[str, ...], run: NetworkRun) -> str:
+    """Return the element of a stage whose line is shown: its servers, else its link, else a gate."""
+    kinds = {step: run.element(step).kind for step in steps}
+    stations = [step for step in steps if kinds[step] == "station" and " fragment " not in step]
+    gates = [step for step in steps if kinds[step] == "gate"]
+    fragments = [step for step in steps if " fragment " in step]
+    return next(iter([*stations, *gates, *fragments]), "")
+
+
+def _over_runs(values: Sequence[float]) -> Uncertain:
+    """Return the mean over replications with its t interval (none for a single run)."""
+    found = np.asarray(values, dtype=float)
+    mean = float(found.mean()) if np.isfinite(found).all() else math.nan
+    half = half_width(found) if len(found) > 1 and np.isfinite(found).all() else math.nan
+    return Uncertain(mean, max(mean - half, 0.0), mean + half) if math.isfinite(half) else Uncertain(mean)
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0

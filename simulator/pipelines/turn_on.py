@@ -52,14 +52,13 @@ class TurnOn:
         return np.where(energy_gev > self.last_gev, np.clip(cubic, 0.0, 1.0), self.efficiency(energy_gev))
 
     def midpoint_gev(self) -> float:
-        """Return the first energy at which half of the objects pass (bisection)."""
-        grid = np.geomspace(self.first_gev, self.last_gev, 400)
-        above = int(np.argmax(self.efficiency(grid) >= 0.5))
-        low, high = float(grid[max(above - 1, 0)]), float(grid[above])
-        for _ in range(40):
-            middle = 0.5 * (low + high)
-            low, high = (low, middle) if self.efficiency(middle) >= 0.5 else (middle, high)
-        return high
+        """Return the first energy at which half of the objects pass (a search in rounds of 64 steps)."""
+        low, high = self.first_gev, self.last_gev
+        for _ in range(6):
+            grid = np.linspace(low, high, 65)
+            above = max(int(np.argmax(self.efficiency(grid) >= 0.5)), 1)
+            low, high = float(grid[above - 1]), float(grid[above])
+        return 0.5 * (low + high)
 
 
 JET = TurnOn(

@@ -115,7 +115,7 @@ def test_faults_name_file_line_and_key(tmp_path: Path) -> None:
         (
             "kind: graph",
             "kind: training",
-            "kind 'training' are not supported yet. This version runs files of kind: graph, run, serving, pipeline, edge,",
+            "kind 'training' are not supported yet. This version runs files of kind: graph, run, serving, pipeline,",
         ),
         ("kind: graph", "kind: serving", "kind 'serving' is not a task graph: `archcast simulate` runs such a file."),
         ("kind: graph", "kind: plan", "kind 'plan' is not a task graph: `archcast plan` runs such a file."),

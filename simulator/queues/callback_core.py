@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from simulator.queues.compiled import Compiled
 from simulator.queues.elements import CAUSES
@@ -20,6 +21,7 @@ SERIAL, KIND, SIZE, BIRTH, ENTERED, GATES, FAMILY, CONTENTS = range(8)
 """Places of an item: GATES are the bits of the credits that it holds, FAMILY is a `Family` for a part of a fork,
 CONTENTS the items of a packet."""
 Item = list[Any]
+Ints = npt.NDArray[np.int64]
 Handler = Callable[[int], None]
 """Takes the tick of its event (or a code)."""
 FULL, RULE, FAILURE, PART, BLOCKED = range(len(CAUSES))
@@ -34,15 +36,20 @@ _POWERS[0] = 1
 _POWERS = np.multiply.accumulate(_POWERS)
 
 
-def fold_hash(before: np.uint64, values: array[int]) -> np.uint64:
+def fold_hash(before: np.uint64, values: Ints) -> np.uint64:
     """Return h after h = h * FACTOR + x mod 2^64 for each x: a sum of powers, so that numpy does it in blocks."""
     found = np.array([before], dtype=np.uint64)
-    every = np.frombuffer(values, dtype=np.int64).astype(np.uint64)
+    every = values.astype(np.uint64)
     for first in range(0, len(every), FOLD):
         block = every[first : first + FOLD]
         n = len(block)
         found = found * _POWERS[n] + np.sum(block * _POWERS[n - 1 :: -1][:n], keepdims=True)
     return found[0]  # type: ignore[no-any-return]
+
+
+def as_ints(values: list[int]) -> Ints:
+    """Return a list of whole numbers as int64."""
+    return np.fromiter(values, np.int64, len(values))
 
 
 class Shared:
@@ -78,10 +85,39 @@ class Element:
     """
 
     __slots__ = (
-        "area_bytes", "area_present", "arrived", "at", "blocked_ticks", "blocks", "busy_ticks", "bytes_in",
-        "bytes_lost", "bytes_out", "choose", "down_ticks", "gate", "hash", "heap", "held", "last", "left", "log",
-        "lost", "name", "present", "shared", "sojourn", "started", "wait_ticks", "waited", "waiting_bytes",
-        "waiting_n", "waiting_ticks", "waits",
+        "area_bytes",
+        "area_present",
+        "arrived",
+        "at",
+        "blocked_ticks",
+        "blocks",
+        "busy_ticks",
+        "bytes_in",
+        "bytes_lost",
+        "bytes_out",
+        "causes",
+        "choose",
+        "down_ticks",
+        "gate",
+        "hash",
+        "heap",
+        "held",
+        "last",
+        "left",
+        "lost",
+        "name",
+        "present",
+        "serials",
+        "shared",
+        "sojourn",
+        "started",
+        "ticks",
+        "wait_ticks",
+        "waited",
+        "waiting_bytes",
+        "waiting_n",
+        "waiting_ticks",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, compiled: Compiled, at: int, shared: Shared) -> None:
@@ -90,7 +126,9 @@ class Element:
         self.held: deque[tuple[Item, Element | None, Any]] = deque()
         self.choose: Callable[[Item], Any] = _nowhere
         self.gate: Any = None
-        self.log = array("q")
+        self.ticks: list[int] = []
+        self.serials: list[int] = []
+        self.causes: list[int] = []
         self.hash = np.uint64(0)
         self.lost = [0] * len(CAUSES)
         self.arrived = self.left = self.started = self.waited = self.wait_ticks = self.sojourn = 0
@@ -158,7 +196,8 @@ class Element:
         self.left += 1
         self.bytes_out += item[SIZE]
         self.sojourn += now - item[ENTERED]
-        self.log.append(now + 2 * item[SERIAL] + 1)
+        self.ticks.append(now)
+        self.serials.append(item[SERIAL])
 
     def vacated(self, item: Item, now: int) -> None:
         """Do what the leaving of an item causes here, before it enters its target."""
@@ -203,7 +242,9 @@ class Element:
 
     def end_lost(self, item: Item, now: int, cause: int) -> None:
         self.lost[cause] += 1
-        self.log.append(now + 2 * item[SERIAL] + ((cause + 1) << 56))
+        self.ticks.append(~now)
+        self.serials.append(item[SERIAL])
+        self.causes.append(cause)
         if item[CONTENTS] is not None:
             for each in item[CONTENTS]:
                 self.arrived += 1
@@ -229,11 +270,24 @@ class Element:
         """Return what a held item counts as here."""
         return [item]
 
-    def fold(self) -> None:
-        """Take the departures so far into the hash."""
-        if self.log:
-            self.hash = fold_hash(self.hash, self.log)
-            del self.log[:]
+    def present_now(self) -> int:
+        """Return the number of items here."""
+        return self.present
+
+    def fold(self, now: int) -> None:
+        """Take what was noted so far into sums and hash; `now` is the present tick."""
+        if self.ticks:
+            self.fold_log(as_ints(self.ticks))
+
+    def fold_log(self, ticks: Ints) -> None:
+        """Take departures (ticks) and losses (~ticks) into the hash, and forget them."""
+        values = ticks + 2 * as_ints(self.serials) + 1
+        if self.causes:
+            values[ticks < 0] += 2 * ~ticks[ticks < 0] + ((as_ints(self.causes) + 1) << 56)
+        self.hash = fold_hash(self.hash, values)
+        self.ticks.clear()
+        self.serials.clear()
+        self.causes.clear()
 
 
 def _nowhere(item: Item) -> Any:

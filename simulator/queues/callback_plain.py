@@ -1,51 +1,66 @@
 """The hot elements: sources, exits, and the station that most networks are made of.
 
-A plain station has one server of speed 1, one line, the same ready time for all classes, no outages, batches or
-credits, and neither blocks nor is blocked. It keeps one histogram of present items; all its times and areas follow.
+They note ticks and serial numbers in lists; sums, histograms and hashes are made of those by numpy, in blocks. A plain
+station has one server of speed 1, one line, the same ready time for all classes, no outages, batches or credits, and
+neither blocks nor is blocked. It serves in the order of entering, so that the k-th that leaves is the k-th that
+entered, and its service starts when it has entered and the one before it has left.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush, heapreplace
+from itertools import chain, repeat
 from typing import Any
+
+import numpy as np
 
 from simulator.queues.callback_core import (
     BIRTH,
     BLOCKED,
     EMISSION,
     END,
-    ENTERED,
     FULL,
     GATES,
     SERIAL,
     SIZE,
     Element,
+    Ints,
     Item,
     Shared,
+    as_ints,
 )  # fmt: skip
-from simulator.queues.callback_routes import numbers, plain_onward, plain_service
+from simulator.queues.callback_routes import NEVER, numbers, plain_onward, plain_service
 from simulator.queues.compiled import Compiled, Kind
-
-UNLIMITED = 2**62
+from simulator.queues.feeds import Feed
 
 
 class Source(Element):
     """Emits items, one event each; the next arrival alone is in the heap."""
 
-    __slots__ = ("code", "draw_class", "draw_instant", "draw_size", "kind", "onward", "size")
+    __slots__ = ("blocks_drawn", "code", "draw_class", "draw_instant", "draw_size", "kind", "onward", "size")
 
     def __init__(self, compiled: Compiled, at: int, shared: Shared) -> None:
         super().__init__(compiled, at, shared)
         feeds = compiled.feeds
-        self.draw_instant = numbers(feeds[compiled.arrivals_feed[at]])
+        self.blocks_drawn: deque[Ints] = deque()
+        self.draw_instant = chain.from_iterable(self._instants(feeds[compiled.arrivals_feed[at]])).__next__
         self.kind, self.size = int(compiled.only_class[at]), int(compiled.only_size[at])
         self.draw_class = numbers(feeds[compiled.class_feed[at]]) if compiled.class_feed[at] >= 0 else None
         self.draw_size = numbers(feeds[compiled.size_feed[at]]) if compiled.size_feed[at] >= 0 else None
         self.code = 0
         self.onward: Callable[[Item, int], None] = self._to_any
+
+    def _instants(self, feed: Feed) -> Iterator[Any]:
+        """Yield blocks of instants; their arrays are kept, as they are the ticks of the emissions."""
+        while True:
+            block = feed.next_block()
+            if not len(block):
+                yield repeat(NEVER)
+            self.blocks_drawn.append(block)  # type: ignore[arg-type]
+            yield block.tolist()
 
     def link(self, compiled: Compiled, elements: list[Any]) -> None:
         super().link(compiled, elements)
@@ -67,7 +82,7 @@ class Source(Element):
         serial = shared.serial
         shared.serial = serial + 1
         heapreplace(self.heap, (self.draw_instant(), self.code))
-        self.log.append(now + 2 * serial + 1)
+        self.serials.append(serial)
         self.onward([serial, self.kind, self.size, now, now, 0, None, None], now)
 
     def emit(self, now: int) -> None:
@@ -75,7 +90,7 @@ class Source(Element):
         serial = self.shared.serial
         self.shared.serial = serial + 1
         heapreplace(self.heap, (self.draw_instant(), self.code))
-        self.log.append(now + 2 * serial + 1)
+        self.serials.append(serial)
         kind = self.kind if self.draw_class is None else self.draw_class()
         size = self.size if self.draw_size is None else self.draw_size()
         self.bytes_in += size
@@ -89,56 +104,70 @@ class Source(Element):
         else:
             target.enter(item, now)
 
-    def fold(self) -> None:
-        count = len(self.log)
+    def fold(self, now: int) -> None:
+        count = len(self.serials)
         self.arrived += count
         self.left += count
         if self.draw_class is None and self.draw_size is None:
             self.bytes_in += count * self.size
         self.bytes_out = self.bytes_in
-        super().fold()
+        while count:
+            block = self.blocks_drawn.popleft()
+            if len(block) > count:
+                self.blocks_drawn.appendleft(block[count:])
+                block = block[:count]
+            count -= len(block)
+            self.ticks.extend(block.tolist())
+        super().fold(now)
 
 
 class Exit(Element):
     """Ends items and records their times from birth to here."""
 
-    __slots__ = ("sojourns",)
+    __slots__ = ("births", "sojourns")
 
     def __init__(self, compiled: Compiled, at: int, shared: Shared) -> None:
         super().__init__(compiled, at, shared)
-        self.sojourns = array("q")
+        self.births: list[int] = []
+        self.sojourns: list[Ints] = []
 
     def enter(self, item: Item, now: int) -> None:
-        self.sojourns.append(now - item[BIRTH])
-        self.log.append(now + 2 * item[SERIAL] + 1)
+        self.ticks.append(now)
+        self.serials.append(item[SERIAL])
+        self.births.append(item[BIRTH])
         self.bytes_in += item[SIZE]
         if item[GATES]:
             self.shared.give_all(item, now)
 
-    def fold(self) -> None:
-        self.arrived = self.left = len(self.sojourns)
-        self.bytes_out = self.bytes_in
-        super().fold()
+    def fold(self, now: int) -> None:
+        if not self.ticks:
+            return
+        ticks = as_ints(self.ticks)
+        self.sojourns.append(ticks - as_ints(self.births))
+        self.births.clear()
+        self.arrived += len(ticks)
+        self.left, self.bytes_out = self.arrived, self.bytes_in
+        self.fold_log(ticks)
 
 
 class PlainStation(Element):
-    """See the head of this file. `ticks_at[n]` are the ticks with n items present."""
+    """See the head of this file. `ticks_at[n]` are the ticks with n items present; the first of the line is served."""
 
-    __slots__ = ("_line", "code", "current", "draw", "limit", "noted", "onward", "size", "take", "ticks_at")
+    __slots__ = ("code", "counted", "draw", "entered", "limit", "line", "onward", "open", "size", "ticks_at", "vacant")
 
     def __init__(self, compiled: Compiled, at: int, shared: Shared, observed: bool) -> None:
         super().__init__(compiled, at, shared)
         draw = plain_service(compiled, at)
         assert draw is not None
         self.draw = draw
-        places = int(compiled.places[at])
-        self.limit = 1 + places if places >= 0 else UNLIMITED
+        self.limit = 1 + int(compiled.places[at])
         self.size = compiled.only_bytes
-        self._line: deque[Item] = deque()
-        self.take = self._line.popleft
-        self.current: Item = []
-        self.ticks_at = [0]
-        self.noted = array("q")  # waits that were not folded
+        self.line: deque[Item] = deque()
+        self.entered: list[int] = []
+        self.open = np.zeros(0, dtype=np.int64)  # ticks at which those entered that were here at the last fold
+        self.counted = 0  # of those, how many had started (0 or 1)
+        self.vacant = 0  # tick at which the last one left
+        self.ticks_at = np.zeros(1, dtype=np.int64)
         self.waits = array("q") if observed else None
         self.code = 0
 
@@ -150,86 +179,101 @@ class PlainStation(Element):
         self.code = code
 
     def enter(self, item: Item, now: int) -> None:
-        present = self.present
-        if present >= self.limit:
-            self.refuse(item, now, FULL)
-            return
-        try:
-            self.ticks_at[present] += now - self.last
-        except IndexError:
-            self.ticks_at.append(now - self.last)
-        self.last = now
-        self.present = present + 1
-        self.arrived += 1
-        item[ENTERED] = now
-        if present:
-            self._line.append(item)
-        else:
-            self.current = item
-            self.noted.append(0)
+        if not self.line:
             heappush(self.heap, (now + self.draw(), self.code))
+        self.line.append(item)
+        self.entered.append(now)
 
     def end(self, now: int) -> None:
-        """End the service of the present item; the next one starts, then this one enters its target."""
-        present = self.present
-        try:
-            self.ticks_at[present] += now - self.last
-        except IndexError:
-            self.ticks_at.append(now - self.last)
-        self.last = now
-        self.present = present - 1
-        item = self.current
-        if present > 1:
-            following = self.current = self.take()
-            self.noted.append(now - following[ENTERED])
+        """End the service of the first of the line; the next one starts, then this one enters its target."""
+        line = self.line
+        item = line.popleft()
+        if line:
             heapreplace(self.heap, (now + self.draw(), self.code))
         else:
             heappop(self.heap)
-        self.sojourn += now - item[ENTERED]
-        self.left += 1
-        self.log.append(now + 2 * item[SERIAL] + 1)
+        self.ticks.append(now)
+        self.serials.append(item[SERIAL])
         self.onward(item, now)
 
-    def close(self, now: int) -> None:
-        self.ticks_at.extend([0] * (self.present + 1 - len(self.ticks_at)))
-        self.ticks_at[self.present] += now - self.last
+    def fold(self, now: int) -> None:
+        if self.entered or self.ticks:
+            self._fold(now)
+
+    def _fold(self, now: int) -> None:
+        entered, ticks = as_ints(self.entered), as_ints(self.ticks)
+        self.entered.clear()
+        left = ticks[ticks >= 0]
+        self._fold_areas(entered, left, now)
+        self.arrived += len(entered) + len(ticks) - len(left)
+        self.left += len(left)
+        stays = np.concatenate([self.open, entered])
+        self.sojourn += int((left - stays[: len(left)]).sum())
+        starts = len(left) + bool(self.line)
+        free = np.concatenate([[self.vacant], left])
+        waits = (np.maximum(stays[:starts], free[:starts]) - stays[:starts])[self.counted :]
+        self.started += len(waits)
+        self.waited += int(np.count_nonzero(waits))
+        self.wait_ticks += int(waits.sum())
+        if self.waits is not None:
+            self.waits.frombytes(waits.tobytes())
+        self.open, self.counted, self.vacant = stays[len(left) :], int(bool(self.line)), int(free[-1])
+        self.bytes_in, self.bytes_out = self.arrived * self.size, self.left * self.size
+        self.bytes_lost = sum(self.lost) * self.size
+        if len(ticks):
+            self.fold_log(ticks)
+
+    def _fold_areas(self, entered: Ints, left: Ints, now: int) -> None:
+        """Add up the ticks with n items present, over entries and departures in order (the last bit says which)."""
+        changes = np.concatenate([entered << 1, (left << 1) | 1])
+        changes.sort()
+        present = len(self.open) + np.concatenate([[0], np.cumsum(1 - 2 * (changes & 1))])
+        edges = np.concatenate([[self.last], changes >> 1, [now]])
+        lasted = np.diff(edges)
+        kept = lasted > 0
+        if kept.any():
+            present, lasted = present[kept], lasted[kept]
+            more = int(present.max()) + 1 - len(self.ticks_at)
+            if more > 0:
+                self.ticks_at = np.concatenate([self.ticks_at, np.zeros(more, dtype=np.int64)])
+            np.add.at(self.ticks_at, present, lasted)
         self.last = now
-        self.waiting_n = max(self.present - 1, 0)
-        self.waiting_bytes = self.waiting_n * self.size
-        at = self.ticks_at
+
+    def close(self, now: int) -> None:
+        self._fold(now)
+        self.present = len(self.line)
+        at = self.ticks_at.tolist()
         self.waiting_ticks = [sum(at[:2]), *at[2:]]
         self.busy_ticks = sum(at[1:])
         self.area_present = sum(n * ticks for n, ticks in enumerate(at))
         waiting = sum(n * ticks for n, ticks in enumerate(self.waiting_ticks))
         self.area_bytes = float(waiting) * float(self.size)
 
-    def refuse(self, item: Item, now: int, cause: int) -> None:
-        self.arrived += 1
-        self.lose(item, now, cause)
-
-    def lose(self, item: Item, now: int, cause: int) -> None:
-        self.end_lost(item, now, cause)
+    def present_now(self) -> int:
+        return len(self.line)
 
     def waiting_now(self) -> int:
-        return max(self.present - 1, 0)
+        return max(len(self.line) - 1, 0)
 
     def busy_now(self) -> int:
-        return 1 if self.present else 0
+        return 1 if self.line else 0
 
     def inside(self) -> list[Item]:
-        return [self.current, *self._line] if self.present else []
+        for item, tick in zip(self.line, self.open.tolist(), strict=True):
+            item[4] = tick
+        return list(self.line)
 
-    def fold(self) -> None:
-        noted = self.noted
-        self.started += len(noted)
-        self.waited += len(noted) - noted.count(0)
-        self.wait_ticks += sum(noted)
-        if self.waits is not None:
-            self.waits.extend(noted)
-        del noted[:]
-        self.bytes_in, self.bytes_out = self.arrived * self.size, self.left * self.size
-        self.bytes_lost = sum(self.lost) * self.size
-        super().fold()
+
+class LimitedStation(PlainStation):
+    """A plain station with a number of places; what comes when it is full is lost."""
+
+    __slots__ = ()
+
+    def enter(self, item: Item, now: int) -> None:
+        if len(self.line) < self.limit:
+            super().enter(item, now)
+        else:
+            self.end_lost(item, now, FULL)
 
 
 def is_plain(compiled: Compiled, at: int) -> bool:

@@ -37,7 +37,7 @@ def totals(elements: Sequence[Element], now: int) -> Totals:
     columns: dict[str, list[int]] = {name: [] for name in SUMS}
     for at, element in enumerate(elements):
         element.close(now)
-        element.fold()
+        element.fold(now)
         ticks = element.waiting_ticks
         for name, column in columns.items():
             if name == "area_waiting":
@@ -60,7 +60,7 @@ def totals(elements: Sequence[Element], now: int) -> Totals:
         np.array([element.lost for element in elements], dtype=np.int64).reshape(len(elements), len(CAUSES)),
         histogram,
         np.array([element.area_bytes for element in elements], dtype=np.float64),
-        np.array([len(e.sojourns) if isinstance(e, Exit) else 0 for e in elements], dtype=np.int64),
+        np.array([e.left if isinstance(e, Exit) else 0 for e in elements], dtype=np.int64),
     )
 
 
@@ -107,7 +107,7 @@ def make_record(
         present=count,
         present_since=since,
         most_waiting=np.array([_most(element) for element in elements], dtype=np.int64),
-        sojourns={e.name: np.array(e.sojourns, dtype=np.int64) for e in elements if isinstance(e, Exit)},
+        sojourns={e.name: _joined(e.sojourns) for e in elements if isinstance(e, Exit)},
         waits={e.name: np.array(e.waits, dtype=np.int64) for e in elements if e.waits is not None},
         sampled_at=np.array(samples.at, dtype=np.int64),
         sampled_waiting=next(series),
@@ -117,6 +117,10 @@ def make_record(
         engine="callbacks",
         failure=failure,
     )
+
+
+def _joined(blocks: list[Ints]) -> Ints:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *blocks])
 
 
 def _most(element: Element) -> int:

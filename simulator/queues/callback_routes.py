@@ -51,7 +51,7 @@ def _none(item: Item) -> Any:
 
 
 def _present(element: Any) -> int:
-    found: int = element.present
+    found: int = element.present_now()
     return found
 
 

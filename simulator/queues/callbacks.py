@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from foundation.checks import whole_number
 from foundation.errors import UnknownNameError, UnsupportedError
@@ -17,7 +17,7 @@ from simulator.queues.callback_batches import BatchStation, FailingBatchStation,
 from simulator.queues.callback_control import CustomElement, Delay, Gate, Rules
 from simulator.queues.callback_core import SAMPLE, WARM, Element, Item, Shared
 from simulator.queues.callback_parts import Fork, Join, Pack, Unpack
-from simulator.queues.callback_plain import Exit, PlainStation, Source, is_plain
+from simulator.queues.callback_plain import Exit, LimitedStation, PlainStation, Source, is_plain
 from simulator.queues.callback_record import Samples, make_record, totals
 from simulator.queues.callback_servers import Station
 from simulator.queues.callback_shared import SharedStation
@@ -128,13 +128,13 @@ class CallbackNetwork:
             self._handlers[self._heap[0][1]](tick)
         self.events += 1
         if self.events % CHUNK == 0:
-            self._fold()
+            self._fold(tick)
         return True
 
     def run_until(self, tick: int) -> None:
         """Run all events up to and including a tick (not beyond the horizon); `now` is then that tick."""
         tick = min(tick, self.horizon)
-        heap, handlers, done = self._heap, self._handlers, 0
+        heap, handlers, done, now = self._heap, self._handlers, 0, self.now
         heappush(heap, (tick + 1, -1))
         with _deep():
             try:
@@ -143,10 +143,16 @@ class CallbackNetwork:
                         now, code = heap[0]
                         handlers[code](now)
                     self.events += CHUNK
-                    self._fold()
+                    self._fold(now)
             except _Halt:
                 self.events += done
-        self.now = tick
+                self.now = tick
+            except BaseException:
+                self.events += done
+                self.now = now
+                heap.remove((tick + 1, -1))
+                heapify(heap)
+                raise
 
     def new_item(self, kind: int, size_bytes: int, now: int) -> Item:
         """Return a new item, born now, with the next serial number."""
@@ -183,9 +189,9 @@ class CallbackNetwork:
         check_record(made, self.compiled.network)
         return made
 
-    def _fold(self) -> None:
+    def _fold(self, now: int) -> None:
         for element in self.elements:
-            element.fold()
+            element.fold(now)
 
     def _halt(self, now: int) -> None:
         heappop(self._heap)
@@ -237,7 +243,8 @@ def _make_station(compiled: Compiled, at: int, shared: Shared, observed: bool) -
     if compiled.discipline[at] == 2:
         return SharedStation(compiled, at, shared, observed)
     if is_plain(compiled, at):
-        return PlainStation(compiled, at, shared, observed)
+        plain = PlainStation if compiled.places[at] < 0 else LimitedStation
+        return plain(compiled, at, shared, observed)
     if compiled.outage_work[at] >= 0:
         failing = FailingBatchStation if compiled.batch_size[at] else FailingStation
         return failing(compiled, at, shared, observed)

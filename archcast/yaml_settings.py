@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from foundation.checks import whole_number
-from foundation.errors import ArchcastError, BadFileError, BadValueError, UnknownNameError, nearest_names
-from foundation.yaml_file import Path_, YamlDocument, key_text, parse_yaml
+from foundation.errors import ArchcastError, BadFileError, UnknownNameError, nearest_names
+from foundation.overrides import copied, read_value, set_at
+from foundation.yaml_file import Path_, YamlDocument, key_text
 
 Found = TypeVar("Found")
 
@@ -21,7 +22,7 @@ class Settings:
         if not isinstance(document.data, dict):
             raise document.fault((), "the file must be a mapping of keys to values.")
         self.document = document
-        self.data: dict[str, Any] = _copied(document.data)
+        self.data: dict[str, Any] = copied(document.data)
         self.given: set[Path_] = set()
 
     def override(self, key: str, value: Any, paths: Iterable[str] = ()) -> None:
@@ -32,22 +33,10 @@ class Settings:
         Raises:
             BadValueError: the path leads nowhere or the value cannot be read.
         """
-        parts = key.split(".")
-        if not all(parts):
-            raise BadValueError(f"The override '{key}' has an empty part.")
-        place: Any = self.data
-        at: Path_ = ()
-        for part in parts[:-1]:
-            step = _step(place, part, key)
-            if isinstance(place, dict) and not isinstance(place.get(step), (dict, list)):
-                place[str(step)] = {}
-            place, at = place[step], (*at, step)
-        last = _step(place, parts[-1], key)
-        found = _read(key, value)
+        found = read_value(key, value)
         if key in paths and isinstance(found, str) and Path(found).suffix and Path(found).exists():
             found = str(Path(found).resolve())
-        place[last] = found
-        self.given.add((*at, last))
+        self.given.update(set_at(self.data, key, found, over_values=True))
 
     def fault(self, at: Path_, problem: str, hint: str = "") -> BadFileError:
         """Return the error for a fault at a key path; an override is named as such."""
@@ -119,31 +108,3 @@ class Settings:
         """Resolve a path relative to the file that names it; names of the catalogue stay as they are."""
         beside = self.document.path.parent / name
         return str(beside) if (Path(name).suffix or "/" in name) and beside.exists() else name
-
-
-def _copied(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _copied(value) for key, value in data.items()}
-    return [_copied(value) for value in data] if isinstance(data, list) else data
-
-
-def _step(place: Any, part: str, key: str) -> str | int:
-    if isinstance(place, dict):
-        return part
-    if isinstance(place, list):
-        names = [str(item.get("name", i)) if isinstance(item, dict) else str(i) for i, item in enumerate(place)]
-        if part in names:
-            return names.index(part)
-        if part.isdigit() and int(part) < len(place):
-            return int(part)
-        near = nearest_names(part, names)
-        raise BadValueError(f"The override '{key}' has no place: '{part}' is not in the list. Nearest: {near}.")
-    raise BadValueError(f"The override '{key}' has no place: what stands before '{part}' is no mapping.")
-
-
-def _read(key: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        raise BadValueError(f"The override '{key}' has no value.")
-    return parse_yaml(value, Path(f"override of {key}")).data

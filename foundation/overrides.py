@@ -33,8 +33,10 @@ def read_value(key: str, value: Any) -> Any:
     return parse_yaml(value, Path(f"setting of {key}")).data
 
 
-def set_at(data: Any, key: str, value: Any) -> list[Path_]:
+def set_at(data: Any, key: str, value: Any, *, over_values: bool = False) -> list[Path_]:
     """Set the value at a dotted path, in place; return the key path of each place that changed or was made.
+
+    over_values: a plain value on the way gives way to a mapping (`traffic: NAME` to `traffic: {rate_hz: 2}`).
 
     Raises:
         BadValueError: the path is empty, or leads to an item that is not there; the nearest names are given.
@@ -42,7 +44,7 @@ def set_at(data: Any, key: str, value: Any) -> list[Path_]:
     parts = key.split(".")
     if not all(parts):
         raise BadValueError(f"The path '{key}' has an empty part.")
-    return _set(data, parts, (), key, value)
+    return _set(data, parts, (), (key, value, over_values))
 
 
 def get_at(data: Any, place: Path_) -> Any:
@@ -52,29 +54,32 @@ def get_at(data: Any, place: Path_) -> Any:
     return data
 
 
-def _set(data: Any, parts: list[str], at: Path_, key: str, value: Any) -> list[Path_]:
+def _set(data: Any, parts: list[str], at: Path_, wanted: tuple[str, Any, bool]) -> list[Path_]:
+    key = wanted[0]
     if isinstance(data, list):
         if parts[0] == "*":
             steps = [(1, index) for index in range(len(data))]
         else:
             steps = [_item(data, parts, key)]
-        return [place for used, step in steps for place in _down(data, step, parts[used:], at, key, value)]
+        return [place for used, step in steps for place in _down(data, step, parts[used:], at, wanted)]
     if isinstance(data, dict):
-        return _down(data, parts[0], parts[1:], at, key, value)
+        return _down(data, parts[0], parts[1:], at, wanted)
     raise BadValueError(f"The path '{key}' leads nowhere: what stands before '{parts[0]}' is {data!r}, no mapping.")
 
 
-def _down(data: Any, step: str | int, rest: list[str], at: Path_, key: str, value: Any) -> list[Path_]:
+def _down(data: Any, step: str | int, rest: list[str], at: Path_, wanted: tuple[str, Any, bool]) -> list[Path_]:
     """Set at `step` of a mapping or list, or below it."""
     place = (*at, step)
     if not rest:
-        data[step] = copied(value)
+        data[step] = copied(wanted[1])
         return [place]
-    if isinstance(data, dict) and data.get(str(step)) is None:
-        data[step] = {}
-        _set(data[step], rest, place, key, value)
-        return [place]
-    return _set(data[step], rest, place, key, value)
+    if isinstance(data, dict):
+        there = data.get(str(step))
+        if there is None or (wanted[2] and not isinstance(there, (dict, list))):
+            data[step] = {}
+            _set(data[step], rest, place, wanted)
+            return [place]
+    return _set(data[step], rest, place, wanted)
 
 
 def _item(items: list[Any], parts: list[str], key: str) -> tuple[int, int]:

@@ -18,7 +18,8 @@ from typing import Any
 
 from foundation.checks import whole_number
 from foundation.errors import ArchcastError, BadFileError, BadValueError, InputError, nearest_names
-from foundation.yaml_file import Path_, YamlDocument, load_yaml, parse_yaml
+from foundation.overrides import read_value, set_at
+from foundation.yaml_file import Path_, YamlDocument, load_yaml
 from simulator.builder import TaskGraphBuilder
 from simulator.clock import PICOSECONDS_PER_SECOND
 from simulator.schedule import POLICIES, Policy, simulate_graph
@@ -131,21 +132,7 @@ class _Reader:
         Raises:
             BadValueError: the path leads nowhere; the nearest names are given.
         """
-        place: Any = self.data
-        at: Path_ = ()
-        parts = key.split(".")
-        while len(parts) > 1:
-            used, step = _step(place, parts, key)
-            place, at, parts = place[step], (*at, step), parts[used:]
-        last: str | int = parts[0]
-        if isinstance(place, list):
-            last = _step(place, parts, key)[1]
-        elif not isinstance(place, dict) or not last:
-            raise BadValueError(
-                f"There is no place for the override '{key}': its last part must be a key of a mapping."
-            )
-        place[last] = _read_value(key, value)
-        self.given.add((*at, last))
+        self.given.update(set_at(self.data, key, read_value(key, value)))
         self._check_kind()
 
     def _check_kind(self) -> None:
@@ -226,36 +213,6 @@ class _Reader:
         if any(at[: len(place)] == place for place in self.given):
             hint = f"{hint} An override gave this value.".strip()
         return self.document.fault(at, problem, hint)
-
-
-def _step(place: Any, parts: list[str], key: str) -> tuple[int, str | int]:
-    """Return (parts used, key or index) for the next step of a dotted path; names of items may contain dots."""
-    if isinstance(place, dict):
-        if parts[0] in place:
-            return 1, parts[0]
-        known = [str(name) for name in place]
-    elif isinstance(place, list):
-        index = {str(item.get("name")): at for at, item in enumerate(place) if isinstance(item, dict)}
-        for used in range(len(parts), 0, -1):
-            if (name := ".".join(parts[:used])) in index:
-                return used, index[name]
-        if parts[0].isdigit() and int(parts[0]) < len(place):
-            return 1, int(parts[0])
-        known = list(index)
-    else:
-        known = []
-    raise BadValueError(
-        f"The override '{key}' has no place: '{parts[0]}' is not in the file. {_near(parts[0], known)}".strip()
-    )
-
-
-def _read_value(key: str, value: Any) -> Any:
-    """Return an override's value; text is read as in a YAML file, so that `1e-3` is a number and NaN is refused."""
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        raise BadValueError(f"The override '{key}' has no value.")
-    return parse_yaml(value, Path(f"override of {key}")).data
 
 
 def _near(name: Any, known: Any) -> str:

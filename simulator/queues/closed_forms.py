@@ -36,7 +36,13 @@ from simulator.queues.closed_networks import (
 )
 from simulator.queues.closed_precision import mm1_customers_for, mm1_wait_variance_s2, samples_for
 from simulator.queues.closed_priority import mg1_priority, mmc_priority
-from simulator.queues.closed_rules import CMS_RULES, rule_live_share, rules_live_share, rules_live_share_estimate
+from simulator.queues.closed_rules import (
+    CMS_RULES,
+    rule_live_share,
+    rules_live_share,
+    rules_live_share_bounds,
+    rules_live_share_estimate,
+)
 from simulator.queues.closed_stations import (
     ggc,
     md1,
@@ -67,6 +73,7 @@ __all__ = [
     "availability", "Completion", "completion", "mg1_breakdowns", "mg1_vacations",
     "non_paralyzable_hz", "paralyzable_hz", "hybrid_hz", "live_share", "true_rate_hz", "bernoulli_live_share",
     "CMS_RULES", "rule_live_share", "rules_live_share", "rules_live_share_estimate",
+    "rules_live_share_bounds",
     "OpenNetwork", "ClosedNetwork", "traffic_rates_hz", "jackson", "visit_ratios", "mean_value_analysis",
     "closed_network", "TandemMeans", "tandem_with_blocking", "tandem_capacity_hz", "fork_join_response_s",
     "PipelineTimes", "constant_pipeline", "mm1_wait_variance_s2", "mm1_customers_for", "samples_for",

@@ -1,13 +1,13 @@
 """Made contention: what tasks on one machine cost each other through cores, last-level cache and memory bandwidth.
 
-SYNTHETIC. The workloads and the machine are drawn or assumed, the laws are textbook ones, and nothing here was measured.
+SYNTHETIC. Workloads and machine are drawn or assumed, the laws are textbook ones, and nothing here was measured.
 It gives data on which a learned model of interference can be shown and tested, with the truth known.
 
 An instruction takes `cpi` cycles of its own, and each miss of the shared cache one memory latency over `overlap`. The
 miss ratio falls exponentially with the cache that a workload holds over its working set; the cache is held in
-proportion to what each brings in (its misses). The latency rises with the use u of the bandwidth as 1 + u / (2 (1 - u)), the mean
-wait of an M/D/1 queue. Cores are shared evenly where more are asked for than there are. The state in which all of this
-agrees is found by damped iteration.
+proportion to what each brings in (its misses). The latency rises with the use u of the bandwidth as
+1 + u / (2 (1 - u)), the mean wait of an M/D/1 queue. Cores are shared evenly where more are asked for than there are.
+The state in which all of this agrees is found by damped iteration.
 """
 
 from __future__ import annotations

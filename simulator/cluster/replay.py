@@ -150,7 +150,7 @@ class Replay:
                     state.events += 1
                     self._finish(attempt)
             elif what == "rebalance":
-                if place < count or calendar:
+                if place < count or state.ending:
                     state.now = time
                     self._rebalance()
             elif attempt in state.moving and state.moving[attempt][1] == version:

@@ -67,6 +67,8 @@ class State:
         self.log = SegmentLog()
         self.calendar: list[tuple[int, int, int, str, int, int]] = []
         self._sequence = 0
+        self.ending = 0
+        """Attempts that run and whose end will come by itself."""
         self.levels: dict[int, int] = {p: i for i, p in enumerate(sorted(set(self.priority)))}
         self.held: np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None = None
 
@@ -106,6 +108,7 @@ class State:
         if self.first_start[attempt] < 0:
             self.first_start[attempt] = self.now
         self.since[attempt], self.rate[attempt] = self.now, self.full
+        self.ending += self.left[attempt] >= 0
         self._enter(attempt, machine)
         self._finish_later(attempt)
         self.retime(machine)
@@ -117,6 +120,7 @@ class State:
         machine = self._leave(attempt)
         self.bins.give(machine, self.request[attempt])
         self.version[attempt] += 1
+        self.ending -= self.left[attempt] >= 0
         self.state[attempt] = state
         if state in (DONE, LOST):
             self.finished[attempt] = self.now

@@ -47,6 +47,8 @@ def passed(truth: Truth, selection: Selection | None) -> Truth:
     """Return the truth of what a selection passes."""
     if selection is None:
         return truth
+    if math.isinf(selection.reduction):
+        return Truth(0.0, 0.0)
     share = min(truth.relevant_share * selection.relevant_pass * selection.reduction, 1.0)
     return Truth(share, truth.kept * selection.relevant_pass)
 

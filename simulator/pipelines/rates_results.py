@@ -271,7 +271,7 @@ def _selection_json(selection: Selection | None) -> dict[str, Any] | None:
     if selection is None:
         return None
     return {
-        "requested_reduction": selection.requested,
+        "requested_reduction": finite(selection.requested),
         "achieved_reduction": finite(selection.reduction),
         "threshold": finite(selection.threshold),
         "tie_pass_share": selection.tie_pass,

@@ -1,9 +1,10 @@
 """Turn-on curves of CMS triggers: the share of objects of an energy that a trigger accepts.
 
 Each curve is a sum of steps height / (1 + (midpoint / energy)^sharpness), fitted by least squares to the digitised
-points; `rms` and `worst` are the fit's residuals in efficiency. Points: public results of CMS (level 1: performance of
-the Run 2 trigger; high level: HighLevelTriggerRunIIResults of 2018) as digitised in github.com/wilkieolin/system_flow
-at dc62d1ee (BSD, UChicago Argonne). tests/test_pipeline_classifiers.py holds the fits against these points.
+points (level 1: and to the published interpolation between them); `rms` and `worst` are residuals in efficiency at the
+points. Points: public results of CMS (level 1: performance of the Run 2 trigger; high level: HighLevelTriggerRunII-
+Results of 2018) as digitised in github.com/wilkieolin/system_flow at dc62d1ee (BSD, UChicago Argonne).
+tests/test_pipeline_classifiers.py holds the fits against these points.
 """
 
 from __future__ import annotations
@@ -67,14 +68,23 @@ JET = TurnOn(
 )  # fmt: skip
 MUON = TurnOn(
     "muon", 3.563, 97.66,
-    ((0.0171, 18.02, 95.47), (0.5605, 19.65, 11.21), (0.0339, 12.36, 2.816), (0.3308, 13.72, 9.02)), 0.0024, 0.0074,
-    tail=(92.65, 0.94081, 0.0, -1.4785e-4, 9.9064e-6),
+    (
+        (0.1218, 14.44, 3.841), (0.2667, 14.4, 11.89), (0.0374, 11.37, 41.36), (0.4401, 20.25, 12.92),
+        (0.0772, 17.94, 32.83),
+    ),
+    0.0017, 0.0047, tail=(92.65, 0.94081, 0.0, -1.4785e-4, 9.9064e-6),
 )  # fmt: skip
 EGAMMA = TurnOn(
-    "e/gamma", 1.0, 798.0, ((0.7913, 30.37, 33.14), (0.0851, 42.64, 1.612), (0.1213, 32.45, 9.265)), 0.0037, 0.0123
-)
+    "e/gamma", 1.0, 798.0,
+    (
+        (0.081, 44.02, 3.861), (0.1301, 29.52, 79.6), (0.0164, 9.831, 6.723), (0.1897, 30.9, 85.21),
+        (0.5698, 30.48, 21.5),
+    ),
+    0.0031, 0.0106,
+)  # fmt: skip
 TAU = TurnOn(
-    "tau", 0.2516, 100.0, ((0.2143, 33.37, 4.456), (0.2259, 35.09, 21.86), (0.5562, 41.07, 9.847)), 0.0016, 0.0037,
+    "tau", 0.2516, 100.0,
+    ((0.0236, 24.53, 19.82), (0.2074, 35.02, 21.37), (0.0604, 27.12, 2.328), (0.7061, 40.3, 8.834)), 0.0013, 0.0030,
     tail=(80.0, 0.99135, 2.1073e-4, -2.5314e-6, -9.1226e-8),
 )  # fmt: skip
 
@@ -96,7 +106,7 @@ HLT_TAU = TurnOn("tau path", 20.0, 321.4, ((0.5481, 27.56, 32.56), (0.3907, 36.1
 LEVEL_1_CURVES = (JET, MUON, EGAMMA, TAU)
 HIGH_LEVEL_CURVES = (B2G, HIGGS, HLT_MUON, SUSY, TRACKING, HLT_TAU)
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(224)
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(320)
 
 
 def fitted_scale_per_gev(

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.errors import BadValueError
-from simulator.queues.crossings import Crossings, crossings_at
+from simulator.queues.crossings import Crossings, crossings_at, rule_window_s
+from simulator.queues.elements import Element, Exit, Network, Rules, Service, Source, Station, to
 from simulator.queues.fill_patterns import EVERY_CROSSING, FillPattern, from_mask, lhc_trains, runs
+from simulator.queues.replications import Estimate, replicate
+from simulator.queues.run import EngineName, run_network
 from simulator.streams import RandomStreams
 
 PS = 10**12
@@ -17,6 +20,29 @@ LHC_HZ = 40.0789e6
 PATTERNS = {"uniform": EVERY_CROSSING, "trains": lhc_trains()}
 RULES = ((1, 3), (2, 25), (3, 100), (4, 240))
 """At most k accepted in n crossings; dropped where the k-th last accepted one passed less than n crossings ago."""
+REPLICATIONS = 8
+DEAD_TIMES = [
+    ("uniform", 100e3, 0.900, 0.018, 3),
+    ("trains", 100e3, 1.072, 0.010, 3),
+    ("uniform", 750e3, 35.9, 0.0, 1),
+    ("trains", 750e3, 36.4, 0.0, 1),
+]
+"""Pattern, triggers a second, dead time in percent, its standard error where it is given, its decimals."""
+DERANDOMIZERS = [
+    ("uniform", 0.9, 4, 8.91, 2),
+    ("uniform", 0.9, 8, 2.62, 2),
+    ("uniform", 0.9, 16, 0.40, 2),
+    ("uniform", 0.9, 32, 0.01, 2),
+    ("trains", 0.9, 4, 9.61, 2),
+    ("trains", 0.9, 8, 2.80, 2),
+    ("trains", 0.9, 16, 0.42, 2),
+    ("trains", 0.9, 32, 0.015, 3),
+    ("uniform", 0.8, 8, 0.82, 2),
+    ("uniform", 0.8, 16, 0.02, 2),
+    ("trains", 0.8, 8, 0.94, 2),
+    ("trains", 0.8, 16, 0.03, 2),
+]
+"""Pattern, load, places in the system, loss in percent at 750 kHz, its decimals."""
 
 
 def first(process: Crossings, tps: int = PS, seed: int = 1) -> list[int]:
@@ -115,3 +141,72 @@ def test_the_rate_that_was_asked_for_is_the_mean_rate() -> None:
     process = crossings_at(750e3, LHC_HZ, lhc_trains())
     assert process.mean_rate_hz() == pytest.approx(750e3)
     assert process.probability == pytest.approx(750e3 / LHC_HZ * 3564 / 2808)
+
+
+def losses(element: Element, rate_hz: float, pattern: str, items: int, engine: EngineName = "callbacks") -> Estimate:
+    """Return the share that an element of a beam's triggers loses, over replications of `items` triggers."""
+    source = Source("beam", crossings_at(rate_hz, LHC_HZ, PATTERNS[pattern]), to(element.name))
+    network = Network((source, element, Exit("done")))
+    # A seed for each case: equal ones would let all fail or pass together.
+    seed = 1000 + list(PATTERNS).index(pattern) + 2 * (getattr(element, "places", None) or 0)
+    horizon_s, warm_up_s = 1.02 * items / rate_hz, 0.02 * items / rate_hz
+    found = replicate(network, REPLICATIONS, horizon_s=horizon_s, warm_up_s=warm_up_s, seed=seed, engine=engine)
+    return found.estimate(f"{element.name}.loss_share")
+
+
+def trigger_rules() -> Rules:
+    return Rules("rules", to("done"), tuple((k, rule_window_s(crossings, LHC_HZ)) for k, crossings in RULES))
+
+
+def derandomizer(load: float, places: int) -> Station:
+    """K places in the system, that in service among them; the service is a constant of load / rate, not of whole
+    crossings; a service that ends at the instant of a trigger makes room for it."""
+    return Station("buffer", Service((load / 750e3,)), to("done"), places=places - 1)
+
+
+def agrees(found: Estimate, percent: float, error: float, decimals: int) -> bool:
+    """Say whether a share agrees with a reference in percent, within 3 standard errors of both and its last digit."""
+    bound = 3 * np.hypot(100 * found.standard_error, error) + 0.5 * 10**-decimals
+    return bool(abs(100 * found.value - percent) <= bound)
+
+
+@pytest.mark.parametrize(("pattern", "rate_hz", "percent", "error", "decimals"), DEAD_TIMES)
+def test_the_four_trigger_rules_cost_the_dead_time_of_the_reference(
+    pattern: str, rate_hz: float, percent: float, error: float, decimals: int
+) -> None:
+    found = losses(trigger_rules(), rate_hz, pattern, 30_000)
+    assert found.standard_error < 0.03 * found.value
+    assert agrees(found, percent, error, decimals)
+
+
+@pytest.mark.parametrize(("pattern", "load", "places", "percent", "decimals"), DERANDOMIZERS)
+def test_a_derandomizer_loses_what_the_reference_says(
+    pattern: str, load: float, places: int, percent: float, decimals: int
+) -> None:
+    assert agrees(losses(derandomizer(load, places), 750e3, pattern, 20_000), percent, 0.0, decimals)
+
+
+@pytest.mark.slow
+def test_the_reference_holds_with_ten_times_the_triggers() -> None:
+    for pattern, rate_hz, percent, error, decimals in DEAD_TIMES:
+        found = losses(trigger_rules(), rate_hz, pattern, 400_000, "auto")
+        assert agrees(found, percent, error, decimals), (pattern, rate_hz, found)
+    for pattern, load, places, percent, decimals in DERANDOMIZERS:
+        found = losses(derandomizer(load, places), 750e3, pattern, 400_000, "auto")
+        assert agrees(found, percent, 0.0, decimals), (pattern, load, places, found)
+
+
+def test_rules_drop_by_crossing_numbers_as_a_plain_loop_does() -> None:
+    """The same triggers as whole crossing numbers, in a loop over them, drop the same ones."""
+    process = crossings_at(750e3, LHC_HZ, lhc_trains())
+    network = Network((Source("beam", process, to("rules")), trigger_rules(), Exit("done")))
+    run = run_network(network, horizon_s=0.02, seed=4, engine="callbacks")
+    instants = next(process.blocks(RandomStreams(4).get("beam/arrivals"), PS))
+    crossing = np.rint(instants[instants <= 0.02 * PS] / PS * LHC_HZ).astype(int)
+    passed: list[int] = []
+    for at in crossing.tolist():
+        if not any(len(passed) >= k and at - passed[-k] < n for k, n in RULES):
+            passed.append(at)
+    assert len(crossing) < 16_384
+    assert run.record.end.sums["left"][1] == len(passed)
+    assert run.record.end.sums["arrived"][1] == len(crossing)

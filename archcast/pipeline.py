@@ -11,7 +11,7 @@ import numpy as np
 
 from archcast.cost_models import AnyModel
 from archcast.pipeline_services import ResolvedService, resolve_services
-from foundation.errors import BadFileError, BadValueError, InputError
+from foundation.errors import BadFileError, BadValueError, InputError, UnknownNameError
 from foundation.overrides import read_value
 from foundation.yaml_file import YamlDocument
 from hardware_specs.pipeline_schema import PipelineSpec
@@ -20,6 +20,7 @@ from simulator.pipelines.flows import flows_of
 from simulator.pipelines.rates import mean_rates
 from simulator.pipelines.rates_results import PipelineRates
 from simulator.pipelines.window_run import WindowRun, run_window
+from simulator.queues.run import ENGINES
 from simulator.streams import DEFAULT_SEED
 
 FIDELITIES = ("events", "rates")
@@ -79,8 +80,8 @@ def simulate_pipeline(
     """Answer for a pipeline of the catalogue or of a file.
 
     Args:
-        settings: values by dotted path; `fidelity` (rates or events) and `window` (the name of the only window to
-            simulate) are not of the description.
+        settings: values by dotted path; `fidelity` (rates or events), `window` (the name of the only window to
+            simulate) and `engine` are not of the description.
 
     Raises:
         BadFileError: with file, line and key. BadValueError, UnknownNameError: a setting or a name.
@@ -90,7 +91,9 @@ def simulate_pipeline(
     if fidelity not in FIDELITIES:
         raise BadValueError(f"fidelity must be {' or '.join(FIDELITIES)}, not '{fidelity}'.")
     only = changes.pop("window", None)
-    engine = str(changes.pop("engine", "auto"))
+    engine = changes.pop("engine", "auto")
+    if engine not in ENGINES:
+        raise UnknownNameError("engine", str(engine), ENGINES)
     if isinstance(source, YamlDocument):
         spec, folder, name = read_pipeline(source, changes), source.path.parent, file or str(source.path)
     else:

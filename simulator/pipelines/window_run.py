@@ -16,8 +16,8 @@ from hardware_specs.pipeline_schema import PipelineSpec, WindowSpec
 from simulator.pipelines.events import DONE, WindowNetwork, window_network
 from simulator.pipelines.flows import StageFlow
 from simulator.pipelines.services import ServiceTimes
-from simulator.queues.elements import CAUSES
-from simulator.queues.run import run_network
+from simulator.queues.elements import CAUSES, Exit, Fork
+from simulator.queues.run import EngineName, run_network
 from simulator.queues.statistics import QUANTILES, NetworkRun
 from simulator.serving.replications import Uncertain, half_width
 
@@ -105,7 +105,7 @@ class WindowRun:
 
 def run_window(
     spec: PipelineSpec, window: WindowSpec, flows: Mapping[str, StageFlow], services: Mapping[str, ServiceTimes],
-    *, seed: int, replications: int = 1, engine: str = "auto",
+    *, seed: int, replications: int = 1, engine: EngineName = "auto",
 ) -> WindowRun:  # fmt: skip
     """Simulate a window of a pipeline. Raises BadValueError as `window_network`."""
     network = window_network(spec, window, flows, services)
@@ -184,9 +184,7 @@ def _rate_in(name: str, network: WindowNetwork, run: NetworkRun) -> float:
 
 def _parts_of(join: str, network: WindowNetwork) -> int:
     return sum(
-        1
-        for element in network.network.elements
-        if getattr(element, "route", None) is not None and join in element.route.targets  # type: ignore[union-attr]
+        not isinstance(element, Exit | Fork) and join in element.route.targets for element in network.network.elements
     )
 
 

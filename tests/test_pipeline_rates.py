@@ -223,6 +223,13 @@ def test_a_farm_that_stops_needs_a_buffer_for_what_comes_meanwhile() -> None:
     assert one(service={"time_s": "0.9 ms"}, servers=1, duty=duty).unstable
 
 
+def test_the_storage_handler_of_atlas_needs_its_seventy_petabytes() -> None:
+    # 6 TB/s into a farm that stops for 3 h: ATL-DAQ-PROC-2018-001 states about 70 PB
+    stage = mean_rates(load_pipeline("atlas-phase2", {"improved_by": ["storage_handler"]})).stage("Event Filter")
+    assert stage.buffer_needed_bytes.value == pytest.approx(70e15, rel=0.1)
+    assert stage.losses["full"].value == 0
+
+
 def test_dead_time_loses_by_its_law() -> None:
     # 1000 Hz x 0.5 ms: one in 1.5 lives, or exp(-0.5)
     stage = one(dead_time_s="0.5 ms")

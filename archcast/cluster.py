@@ -182,9 +182,9 @@ def _notes(keys: ClusterKeys, record: Record, drawn: bool) -> tuple[str, ...]:
         notes.append("Nothing is drawn at random here: one run is all there is.")
     counts = record.counts()
     if counts["waiting"]:
-        notes.append(f"{counts['waiting']:,} tasks still waited at the end; their waits count as far as they went.")
+        notes.append(f"Waiting at the end: {counts['waiting']:,} tasks; their waits count as far as they went.")
     for reason, count in record.reasons.items():
-        notes.append(f"{count:,} tasks could not run to their end: {reason}.")
+        notes.append(f"{count:,} {'task' if count == 1 else 'tasks'} could not run to the end: {reason}.")
     if keys.interference and keys.interference["kind"] == "learned":
         notes.append("The interference model is trained on synthetic contention traces; tasks are given made profiles.")
     return tuple(notes)

@@ -64,7 +64,7 @@ def made_machines(
     sizes: Sequence[tuple[int, int]], events: Sequence[tuple[float, str, int, int, int]] = (),
     attributes: Sequence[AttributeChange] = (),
 ) -> MachineTrace:  # fmt: skip
-    """Return machines of (cpu, memory) that are there from the start, and events of (at, kind, machine, cpu, memory)."""
+    """Return machines of (cpu, memory), there from the start, and events of (at, kind, machine, cpu, memory)."""
     count = len(sizes)
     time = np.concatenate([np.zeros(count, dtype=np.int64), ticks([at for at, *_ in events])])
     event = np.array([ADD] * count + [KINDS[kind] for _, kind, *_ in events], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Laws that hold for any trace, any policy and any mix of features; and first-fit against a scheduler without tricks."""
+"""Laws that hold for any trace, any policy and any mix of features; first-fit against a scheduler without tricks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from simulator.cluster.curves import curves_of
 from simulator.cluster.interference import ConstantPerNeighbour
 from simulator.cluster.made import MadeTrace
 from simulator.cluster.migration import Migration, RelieveOverload
-from simulator.cluster.placement import NAMES, POLICIES
+from simulator.cluster.placement import NAMES, POLICIES, Machines, Task
 from simulator.cluster.record import Record
-from simulator.cluster.replay import EVICTED, QUEUES, Replay, Rules, replay
+from simulator.cluster.replay import EVICTED, QUEUES, PlugInError, Replay, Rules, replay
 from simulator.cluster.trace import AttributeChange, Constraint, MachineTrace, TaskTrace
 from simulator.engine import InvariantError
 from simulator.streams import DEFAULT_SEED
@@ -67,7 +67,8 @@ def rules(draw: st.DrawFn) -> Rules:
         live=draw(st.booleans()),
     )  # fmt: skip
     return Rules(
-        draw(st.sampled_from(NAMES)), draw(st.sampled_from(QUEUES)), draw(st.booleans()), draw(st.sampled_from(EVICTED)),
+        draw(st.sampled_from(NAMES)), draw(st.sampled_from(QUEUES)), draw(st.booleans()),
+        draw(st.sampled_from(EVICTED)),
         draw(st.sampled_from([None, 12.5])), draw(st.sampled_from([None, migration])),
         draw(st.sampled_from([None, ConstantPerNeighbour(0.3)])),
     )  # fmt: skip
@@ -114,6 +115,38 @@ def test_a_task_that_was_never_evicted_moved_or_slowed_runs_for_exactly_its_dura
     known = (record.state == 3) & (record.attempts.duration >= 0)
     ran = (record.finished - record.first_start)[known]
     assert (ran == record.attempts.duration[known]).all()
+
+
+@settings(max_examples=60)
+@given(clusters(), rules(), st.integers(0, 12), st.booleans())
+def test_a_plug_in_that_fails_at_any_time_loses_nothing_of_the_record(
+    cluster: tuple[TaskTrace, MachineTrace], asked: Rules, calls: int, in_policy: bool
+) -> None:
+    left = calls
+
+    def failing() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError("out of luck")
+
+    class Hook:
+        def ratios(self, machine: int, attempts: list[int]) -> list[float]:
+            failing()
+            return [1 / len(attempts)] * len(attempts)
+
+    def policy(task: Task, machines: Machines) -> int:
+        failing()
+        return int(machines.candidates[-1])
+
+    broken_rules = replace(asked, placement=policy) if in_policy else replace(asked, interference=Hook())
+    message = ""
+    try:
+        record = replay(*cluster, broken_rules)
+    except PlugInError as error:
+        record, message = error.record, str(error)
+    assert record.partial == ("out of luck" in message)
+    assert sum(record.counts().values()) == len(record.attempts)
 
 
 def plain_first_fit(rows: list[Job], sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:

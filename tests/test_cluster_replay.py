@@ -222,11 +222,11 @@ def test_a_policy_that_raises_names_task_time_and_itself_and_the_record_is_kept(
     rows = [{"at": i, "runs": 10, "cpu": 1, "job": 70 + i} for i in range(6)]
     with pytest.raises(PlugInError, match=r"'picky' failed for task 73/3 at 3\.0+ s: ZeroDivisionError: no such zone"):
         replay(made_tasks(rows), TWO, Rules(picky))
-    try:
+    with pytest.raises(PlugInError) as found:
         replay(made_tasks(rows), TWO, Rules(picky))
-    except PlugInError as error:
-        assert error.record.partial
-        assert error.record.counts() == {**dict.fromkeys(STATES, 0), "running": 3, "waiting": 1, "not reached": 2}
+    record = found.value.record
+    assert record.partial
+    assert record.counts() == {**dict.fromkeys(STATES, 0), "running": 3, "waiting": 1, "not reached": 2}
 
 
 def test_a_policy_may_let_a_task_wait_but_not_choose_a_full_machine() -> None:
@@ -251,6 +251,12 @@ def test_an_unknown_placement_is_refused_with_the_nearest() -> None:
         Rules("bestfitt")
     with pytest.raises(BadValueError, match="bandwidth"):
         Migration(RelieveOverload(), bandwidth_bytes_per_s=0.0)
+
+
+def test_a_rebalancer_that_would_be_called_without_end_is_refused() -> None:
+    rules = Rules(migration=Migration(RelieveOverload(), period_s=1e-6))
+    with pytest.raises(BadValueError, match="take a longer one"):
+        replay(made_tasks([{"at": 0, "runs": 1e6}]), TWO, rules)
 
 
 def test_fragmentation_is_the_free_room_where_the_median_task_does_not_fit() -> None:

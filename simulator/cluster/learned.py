@@ -34,7 +34,7 @@ WORKLOADS = 24
 MOST_TOGETHER = 8
 ROUNDS = 150
 SETTINGS = {
-    "max_depth": 4, "eta": 0.1, "subsample": 0.8, "min_child_weight": 4, "tree_method": "hist", "nthread": 2, "seed": 0,
+    "max_depth": 4, "eta": 0.1, "subsample": 0.8, "min_child_weight": 4, "tree_method": "hist", "nthread": 1, "seed": 0,
     "objective": "reg:squarederror",
 }  # fmt: skip
 Fitted = Callable[[Floats], Floats]

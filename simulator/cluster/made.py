@@ -81,7 +81,7 @@ class MadeTrace:
         finite_number("cpu_median", self.cpu_median, strict=True, high=0.5)
         finite_number("outages", self.outages, high=1000.0)
         finite_number("tasks_per_job", self.tasks_per_job, low=1.0, high=1e6)
-        if not 0 <= self.swing < 1:
+        if finite_number("swing", self.swing) >= 1:
             raise BadValueError(f"swing must be at least 0 and below 1, not {self.swing!r}.")
 
     def make(self, seed: int = DEFAULT_SEED, replication: int = 0) -> tuple[TaskTrace, MachineTrace]:

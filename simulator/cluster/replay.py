@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foundation.checks import finite_number
-from foundation.errors import ArchcastError, UnknownNameError
+from foundation.errors import ArchcastError, BadValueError, UnknownNameError
 from simulator.clock import to_ticks
 from simulator.cluster.attempts import Attempts, attempts_of
 from simulator.cluster.bins import Request
@@ -27,6 +27,7 @@ from simulator.streams import DEFAULT_SEED, RandomStreams
 
 QUEUES = ("backfill", "strict")
 EVICTED = ("restart", "resume", "lost")
+MOST_REBALANCES = 1_000_000
 
 
 class PlugInError(ArchcastError):
@@ -118,6 +119,7 @@ class Replay:
             (come if self.as_in_trace else attempts.submit, ARRIVAL, self._arrive),
         )  # fmt: skip
         if self.rules.migration is not None:
+            self._bounded(known)
             state.push(self.rules.migration.period_ticks, TICK, "rebalance", -1)
         try:
             self._loop(known)
@@ -127,6 +129,16 @@ class Replay:
             cause = error.__cause__
             raise self._failed(where, cause if isinstance(cause, Exception) else error) from cause
         return self.record()
+
+    def _bounded(self, known: list[tuple[int, int, Callable[[int], None], int]]) -> None:
+        """Refuse a rebalancer that would be called without end. Raises BadValueError."""
+        assert self.rules.migration is not None
+        last = self.end or (known[-1][0] if known else 0) + int(self.attempts.duration.max(initial=0))
+        if last // self.rules.migration.period_ticks > MOST_REBALANCES:
+            raise BadValueError(
+                f"migration: period_s={self.rules.migration.period_s:g} is called more than {MOST_REBALANCES:,} times "
+                f"in {last / TICKS_PER_SECOND:.4g} s; take a longer one."
+            )
 
     def _loop(self, known: list[tuple[int, int, Callable[[int], None], int]]) -> None:
         state, calendar, place, count = self.state, self.state.calendar, 0, len(known)

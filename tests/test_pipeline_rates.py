@@ -199,6 +199,22 @@ def test_failures_take_capacity_and_end_services() -> None:
     assert stage.servers.overload_share == pytest.approx(1 - 0.9**2)
 
 
+def test_services_that_begin_anew_take_longer() -> None:
+    failures = {"mtbf_s": "10 ms", "mttr_s": "0 s", "lost": "restart"}
+    constant = one(service={"time_s": "2 ms"}, servers=10, failures=failures)
+    spread = one(service={"time_s": "2 ms", "law": "exponential"}, servers=10, failures=failures)
+    assert constant.utilisation is not None
+    assert spread.utilisation is not None
+    assert constant.utilisation.value == pytest.approx(1000 * 10e-3 * math.expm1(0.2) / 10)
+    assert spread.utilisation.value == pytest.approx(1000 * 2e-3 / 0.8 / 10)
+
+
+def test_servers_of_different_speed_serve_by_the_sum_of_speeds() -> None:
+    stage = one(service={"time_s": "2 ms"}, speeds=[1, 2, 5])
+    assert stage.utilisation is not None
+    assert stage.utilisation.value == pytest.approx(2 / 8)
+
+
 @given(st.integers(1, 60), st.floats(0.5, 0.999), st.integers(0, 61))
 def test_the_share_of_time_with_too_few_servers_is_binomial(servers: int, available: float, needed: int) -> None:
     direct = math.fsum(
@@ -264,8 +280,10 @@ def test_trigger_rules_refuse_about_the_simulated_share(rate_hz: float, trains: 
 def test_one_rule_of_one_accept_is_exact() -> None:
     # a renewal: n - 1 closed crossings and a geometric gap
     for p, n in ((0.01, 5), (0.3, 3)):
-        assert refused_share(p, 1.0, [(1, n)], [True]) == pytest.approx(1 - 1 / (1 + p * (n - 1)), rel=0.1)
-    assert refused_share(0.001, 1.0, [(1, 3)], [True]) == pytest.approx(0.002 / 1.002, rel=1e-3)
+        assert refused_share(p, 1.0, [(1, n)], [True]) == pytest.approx(1 - 1 / (1 + p * (n - 1)))
+    # half of the crossings, every other one, are filled: of the two closed ones one could have had a trigger
+    alternating = refused_share(0.001, 1.0, [(1, 3)], [True, False])
+    assert alternating == pytest.approx(0.002 / 1.002, rel=1e-3)
 
 
 def test_more_triggers_than_filled_crossings_are_refused() -> None:

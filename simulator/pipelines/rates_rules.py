@@ -4,6 +4,7 @@ A rule (k, n) refuses a trigger that has k accepted ones in the n - 1 crossings 
 triggers as independent from crossing to crossing, each with the probability that comes out (a fixed point). It knows
 the fill pattern and that one past satisfies several rules, but not that accepted triggers keep apart. Of rules like
 those of CMS it states 8 to 14 % (of itself) too much at 100 kHz, and 1 to 2 % too little at 750 kHz.
+One rule alone where every crossing is filled is exact.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from foundation.errors import BadValueError
 from simulator.pipelines.turn_on import Array
+from simulator.queues.closed_rules import rule_live_share
 
 Rule = tuple[int, int]
 
@@ -34,6 +36,8 @@ def refused_share(trigger_hz: float, crossing_rate_hz: float, rules: Sequence[Ru
         raise BadValueError(f"{trigger_hz:g} triggers a second do not fit into the filled crossings.")
     if not rules or probability == 0:
         return 0.0
+    if len(rules) == 1 and all(mask):
+        return 1.0 - rule_live_share(min(probability, 1.0), *rules[0])
     ordered = tuple(sorted(((int(k), int(n)) for k, n in rules), key=lambda rule: rule[1]))
     choices, numbers, weights = _past(mask, tuple(n for _, n in ordered), max(k for k, _ in ordered))
 

@@ -46,12 +46,13 @@ def serve(stage: StageSpec, rate_hz: Range, size_bytes: Range, times: ServiceTim
     count = stage.servers or max(1, len(stage.speeds))
     up = count if stage.share_down is None else max(1, round(count * (1 - stage.share_down.value)))
     size = 1 if stage.batch is None else stage.batch.size
-    lasts = _batch_time(stage, stage.service, size_bytes, size, times) / _speed(stage, up)
+    speed = _speed(stage, up)
+    lasts = _with_restarts(stage, _batch_time(stage, stage.service, size_bytes, size, times) / speed)
     available = _availability(stage)
     load = own_hz * lasts / (size * up * available)
     duty = _duty_share(stage)
     mean_batch = _mean_batch(stage, own_hz.value, lasts.value, up, size)
-    one = _batch_time(stage, stage.service, size_bytes, round(mean_batch), times) / _speed(stage, up)
+    one = _with_restarts(stage, _batch_time(stage, stage.service, size_bytes, round(mean_batch), times) / speed)
     cv2 = _CV2.get(stage.service.law, stage.service.cv.value**2 if stage.service.cv is not None else 0.0)
 
     drops = places is not None and stage.when_full == "drop"
@@ -118,6 +119,27 @@ def _availability(stage: StageSpec) -> float:
         return 1.0
     up, down = stage.failures.mtbf_s.value, stage.failures.mttr_s.value
     return up / (up + down)
+
+
+def _with_restarts(stage: StageSpec, service_s: Range) -> Range:
+    """Return the time up that a service takes if it begins anew, with the same need, after each failure.
+
+    Constant: mtbf (exp(x) - 1), x = service / mtbf; exponential: service / (1 - x), endless from x = 1 on. Of other
+    laws the constant one's, which is a lower bound (Jensen).
+    """
+    if stage.failures is None or stage.failures.lost != "restart" or stage.service is None:
+        return service_s
+    mtbf_s, exponential = Range.of(stage.failures.mtbf_s), stage.service.law == "exponential"
+
+    def up_s(needed_s: float, between_s: float) -> float:
+        x = needed_s / between_s
+        if exponential:
+            return needed_s / (1 - x) if x < 1 else math.inf
+        return between_s * math.expm1(x) if x < 700 else math.inf
+
+    return Range(
+        up_s(service_s.value, mtbf_s.value), up_s(service_s.lo, mtbf_s.hi), up_s(service_s.hi, mtbf_s.lo)
+    )  # fmt: skip
 
 
 def _lost_to_failures(stage: StageSpec, service_s: Range) -> Range:

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
+from numbers import Integral
 
-from foundation.checks import whole_number
-from foundation.errors import UnknownNameError, UnsupportedError
+from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
 from simulator.queues.callback_batches import BatchStation, FailingBatchStation, FailingStation
 from simulator.queues.callback_control import CustomElement, Delay, Gate, Rules
 from simulator.queues.callback_core import SAMPLE, WARM, Element, Item, Shared
@@ -63,6 +63,13 @@ def run_callbacks(
     return run.record()
 
 
+def checked_ticks(what: str, value: int, low: int, high: int) -> int:
+    """Return a number of ticks, exactly (a float would round it). Raises BadValueError."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
+        raise BadValueError(f"{what} must be a whole number of ticks from {low} to {high}, not {value!r}.")
+    return int(value)
+
+
 class _Halt(Exception):
     """The tick was reached up to which a run was asked for."""
 
@@ -82,9 +89,9 @@ class CallbackNetwork:
         observe: Collection[str] = (),
         taken: Taken | None = None,
     ) -> None:
-        self.horizon = whole_number("The horizon in ticks", horizon_ticks, low=1, high=LONGEST_TICKS)
-        warm = whole_number("The warm-up in ticks", warm_ticks, low=0, high=self.horizon)
-        self._step = whole_number("The step of samples in ticks", sample_ticks, low=0, high=LONGEST_TICKS)
+        self.horizon = checked_ticks("The horizon", horizon_ticks, 1, LONGEST_TICKS)
+        warm = checked_ticks("The warm-up", warm_ticks, 0, self.horizon)
+        self._step = checked_ticks("The step of samples", sample_ticks, 0, LONGEST_TICKS)
         known = [e.name for e in compiled.network.elements if isinstance(e, (StationElement, GateElement))]
         for name in observe:
             if name not in known:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from foundation.errors import BadValueError, UnknownNameError
 from hardware_specs import DeviceSpec, device_ids, load_device
+from hardware_specs.catalogue import plain_name
 from hardware_specs.schema import DeviceKind
 from workloads.catalogue import DOMAINS, architecture_facts, examples, workload_names
 
+if TYPE_CHECKING:
+    from hardware_specs.pipeline_schema import PipelineSpec
+
 TECHNIQUE = "technique"
+PIPELINE = "pipeline"
 WORDS = ("moe", "mla", "window", "mamba", "mamba2", "deltanet", "linear", "fp8", "nvfp4")
 """Examples of what `workloads --has` finds, for who asked for something else."""
 
@@ -26,7 +31,7 @@ def device_rows(*, kind: str = "", vendor: str = "", has: str = "") -> list[dict
     Raises:
         UnknownNameError: a filter that no device could pass; the nearest are named.
     """
-    _check("kind", kind, get_args(DeviceKind))
+    _check("kind", kind, (*get_args(DeviceKind), PIPELINE))
     specs = [load_device(name) for name in device_ids()]
     _check("vendor", vendor.lower(), {spec.vendor.lower() for spec in specs})
     formats = {spec.id: _formats(spec) for spec in specs}
@@ -39,9 +44,26 @@ def device_rows(*, kind: str = "", vendor: str = "", has: str = "") -> list[dict
     ]  # fmt: skip
 
 
-def device(name: str) -> DeviceSpec:
-    """Return one device by id, alias or YAML file. Raises UnknownNameError, BadFileError."""
-    return load_device(name)
+def device(name: str) -> DeviceSpec | PipelineSpec:
+    """Return one device by id, alias or YAML file, or a pipeline by id. Raises UnknownNameError, BadFileError."""
+    from hardware_specs.pipelines import load_pipeline, pipeline_ids
+
+    return load_pipeline(name) if plain_name(name) in pipeline_ids() else load_device(name)
+
+
+def pipeline_rows() -> list[dict[str, Any]]:
+    """Return id, name, numbers of detectors and stages, rate in and switches of the pipelines of the catalogue."""
+    from hardware_specs.pipelines import load_pipeline, pipeline_ids
+
+    specs = [load_pipeline(name) for name in pipeline_ids()]
+    return [
+        {
+            "id": spec.id, "name": spec.name, "detectors": len(spec.detectors), "stages": len(spec.stages),
+            "rate_in_hz": max(spec.rate_of(detector) for detector in spec.detectors),
+            "improvements": list(spec.improvements),
+        }
+        for spec in specs
+    ]  # fmt: skip
 
 
 def workload_rows(*, kind: str = "", has: str = "") -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ PIPED_WIDTH = 140
 """Columns of a list that no terminal shows."""
 
 
-def _list_console(file: IO[str] | None) -> Console:
+def list_console(file: IO[str] | None) -> Console:
     """Return a console for a list: a line an entry where a program reads it, so that `grep` finds whole names."""
     console = make_console(file)
     if not console.is_terminal and not os.environ.get("COLUMNS"):
@@ -31,7 +31,7 @@ def _list_console(file: IO[str] | None) -> Console:
 
 def print_devices(rows: Iterable[Mapping[str, Any]], *, file: IO[str] | None = None) -> None:
     """Print one line a device; a row is one of `archcast.listing.device_rows()`."""
-    console = _list_console(file)
+    console = list_console(file)
     table = plain_table(
         ("device", "left"), ("kind", "left"), ("memory", "right"), ("bandwidth", "right"), ("peak", "right"),
         ("power", "right"), ("$/h", "right"),
@@ -71,7 +71,7 @@ def print_device(spec: DeviceSpec, *, file: IO[str] | None = None) -> None:
 
 def print_workloads(rows: Iterable[Mapping[str, Any]], *, file: IO[str] | None = None) -> None:
     """Print one line a workload; a row is one of `archcast.listing.workload_rows()`."""
-    console = _list_console(file)
+    console = list_console(file)
     table = plain_table(("workload", "left"), ("family", "left"), ("parameters", "right"), ("source", "left"))
     for row in rows:
         table.add_row(

@@ -50,6 +50,7 @@ def test_processes_give_the_runs_of_one_process_bit_for_bit() -> None:
     assert len(set(serial.trace_hashes)) == len(serial)
 
 
+@pytest.mark.slow
 def test_serial_two_processes_and_the_kernel_give_the_same_hashes() -> None:
     pytest.importorskip("numba")
     plain = few(3)

@@ -277,3 +277,22 @@ def test_the_kernel_without_numba_says_what_to_install(monkeypatch: pytest.Monke
     with pytest.raises(UnsupportedError, match=r"pip install archcast\[fast\]"):
         engine_for(mm1(0.5), "kernel", 1e7)
     assert engine_for(mm1(0.5), "auto", 1e7) == "callbacks"
+
+
+def test_gates_that_items_take_in_opposite_orders_are_a_deadlock() -> None:
+    """Class 0 holds the credit of x and waits for that of y, class 1 the other way round."""
+    network = Network(
+        (
+            Source("first", poisson(0.5), to("x")),
+            Source("second", poisson(0.5), to("y"), classes=(0.0, 1.0)),
+            Gate("x", 1, Route(("work", "out"), {0: (1.0, 0.0), 1: (0.0, 1.0)})),
+            Gate("y", 1, Route(("out", "other"), {0: (1.0, 0.0), 1: (0.0, 1.0)})),
+            Station("work", Service((1.0,)), to("y")),
+            Station("other", Service((1.0,)), to("x")),
+            Exit("out"),
+        ),
+        10**6,
+    )
+    run = run_network(network, horizon_s=1000.0, engine="callbacks")
+    assert run.deadlock == ("x", "y")
+    assert run.unstable == ("x", "y")

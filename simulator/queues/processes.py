@@ -132,8 +132,6 @@ class _Run:
         while not self.failure:
             tick, pending = network.next_tick(), env.peek()
             if tick is not None and tick <= pending:
-                if tick > env.now:
-                    env.run(until=tick)  # nothing is pending before it: this moves the clock
                 network.run_one()
             elif pending <= network.horizon:
                 self._step()
@@ -162,6 +160,8 @@ class _Run:
         """Start the logic of an item that has entered a custom element."""
         if self.failure:
             return  # the item stays where it is: the run ends with this event
+        if now > self.env.now:
+            self.env.run(until=now)  # nothing is pending on simpy before it: this moves the clock alone
         view = LogicItem(item[SERIAL], item[KIND], item[SIZE], item[BIRTH] / self.ticks_per_second)
         try:
             found = self.custom[name].logic(self.env, view, self.view)

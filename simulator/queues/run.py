@@ -18,9 +18,9 @@ from simulator.streams import DEFAULT_SEED, RandomStreams
 
 ENGINES = ("auto", "callbacks", "kernel", "simpy")
 EngineName = Literal["auto", "callbacks", "kernel", "simpy"]
-FEW_ITEMS = 100_000
-"""Items x elements below which `auto` takes the plain engine: loading compiled code costs more than it saves there
-(estimated, 30,000 to 1,000,000). The trace is the same."""
+FEW_ITEMS = 2_000_000
+"""Items x elements below which `auto` takes the plain engine, which needs some seconds for so many: loading compiled
+code costs more than it saves there (estimated, 300,000 to 10,000,000). The trace is the same."""
 PILOT = 0.25
 """Length of the run that finds the warm-up, as a part of the horizon; at most half of it is cut."""
 PILOT_REPLICATION = 2**30

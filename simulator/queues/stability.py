@@ -143,25 +143,33 @@ def _grows(record: RunRecord, accepted: npt.NDArray[np.float64]) -> Bools:
 
 
 def deadlocked(record: RunRecord, shape: Shape) -> tuple[str, ...]:
-    """Return the elements that hold each other up for good: no server works and no line moves, in a circle of elements
-    that block each other, over the last tenth of the window; or in front of a gate while nothing works anywhere.
+    """Return the elements that hold each other up for good: nothing moved there over the last tenth of the window.
+
+    Either a circle of elements that block each other, all occupied, with no server at work and no line that moved; or
+    gates where items wait while nothing works anywhere. A station that is occupied and not blocked waits for its
+    repair: that is no deadlock.
     """
     waiting, busy = (_in_window(record, x) for x in (record.sampled_waiting, record.sampled_busy))
     last = int(waiting.shape[1] * STANDING_SHARE)
     if last < 5:
         return ()
     waiting, busy = waiting[:, -last:], busy[:, -last:]
-    still = (busy == 0).all(axis=1) & (waiting == waiting[:, :1]).all(axis=1)
+    steps = np.diff(waiting, axis=1)
     occupied = record.present > 0
+    station = np.array(shape.servers) > 0
+    ticks = int(record.sampled_at[-1] - record.sampled_at[-last])
+    held = ~station | (record.window.sums["blocked_ticks"] >= ticks)
+    still = (busy == 0).all(axis=1) & (steps == 0).all(axis=1) & occupied & held
     found: set[int] = set()
     for cycle in shape.cycles:
-        members = [i for i in cycle if shape.servers[i] or shape.kinds[i] == "gate"]
-        if members and all(still[i] and occupied[i] for i in members):
+        members = [i for i in cycle if station[i] or shape.kinds[i] == "gate"]
+        if members and still[members].all():
             found.update(members)
-    gates = [i for i, kind in enumerate(shape.kinds) if kind == "gate" and still[i] and waiting[i, 0] > 0]
-    working = [i for i, kind in enumerate(shape.kinds) if kind in ("delay", "custom", "join", "pack") and occupied[i]]
-    if gates and still[np.array(shape.servers) > 0].all() and not working:
-        found.update(gates)
+    gate = np.array([kind == "gate" for kind in shape.kinds])
+    waits = gate & (waiting > 0).all(axis=1) & (steps >= 0).all(axis=1)  # newcomers may still line up
+    others = np.array([kind in ("delay", "custom", "join", "pack") for kind in shape.kinds])
+    if waits.any() and not busy.any() and not (occupied & (others | (station & ~held))).any():
+        found.update(np.flatnonzero(waits).tolist())
     return tuple(record.names[i] for i in sorted(found))
 
 

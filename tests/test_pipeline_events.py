@@ -218,3 +218,10 @@ def test_a_stage_at_its_limit_is_flagged_and_not_averaged() -> None:
     assert run.unstable == ("farm",)
     assert math.isnan(run.stages["farm"].mean_wait_s.value)
     assert math.isnan(run.latency_s["mean"].value)
+
+
+def test_a_batch_without_a_longest_wait_is_served_when_it_is_full() -> None:
+    batch = {**FARM, "servers": 1, "batch": {"size": 5}, "service": {"polynomial": {"coefficients": [0, 1e-6]}}}
+    run = simulated(described(batch, rate="10 Hz", horizon="400 s"))
+    # the k-th of five waits for 5 - k gaps of 0.1 s (0.2 s in the mean), then five events of 1 kB take 1 ms each
+    assert run.latency_s["mean"].value == pytest.approx(0.2 + 5e-3, rel=0.1)

@@ -35,6 +35,8 @@ RELEVANT, OTHER = 0, 1
 """Classes of items."""
 REJECTED = "rejected"
 OTHER_PARTS = "other parts"
+NEVER_S = 1e6
+"""Longest wait of a batch that is not full, where none is stated."""
 MOST_FRAGMENTS = 4_096
 """Of one event that are simulated one by one."""
 
@@ -86,7 +88,7 @@ def steps_of(
     if stage.fragments:
         _build_events(steps, stage, flow, entry_bytes, link_in)
     scale = flow.size_in_bytes / entry_bytes if entry_bytes else 1.0
-    _serve(steps, stage, scale, service)
+    _serve(steps, stage, flow.size_in_bytes, scale, service)
     if stage.fragments and stage.credits:
         _give_back(steps, f"{stage.name} credits")
     if not decided and (flow.pass_relevant < 1 or flow.pass_other < 1):
@@ -105,10 +107,10 @@ def has_servers(stage: StageSpec) -> bool:
     return stage.service is not None
 
 
-def _serve(steps: Steps, stage: StageSpec, scale: float, times: ServiceTimes | None) -> None:
+def _serve(steps: Steps, stage: StageSpec, size_bytes: float, scale: float, times: ServiceTimes | None) -> None:
     if stage.service is None:
         return
-    service, batch = service_of(stage, scale, times)
+    service, batch = service_of(stage, size_bytes, scale, times)
     servers = stage.servers or max(1, len(stage.speeds))
     speeds = stage.speeds
     if stage.share_down is not None:
@@ -143,32 +145,35 @@ def outages_of(stage: StageSpec) -> Outages | None:
     return None
 
 
-def service_of(stage: StageSpec, scale: float, times: ServiceTimes | None) -> tuple[Service, Batch | None]:
+def service_of(
+    stage: StageSpec, size_bytes: float, scale: float, times: ServiceTimes | None
+) -> tuple[Service, Batch | None]:  # fmt: skip
     """Return the service of one event in terms of the bytes of items at the entry, and its batches.
+
+    A batch whose law nobody stated takes as long as its events one after another.
 
     Raises:
         BadValueError: a workload on a device whose times nobody gave.
     """
     spec = stage.service
     assert spec is not None
-    wait_s = 0.0 if stage.batch is None or stage.batch.max_wait_s is None else stage.batch.max_wait_s.value
+    most = 1 if stage.batch is None else stage.batch.size
+    polynomial: tuple[float, ...]
     if spec.workload is not None:
         if times is None:
             raise BadValueError(f"Stage '{stage.name}': no times of {spec.workload} on {spec.on} were given.")
-        size = stage.batch.size if stage.batch is not None else 1
-        batch = Batch(size, tuple(times.time_s[:size]), wait_s) if size > 1 else None
-        return Service((times.time_s[0],), spread_of(spec)), batch
-    if spec.polynomial is not None:
-        polynomial = tuple(c.value * scale**k for k, c in enumerate(spec.polynomial.coefficients))
+        polynomial, by_batch = (times.time_s[0],), tuple(times.of_batch(n)[0] for n in range(1, most + 1))
     else:
-        polynomial = (value_of(spec.time_s),)
-    if stage.batch is None or stage.batch.size == 1:
+        if spec.polynomial is not None:
+            polynomial = tuple(c.value * scale**k for k, c in enumerate(spec.polynomial.coefficients))
+            one = spec.polynomial.at(size_bytes)[0]
+        else:
+            polynomial, one = (value_of(spec.time_s),), value_of(spec.time_s)
+        by_batch = tuple(one * n for n in range(1, most + 1))
+    if stage.batch is None or most == 1:
         return Service(polynomial, spread_of(spec)), None
-    # A batch of events takes the time of one after the other: no law of the batch is stated.
-    one = value_of(spec.time_s)
-    return Service(polynomial, spread_of(spec)), Batch(
-        stage.batch.size, tuple(one * n for n in range(1, stage.batch.size + 1)), wait_s
-    )
+    wait_s = NEVER_S if stage.batch.max_wait_s is None else stage.batch.max_wait_s.value
+    return Service(polynomial, spread_of(spec)), Batch(most, by_batch, wait_s)
 
 
 def spread_of(spec: ServiceSpec) -> Law:

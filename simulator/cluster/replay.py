@@ -329,10 +329,13 @@ class Replay:
         if self.rules.queue == "strict":
             self._advance_queue()
             return
-        cpu, memory, disk = bins.free[:, machine].tolist()
-        for attempt in waiting.fitting(machine, (cpu, memory, disk), state.allowed.table[:, machine]):
-            if not bins.has_room(machine, state.request[attempt]):
-                continue
+        allowed, key = state.allowed.table[:, machine], -1
+        while len(waiting):
+            cpu, memory, disk = bins.free[:, machine].tolist()
+            found = waiting.next_fitting(machine, (cpu, memory, disk), allowed, key)
+            if found is None:
+                return
+            key, attempt = found
             apart = state.different[attempt] and machine in state.job_machines.get(state.job[attempt], ())
             chosen = self._choose(attempt) if self.own or apart else machine
             if chosen is not None:

@@ -56,30 +56,28 @@ class WaitingRoom:
         """Return who is first; the room must not be empty."""
         return int(self.columns[4, int(self.columns[3, : self._top].argmin())])
 
-    def fitting(
-        self, machine: int, free: Request, allowed: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-    ) -> list[int]:
-        """Return who fits into a machine with so much free, first come first.
+    def next_fitting(
+        self, machine: int, free: Request, allowed: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], after: int
+    ) -> tuple[int, int] | None:  # fmt: skip
+        """Return (key, attempt) of who is first among those that fit into a machine with so much free. None: nobody.
 
         Args:
-            allowed: by constraint, whether the machine meets it.
+            allowed: by constraint, whether the machine meets it. after: only keys above it count.
         """
         part = self.columns[:, : self._top]
         found = part[0] <= free[0]
         found &= part[1] <= free[1]
         found &= part[2] <= free[2]
-        if not found.any():
-            return []
-        who = part[:, found]
-        kept = allowed[who[5]] & ((who[6] < 0) | (who[6] == machine))
-        who = who[:, kept]
-        return [int(a) for a in who[4, np.argsort(who[3], kind="stable")]]
-
-    def all(self) -> list[int]:
-        """Return everyone, first come first."""
-        part = self.columns[:, : self._top]
-        there = part[3] < _NEVER
-        return [int(a) for a in part[4, there][np.argsort(part[3, there], kind="stable")]]
+        found &= part[3] > after
+        slots = np.flatnonzero(found)
+        if not len(slots):
+            return None
+        only = part[6, slots]
+        slots = slots[allowed[part[5, slots]] & ((only < 0) | (only == machine))]
+        if not len(slots):
+            return None
+        slot = slots[int(part[3, slots].argmin())]
+        return int(part[3, slot]), int(part[4, slot])
 
     def _grow(self) -> None:
         slots = self.columns.shape[1]

@@ -1,0 +1,171 @@
+"""What text, page and trace of a pipeline say of each stage: load, loss, power, and words for numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from archcast.render.human import digits, percent, text, unit_of
+from simulator.queues.elements import Gate, Station
+
+if TYPE_CHECKING:
+    from archcast.pipeline import Pipeline
+    from hardware_specs.pipeline_schema import DetectorSpec, PipelineSpec
+    from simulator.pipelines.rates_results import StageRates
+    from simulator.pipelines.window_run import WindowRun
+
+CAUSE_WORDS = {
+    "full": "no place left", "failure": "a server failed", "rule": "trigger rules", "dead_time": "dead time",
+    "part": "a part of it was lost", "blocked": "the source cannot wait",
+}  # fmt: skip
+RULES_OF_WINDOWS = "trigger rules and dead time"
+"""Events count both as one cause."""
+PART_WORDS = {
+    "link": "links", "operations": "operations", "services": "services", "servers_idle": "servers, idle",
+    "servers_busy": "servers, more while busy", "detectors": "detectors",
+}  # fmt: skip
+
+
+LEAST_LOSS = 1e-12
+"""A smaller share is no loss that anyone could see: less than one event of a year at 30 kHz."""
+
+
+class Spanned(Protocol):
+    """A number with bounds: a range of the figures, or an interval over events."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def lo(self) -> float: ...
+    @property
+    def hi(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A stage in the mean. Power is after technology scaling and has that of the stage's link; load is the largest of
+    its servers, its link and its fragments (NaN: it has none of these), `load_of` says which."""
+
+    rates: StageRates
+    load: float
+    load_of: str
+    loss_share: float
+    power_w: float
+
+    @property
+    def name(self) -> str:
+        return self.rates.name
+
+    @property
+    def overloaded(self) -> bool:
+        return self.load >= 1
+
+
+def stage_rows(answer: Pipeline) -> list[StageRow]:
+    """Return the stages such that each comes after its inputs."""
+    return [_row(stage, answer.rates.scaling.value) for stage in answer.rates.stages]
+
+
+def _row(stage: StageRates, factor: float) -> StageRow:
+    loads = [] if stage.utilisation is None else [(stage.utilisation.value, "servers")]
+    if stage.link is not None and stage.link.utilisation is not None:
+        loads.append((stage.link.utilisation.value, "link"))
+    if stage.fragments is not None and stage.fragments.utilisation is not None:
+        loads.append((stage.fragments.utilisation.value, "links of fragments"))
+    load, of = max(loads, default=(math.nan, ""))
+    power = sum(part.value for part in stage.power_w.values()) + (
+        0.0 if stage.link is None else stage.link.power_w.value
+    )
+    return StageRow(stage, load, of, lost_share(stage), power / factor)
+
+
+def lost_share(stage: StageRates) -> float:
+    """Return the share of the wanted events that a stage loses: of what comes before its decision, of what it accepts
+    after; a backlog is not lost."""
+    before = stage.losses["failure"].value + (stage.losses["full"].value if stage.servers is not None else 0.0)
+    after = stage.losses["rule"].value + stage.losses["dead_time"].value
+    after += stage.losses["full"].value if stage.servers is None else 0.0
+    chosen_hz = stage.rate_out_hz.value + after * stage.rate_in_hz.value
+    kept = stage.rate_out_hz.value / chosen_hz if chosen_hz > 0 else 1.0
+    lost = 1 - (1 - before) * kept
+    return lost if lost > LEAST_LOSS else 0.0
+
+
+def chain_loss_share(rows: list[StageRow]) -> float:
+    """Return the share of the wanted events that the whole chain loses."""
+    return -math.expm1(sum(math.log1p(-min(row.loss_share, 1 - 1e-16)) for row in rows))
+
+
+def detector_bytes_per_s(spec: PipelineSpec, detector: DetectorSpec) -> float:
+    """Return what all units of a detector send, without framing."""
+    kept = 1.0 if detector.compression is None else 1 - detector.compression.value
+    return spec.rate_of(detector) * detector.size_bytes.value * kept * detector.count
+
+
+def detectors_power_w(answer: Pipeline) -> float:
+    """Return the power of the detectors and their links, after technology scaling."""
+    own = {f"{detector.name} link" for detector in answer.spec.detectors}
+    stages = {stage.link.name for stage in answer.rates.stages if stage.link is not None}
+    links = sum(link.power_w.value for link in answer.rates.links if link.name in own - stages)
+    return (links + answer.rates.detector_power_w.value) / answer.rates.scaling.value
+
+
+def servers_and_room(window: WindowRun, stage: str) -> tuple[int, float]:
+    """Return how many servers the shown line of a stage has (0: none), and how many events may wait (inf: no limit)."""
+    line = window.stages[stage].line
+    element = next((each for each in window.network.network.elements if each.name == line), None)
+    if isinstance(element, Station):
+        rooms = [math.inf if element.places is None else float(element.places)]
+        if element.places_bytes is not None:
+            # an item of the network keeps the size at which it entered
+            rooms.append(math.floor(element.places_bytes / window.network.entry_bytes))
+        return element.servers, min(rooms)
+    if isinstance(element, Gate):
+        return 0, math.inf if element.places is None else float(element.places)
+    return 0, math.inf
+
+
+def share_words(share: float) -> str:
+    """Return a share that may be tiny: `0`, `1.8e-06`, `0.018 %`, `3.2 %`."""
+    if not math.isfinite(share):
+        return "-"
+    if share == 0:
+        return "0"
+    if share < 1e-5:
+        return f"{share:.1e}"
+    return f"{float(f'{100 * share:.2g}'):g} %" if share < 0.001 else percent(share)
+
+
+def words(value: float | None, kind: str) -> str:
+    """Return a number with its unit, `-` where none is known."""
+    return text(value, kind) if value is not None and math.isfinite(value) else "-"
+
+
+def span_words(number: Spanned, kind: str) -> str:
+    """Return `lo to hi unit`, nothing where there is no width."""
+    if not (math.isfinite(number.lo) and math.isfinite(number.hi)) or number.lo == number.hi:
+        return ""
+    factor, unit = unit_of(number.hi, kind)
+    low, high = digits(number.lo / factor), digits(number.hi / factor)
+    return "" if low == high else f"{low} to {high} {unit}".strip()
+
+
+def unstable_words(answer: Pipeline) -> list[str]:
+    """Return a sentence for each stage or link that cannot keep up, and one for each run that stood still."""
+    found = [f"{fault[0].upper()}{fault[1:]}" for fault in answer.rates.warnings if fault.startswith("overload")]
+    said = " ".join(found)
+    for window in answer.windows:
+        for name in window.unstable:
+            if f"'{name}'" not in said:
+                found.append(f"In window '{window.name}' the line of '{name}' grows as long as the run lasts.")
+        held = sorted({name for run in window.runs for name in run.deadlock})
+        if held:
+            found.append(f"In window '{window.name}' nothing moves any more: {', '.join(held)} block each other.")
+    return found
+
+
+def relevant_per_kilojoule(answer: Pipeline) -> float:
+    """Return F1 x output rate a kilowatt, as the published study counts it; NaN without classifiers or power."""
+    physics = answer.rates.physics
+    return math.nan if physics is None else 1e3 * physics.relevant_per_joule.value

@@ -187,7 +187,14 @@ class Element:
             return
         self.depart(item, now)
         self.vacated(item, now)
-        target.enter(item, now)
+        target.take_in(item, now)
+
+    def take_in(self, item: Item, now: int) -> None:
+        """Take in an item that has left; what that caused may have filled this element, which then holds the item."""
+        if self.blocks and not self.room(item):
+            self.held.append((item, None, None))
+        else:
+            self.enter(item, now)
 
     def depart(self, item: Item, now: int) -> None:
         """Count an item that leaves."""

@@ -156,7 +156,7 @@ class Station(Element):
             if last:
                 self.release(server, now)
             self.vacated(item, now)
-            target.enter(item, now)
+            target.take_in(item, now)
             if last:
                 return
 

@@ -21,7 +21,7 @@ from costmodel.trees import MAX_DEPTH, MAX_TREES, FlatTrees
 from foundation.errors import BadValueError
 from workloads.table import Array
 
-MAGIC = b"archcast forest 2\n"
+MAGIC = b"archcast forest 3\n"
 MAX_HEADER, MAX_MODEL_BYTES, MAX_MODELS = 4_000_000, 50_000_000, 10_000
 DROPPED = 4
 """Bits of a leaf's mantissa (of ten) that are not kept."""
@@ -66,7 +66,10 @@ class Forest:
             name: [len(part), width, trees, depth, base]
             for name, (part, width, trees, depth, base) in self.sections.items()
         }
-        flat = {name: zlib.compress(table.astype("<f2").tobytes(), 9) for name, table in self.tables.items()}
+        flat = {
+            name: zlib.compress(_planes(np.ascontiguousarray(table.T.astype("<f2"))).tobytes(), 9)
+            for name, table in self.tables.items()
+        }
         tables = {name: [len(flat[name]), *table.shape] for name, table in self.tables.items()}
         text = json.dumps({"models": models, "tables": tables}).encode()
         parts = [*(section[0] for section in self.sections.values()), *flat.values()]
@@ -95,7 +98,7 @@ class Forest:
                 at += size
             for name, (size, rows, columns) in header["tables"].items():
                 raw, _ = _inflate(data[at : at + size])
-                tables[str(name)] = np.frombuffer(raw, dtype="<f2").astype(np.float32).reshape(rows, columns)
+                tables[str(name)] = _joined(raw, "<f2").astype(np.float32).reshape(columns, rows).T.copy()
                 at += size
             if at != len(data) or not (sections or tables):
                 raise ValueError("its length")
@@ -137,7 +140,7 @@ def _section(model: FlatTrees) -> tuple[bytes, int, int, int, float]:
         mine = feature == f
         number[mine] = np.searchsorted(own, threshold[mine])
     parts = [np.array([len(s) for s in shapes], dtype="<u4"), *shapes, np.array([len(c) for c in cuts], dtype="<u2"),
-             _planes(np.concatenate(cuts).astype("<f4")), number[np.argsort(feature, kind="stable")],
+             _planes(_steps(np.concatenate(cuts))), number[np.argsort(feature, kind="stable")],
              _planes(_short(np.concatenate(leaves)))]  # fmt: skip
     raw = b"".join(part.tobytes() for part in parts)
     tail = b""
@@ -159,6 +162,24 @@ def _short(leaves: Array) -> Array:
 def _planes(numbers: Array) -> Array:
     """Return the bytes of numbers, the first of each, then the second of each, ..."""
     return np.ascontiguousarray(numbers.view(np.uint8).reshape(-1, numbers.itemsize).T)
+
+
+def _joined(data: bytes, kind: str) -> Array:
+    """Return the numbers of which `_planes` gave the bytes."""
+    return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(np.dtype(kind).itemsize, -1).T).view(kind)[:, 0]
+
+
+def _steps(cuts: Array) -> Array:
+    """Return thresholds as the differences, modulo 2^32, of whole numbers that are in the order of the floats."""
+    bits = cuts.astype("<f4").view("<u4")
+    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    return np.diff(ordered, prepend=np.uint32(0)).astype("<u4")
+
+
+def _from_steps(steps: Array) -> Array:
+    """Undo `_steps`."""
+    ordered = np.cumsum(steps, dtype=np.uint32)
+    return np.where(ordered >> 31, ordered & np.uint32((1 << 31) - 1), ~ordered).astype("<u4").view("<f4")
 
 
 def _anchor(data: bytes) -> Array | None:
@@ -196,12 +217,11 @@ def _unpack(raw: bytes, width: int, trees: int, depth: int, base: np.float32) ->
         return found
 
     def joined(kind: str, count: int) -> Array:
-        size = np.dtype(kind).itemsize
-        return np.ascontiguousarray(read("u1", size * count).reshape(size, count).T).view(kind)[:, 0]
+        return _joined(read("u1", np.dtype(kind).itemsize * count).tobytes(), kind)
 
     shapes = [read("u1", int(count)) for count in read("<u4", depth).copy()]
     counts = read("<u2", width).astype(np.intp)
-    cuts = joined("<f4", int(counts.sum()))
+    cuts = _from_steps(joined("<u4", int(counts.sum())))
     used_features = np.concatenate([np.zeros(0, np.uint8), *(s[s != LEAF] for s in shapes)])
     numbers = np.empty(len(used_features), dtype=np.uint8)
     numbers[np.argsort(used_features, kind="stable")] = read("u1", len(used_features))

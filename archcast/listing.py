@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from foundation.errors import BadValueError, UnknownNameError
@@ -78,7 +77,7 @@ def workload_rows(*, kind: str = "", has: str = "") -> list[dict[str, Any]]:
         UnknownNameError: a filter that no network could pass; the nearest are named.
     """
     if kind == TECHNIQUE:
-        return [_technique_row(name, path) for name, path in examples().items()]
+        return [_technique_row(name, text) for name, text in examples().items()]
     facts = {name: architecture_facts(name) for name in workload_names()}
     _check(
         "kind",
@@ -104,8 +103,8 @@ def workload(name: str) -> dict[str, Any]:
     return find_model(name).summary()
 
 
-def _technique_row(name: str, path: Path) -> dict[str, Any]:
-    first = path.read_text(encoding="utf-8").splitlines()[0]
+def _technique_row(name: str, text: str) -> dict[str, Any]:
+    first = text.splitlines()[0]
     about = first.removeprefix("#").strip() if first.startswith("#") else ""
     return {"name": name, "family": "file", "domain": TECHNIQUE, "parameters": None, "source": about}
 

@@ -10,8 +10,16 @@ import pytest
 
 from foundation.errors import BadFileError, UnknownNameError
 from foundation.packed_text import read_packed
-from workloads.catalogue import ARCHITECTURES, COMPILED, architecture_facts, examples, load_model, workload_names
-from workloads.compile import compile_architectures, text_of
+from workloads.catalogue import (
+    ARCHITECTURES,
+    COMPILED,
+    EXAMPLES,
+    architecture_facts,
+    examples,
+    load_model,
+    workload_names,
+)
+from workloads.compile import EXAMPLES_FOLDER, compile_architectures, examples_text, text_of
 from workloads.document import PAGE, page
 from workloads.families import FAMILIES
 
@@ -84,7 +92,8 @@ def test_a_wrong_key_names_its_place(tmp_path: Path) -> None:
 
 
 def test_the_files_that_come_along_are_found_by_name() -> None:
-    assert load_model("Keyword_Spotting").name == load_model(examples()["keyword-spotting"]).name
+    assert load_model("Keyword_Spotting").name == load_model(EXAMPLES_FOLDER / "keyword-spotting.yaml").name
+    assert read_packed(EXAMPLES).decode() == examples_text(), "run python -m workloads.compile"
     assert not set(examples()) & set(workload_names())
     with pytest.raises(UnknownNameError) as caught:
         load_model("cache-evicton")

@@ -15,13 +15,14 @@ from typing import Any
 
 from foundation.errors import BadFileError, InputError, UnknownNameError
 from foundation.packed_text import read_packed
-from foundation.yaml_file import YamlDocument, load_yaml
+from foundation.yaml_file import YamlDocument, load_yaml, parse_yaml
 from workloads.families import FACTS, FAMILIES, build
 from workloads.model import Model
 
 ARCHITECTURES = Path(__file__).with_name("architectures")
 COMPILED = Path(__file__).with_name("compiled.json.gz")
-EXAMPLES = Path(__file__).with_name("examples")
+EXAMPLES = Path(__file__).with_name("examples.json.gz")
+"""The files of `examples/` in one: {name: text}. The folder stays in the repository and the source archive."""
 
 DOMAINS = ("language", "multimodal", "vision", "generative", "graph", "search")
 """Folders of `architectures/`; `search` holds the spaces that architecture searches draw from."""
@@ -44,15 +45,17 @@ def load_model(name_or_path: str | Path, changes: Mapping[str, Any] | None = Non
     if is_path(name_or_path):
         model = _from_file(Path(name_or_path))
     else:
-        example = None if _is_built_in(str(name_or_path)) else examples().get(plain_name(str(name_or_path)))
-        model = _from_file(example) if example else _built_in(str(name_or_path))
+        name = plain_name(str(name_or_path))
+        text = None if _is_built_in(str(name_or_path)) else examples().get(name)
+        model = _from_document(parse_yaml(text, Path(f"{name}.yaml"))) if text else _built_in(str(name_or_path))
     return model.with_knobs(changes) if changes else model
 
 
 @cache
-def examples() -> dict[str, Path]:
-    """Return the files of workloads and techniques that come along, by name; `load_model` takes these names too."""
-    return {path.stem: path for path in sorted(EXAMPLES.rglob("*.yaml"))}
+def examples() -> dict[str, str]:
+    """Return the YAML of workloads and techniques that come along, by name; `load_model` takes these names too."""
+    texts: dict[str, str] = json.loads(read_packed(EXAMPLES))
+    return texts
 
 
 def workload_names() -> list[str]:
@@ -124,9 +127,12 @@ def _from_file(path: Path) -> Model:
         from workloads.importers.base import importer_of
 
         return importer_of(path).load(path)
-    document = load_yaml(path)
+    return _from_document(load_yaml(path))
+
+
+def _from_document(document: YamlDocument) -> Model:
     if not isinstance(document.data, dict):
-        raise BadFileError(path, "the file must be a mapping of keys to values.", line=1)
+        raise BadFileError(document.path, "the file must be a mapping of keys to values.", line=1)
     if "family" in document.data:
         return _architecture(document)
     if document.data.get("kind") == "composite":

@@ -1,4 +1,7 @@
-"""Compile the architecture files to `compiled.json.gz`: `python -m workloads.compile`, after any change of the YAML."""
+"""Compile the architecture files to `compiled.json.gz`, and pack those of `examples/`: `python -m workloads.compile`.
+
+After any change of the YAML.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from typing import Any
 from foundation.errors import UnknownNameError
 from foundation.packed_text import write_packed
 from foundation.yaml_file import YamlDocument, load_yaml
-from workloads.catalogue import ARCHITECTURES, COMPILED, DOMAINS, plain_name
+from workloads.catalogue import ARCHITECTURES, COMPILED, DOMAINS, EXAMPLES, plain_name
 from workloads.families import FACTS, FAMILIES, VARIANT_FACTS
+
+EXAMPLES_FOLDER = Path(__file__).with_name("examples")
 
 
 def compile_architectures(folder: Path = ARCHITECTURES) -> dict[str, Any]:
@@ -80,9 +85,17 @@ def _check_aliases(entries: dict[str, Any]) -> None:
             taken[alias] = name
 
 
+def examples_text(folder: Path = EXAMPLES_FOLDER) -> str:
+    """Return the one text that the examples are packed to: one line a file."""
+    files = sorted(folder.rglob("*.yaml"), key=lambda path: path.stem)
+    lines = (f"{json.dumps(path.stem)}: {json.dumps(path.read_text(encoding='utf-8'))}" for path in files)
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def main() -> None:
-    """Write `compiled.json.gz`."""
+    """Write `compiled.json.gz` and `examples.json.gz`."""
     write_packed(COMPILED, text_of(compile_architectures()))
+    write_packed(EXAMPLES, examples_text())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from foundation.checks import finite_number
 from foundation.errors import ArchcastError, BadValueError, UnknownNameError
 from simulator.clock import to_ticks
 from simulator.cluster.attempts import Attempts, attempts_of
-from simulator.cluster.bins import Request
+from simulator.cluster.bins import Mask, Request
 from simulator.cluster.checks import check_record
 from simulator.cluster.interference import Interference
 from simulator.cluster.migration import Migration
@@ -371,7 +371,7 @@ class Replay:
         fits = state.may_run(attempt)
         return self._ask(attempt, fits) if fits.any() else None
 
-    def _ask(self, attempt: int, fits: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> int | None:
+    def _ask(self, attempt: int, fits: Mask) -> int | None:
         state = self.state
         task = Task(attempt, "", state.request[attempt], state.priority[attempt], state.now)
         machines = Machines(self.bins, fits, self.random)
@@ -406,27 +406,43 @@ class Replay:
     def _preempt(self, attempt: int) -> int | None:
         """Make room by evicting less important tasks, the lowest priorities that will do. None: it cannot be made."""
         state, bins, request = self.state, self.bins, self.state.request[attempt]
-        if state.held is None:
+        low, high = 0, state.levels[state.priority[attempt]] - 1
+        if high < 0:
             return None
-        room = bins.free.copy()
-        for priority in sorted(p for p in state.levels if p < state.priority[attempt]):
-            room += state.held[state.levels[priority]]
-            fits = (room[0] >= request[0]) & (room[1] >= request[1]) & (room[2] >= request[2]) & bins.up
-            fits = state.may_run(attempt, fits)
-            if self.where[attempt] >= 0:
-                fits &= np.arange(bins.machines) == self.where[attempt]
-            if not fits.any():
-                continue
-            machine = self._ask(attempt, fits)
-            if machine is None:
-                return None
-            for victim in self._victims(machine, priority):
-                if bins.has_room(machine, request):
-                    break
-                self._evict(victim, "preempted")
-            self.freed.append(machine)
-            return machine
-        return None
+        fits = self._could_fit(attempt, high)
+        if not fits.any():
+            return None
+        while low < high:  # what could fit only grows with the priorities that may be evicted
+            middle = (low + high) // 2
+            found = self._could_fit(attempt, middle)
+            if found.any():
+                high, fits = middle, found
+            else:
+                low = middle + 1
+        machine = self._ask(attempt, fits)
+        if machine is None:
+            return None
+        highest = next(priority for priority, level in state.levels.items() if level == high)
+        for victim in self._victims(machine, highest):
+            if bins.has_room(machine, request):
+                break
+            self._evict(victim, "preempted")
+        self.freed.append(machine)
+        return machine
+
+    def _could_fit(self, attempt: int, level: int) -> Mask:
+        """Return where an attempt would fit if all priorities up to a level were evicted."""
+        state, bins, request = self.state, self.bins, self.state.request[attempt]
+        assert state.held is not None
+        held, free = state.held[level], bins.free
+        room = bins.up.copy()
+        for r in range(3):
+            if request[r] or r == 0:
+                room &= free[r] + held[r] >= request[r]
+        fits = state.may_run(attempt, room)
+        if self.where[attempt] >= 0:
+            fits &= np.arange(bins.machines) == self.where[attempt]
+        return fits
 
     def _evict(self, attempt: int, cause: str) -> None:
         """Take a running attempt off its machine. It seeks a new place when the event is dealt with (`_house`)."""

@@ -73,7 +73,7 @@ class State:
         self.held: np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None = None
 
     def hold_by_priority(self) -> None:
-        """Keep what each priority holds on each machine, shape (priorities, 3, machines): for preemption."""
+        """Keep what each priority and those below hold on each machine, shape (priorities, 3, machines)."""
         self.held = np.zeros((len(self.levels), 3, self.bins.machines), dtype=np.int64)
 
     def push(self, time: int, rank: int, what: str, attempt: int, version: int = 0) -> None:
@@ -131,7 +131,7 @@ class State:
         self.at[attempt], self.began[attempt] = machine, self.now
         self.on[machine][attempt] = None
         if self.held is not None:
-            self.held[self.levels[self.priority[attempt]], :, machine] += self.request[attempt]
+            self.held[self.levels[self.priority[attempt]] :, :, machine] += self.request[attempt]
         if self.apart[attempt]:
             places = self.job_machines.setdefault(self.job[attempt], {})
             places[machine] = places.get(machine, 0) + 1
@@ -143,7 +143,7 @@ class State:
         del self.on[machine][attempt]
         self.at[attempt] = NO_MACHINE
         if self.held is not None:
-            self.held[self.levels[self.priority[attempt]], :, machine] -= self.request[attempt]
+            self.held[self.levels[self.priority[attempt]] :, :, machine] -= self.request[attempt]
         if self.apart[attempt]:
             places = self.job_machines[self.job[attempt]]
             places[machine] -= 1

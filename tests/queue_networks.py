@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from simulator.queues.arrivals import Arrivals, Periodic, Recorded, Renewal
 from simulator.queues.elements import (
@@ -30,15 +31,22 @@ from simulator.queues.laws import Law
 CLASSES = 2
 
 
-def random_network(seed: int) -> Network:
-    """Return a network that depends on the seed alone: coarse ticks, so that many events fall on one tick."""
+def random_network(seed: int, plain: bool | None = None) -> Network:
+    """Return a network that depends on the seed alone: coarse ticks, so that many events fall on one tick.
+
+    `plain` asks for stations of the simplest kind alone.
+    """
     rng = random.Random(seed)
-    stages = [rng.choice(STAGES) for _ in range(rng.randint(1, 5))]
+    chance = rng.random() < 0.25
+    plain = chance if plain is None else plain
+    stages = [_plain if plain else rng.choice(STAGES) for _ in range(rng.randint(1, 5))]
     elements: list[Element] = []
     for number, stage in enumerate(stages):
         following = f"{number + 1}" if number + 1 < len(stages) else "out"
         elements += stage(rng, f"{number}", following)
     sources = [_source(rng, f"source{n}", "0") for n in range(rng.randint(1, 3))]
+    if plain:
+        sources = [replace(source, size_bytes=Law("constant", 8.0)) for source in sources]
     elements += [*sources, Exit("out")]
     if rng.random() < 0.3:
         rng.shuffle(elements)
@@ -61,7 +69,7 @@ def _law(rng: random.Random) -> Law:
 
 
 def _service(rng: random.Random) -> Service:
-    return Service(rng.choice(((1.0,), (2.0,), (0.5, 0.1), (0.2, 0.0, 0.01, 0.001))), _law(rng))
+    return Service(rng.choice(((1.0,), (2.0,), (0.5, 0.1), (0.6, 0.0, 0.01, 0.001))), _law(rng))
 
 
 def _onward(rng: random.Random, name: str, following: str) -> Route:
@@ -141,6 +149,12 @@ def _packets(rng: random.Random, name: str, following: str) -> list[Element]:
     link, unpack = f"{name}l", f"{name}u"
     within = station(rng, link, unpack, route=to(unpack))
     return [Pack(name, rng.randint(1, 3), to(link)), *within, Unpack(unpack, to(following))]
+
+
+def _plain(rng: random.Random, name: str, following: str) -> list[Element]:
+    """Return a station of the simplest kind, which engines may treat in a way of its own."""
+    service = Service((rng.choice((1.0, 1.5)),), _law(rng))
+    return [Station(name, service, _onward(rng, name, following), places=rng.choice((None, None, 0, 2)))]
 
 
 def _wide(rng: random.Random, name: str, following: str) -> list[Element]:

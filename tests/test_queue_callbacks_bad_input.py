@@ -163,3 +163,10 @@ def test_arrivals_that_go_back_are_refused_and_those_beyond_64_bits_never_come()
 
     rare = Network((Source("in", Renewal(Law("exponential", 1e9)), to("q")), q(), OUT), 10**12)
     assert run_callbacks(rare, RandomStreams(1), 2**60).end.sums["arrived"][0] == 0
+
+
+def test_a_loop_of_times_that_round_to_no_tick_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.queues.callbacks.MOST_AT_ONE_TICK", 1 << 17)
+    network = Network((at([3], "q"), q(service=takes(0.1), route=Route(("q", "q"), how="cycle")), OUT), 1)
+    with pytest.raises(BadValueError, match=r"events at tick 3, the next one at 'q'.*finer tick"):
+        run_callbacks(network, RandomStreams(1), 10)

@@ -62,6 +62,21 @@ def test_other_seeds_give_other_traces_where_anything_is_drawn(seed: int) -> Non
     assert run(network, seed).trace_hash != run(network, seed + 1).trace_hash
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_way_of_plain_stations_changes_nothing(seed: int) -> None:
+    network = random_network(seed, plain=True)
+    quick = run(network, seed, warm_ticks=network.ticks_per_second)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simulator.queues.callbacks.is_plain", lambda compiled, index: False)
+        general = run(network, seed, warm_ticks=network.ticks_per_second)
+    assert quick.trace_hash == general.trace_hash
+    for name, column in quick.end.sums.items():
+        assert column.tolist() == general.end.sums[name].tolist(), name
+    assert (quick.end.histogram == general.end.histogram).all()
+    assert quick.end.area_bytes.tolist() == pytest.approx(general.end.area_bytes.tolist())
+
+
 def departures(record: RunRecord, name: str) -> list[int]:
     return record.sojourns[name].tolist()
 

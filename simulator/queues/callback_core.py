@@ -179,6 +179,10 @@ class Element:
         self.come(item, now)
         self.forward(item, now)
 
+    def entry(self) -> Callable[[Item, int], None]:
+        """Return the method by which items come that need not ask for room."""
+        return self.enter
+
     def forward(self, item: Item, now: int) -> None:
         """Let an item go on to its target, or be held by it."""
         target = self.choose(item)

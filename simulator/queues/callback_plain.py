@@ -33,7 +33,7 @@ from simulator.queues.callback_core import (
     as_ints,
 )  # fmt: skip
 from simulator.queues.callback_routes import NEVER, numbers, plain_onward, plain_service
-from simulator.queues.compiled import Compiled, Kind
+from simulator.queues.compiled import Compiled, How, Kind
 from simulator.queues.feeds import Feed
 
 
@@ -122,22 +122,34 @@ class Source(Element):
 
 
 class Exit(Element):
-    """Ends items and records their times from birth to here."""
+    """Ends items and records their times from birth to here. `plain`: items have one size and hold no credits."""
 
-    __slots__ = ("births", "sojourns")
+    __slots__ = ("births", "plain", "size", "sojourns")
 
     def __init__(self, compiled: Compiled, at: int, shared: Shared) -> None:
         super().__init__(compiled, at, shared)
         self.births: list[int] = []
         self.sojourns: list[Ints] = []
+        self.size = compiled.only_bytes
+        self.plain = self.size >= 0 and not (compiled.kind == Kind.GATE).any()
+
+    def entry(self) -> Callable[[Item, int], None]:
+        return self.enter_plain if self.plain else self.enter
+
+    def enter_plain(self, item: Item, now: int) -> None:
+        """Take in an item of the only size, without credits."""
+        self.ticks.append(now)
+        self.serials.append(item[SERIAL])
+        self.births.append(item[BIRTH])
 
     def enter(self, item: Item, now: int) -> None:
         self.ticks.append(now)
         self.serials.append(item[SERIAL])
         self.births.append(item[BIRTH])
-        self.bytes_in += item[SIZE]
-        if item[GATES]:
-            self.shared.give_all(item, now)
+        if not self.plain:
+            self.bytes_in += item[SIZE]
+            if item[GATES]:
+                self.shared.give_all(item, now)
 
     def fold(self, now: int) -> None:
         if not self.ticks:
@@ -146,6 +158,8 @@ class Exit(Element):
         self.sojourns.append(ticks - as_ints(self.births))
         self.births.clear()
         self.arrived += len(ticks)
+        if self.plain:
+            self.bytes_in = self.arrived * self.size
         self.left, self.bytes_out = self.arrived, self.bytes_in
         self.fold_log(ticks)
 
@@ -277,7 +291,10 @@ class LimitedStation(PlainStation):
 
 
 def is_plain(compiled: Compiled, at: int) -> bool:
-    """Say whether a `PlainStation` can stand for an element."""
+    """Say whether a `PlainStation` can stand for an element.
+
+    A route to the shortest is decided while the item is still here, which matters where it may come back here.
+    """
     targets = compiled.targets[at, : compiled.n_targets[at]]
     simple = (
         compiled.kind[at] == Kind.STATION
@@ -289,6 +306,7 @@ def is_plain(compiled: Compiled, at: int) -> bool:
         and compiled.returns[at] < 0
         and compiled.places_bytes[at] < 0
         and compiled.only_bytes >= 0
+        and not (compiled.how[at] == How.SHORTEST and at in targets)
     )
     if not simple or compiled.blocks[at] or compiled.blocks[targets].any():
         return False

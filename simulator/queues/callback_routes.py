@@ -151,6 +151,6 @@ def plain_onward(compiled: Compiled, at: int, elements: list[Any]) -> Callable[[
     choose = chooser(compiled, at, elements)
     fixed = set(compiled.fixed[at].tolist())
     if len(fixed) == 1 and min(fixed) >= 0:
-        found: Callable[[Item, int], None] = elements[fixed.pop()].enter
+        found: Callable[[Item, int], None] = elements[fixed.pop()].entry()
         return found
     return lambda item, now: choose(item).enter(item, now)

@@ -32,6 +32,8 @@ from simulator.streams import RandomStreams
 
 CHUNK = 1 << 16
 """Events between two times at which departures are taken into the hashes: it bounds the memory of a run."""
+MOST_AT_ONE_TICK = 1 << 22
+"""Events at one tick beyond which a run is taken to go round without time (times that round to 0 ticks in a loop)."""
 DEEPEST = 10**6
 """Depth of calls: what one event causes may go through every blocked station of a network, one within the other."""
 
@@ -101,6 +103,7 @@ class CallbackNetwork:
         self._heap = self._shared.heap
         self._warm: Totals | None = None
         self._samples = Samples()
+        self._at_one_tick = (-1, 0)  # a tick, and about how many events it has had
         self.elements = [_make(compiled, at, self._shared, observe, taken) for at in range(len(compiled.names))]
         self._by_name = {element.name: element for element in self.elements}
         for element in self.elements:
@@ -119,6 +122,7 @@ class CallbackNetwork:
         ordered = sorted(shared.events, key=lambda event: event[:3])
         for code, (_, _, _, _, known) in enumerate(ordered):
             known(code)
+        self._owners = [self.elements[at].name for _, at, _, _, _ in ordered]
         return [handler for _, _, _, handler, _ in ordered] + [self._halt]
 
     def next_tick(self) -> int | None:
@@ -136,6 +140,7 @@ class CallbackNetwork:
         self.events += 1
         if self.events % CHUNK == 0:
             self._fold(tick)
+            self._check_progress(tick)
         return True
 
     def run_until(self, tick: int) -> None:
@@ -151,6 +156,7 @@ class CallbackNetwork:
                         handlers[code](now)
                     self.events += CHUNK
                     self._fold(now)
+                    self._check_progress(now)
             except _Halt:
                 self.events += done
                 self.now = tick
@@ -199,6 +205,16 @@ class CallbackNetwork:
     def _fold(self, now: int) -> None:
         for element in self.elements:
             element.fold(now)
+
+    def _check_progress(self, now: int) -> None:
+        tick, count = self._at_one_tick
+        self._at_one_tick = (now, count + CHUNK if now == tick else 0)
+        if count >= MOST_AT_ONE_TICK:
+            where = self._owners[self._heap[0][1]]
+            raise BadValueError(
+                f"More than {MOST_AT_ONE_TICK} events at tick {now}, the next one at '{where}': "
+                "items go round in times that round to 0 ticks. Declare a finer tick (ticks_per_second)."
+            )
 
     def _halt(self, now: int) -> None:
         heappop(self._heap)

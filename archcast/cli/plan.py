@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from archcast.cli.app import app, one_sentence_errors, parse_settings, print_json, print_text
+
+if TYPE_CHECKING:
+    from archcast.planning.pipeline_answer import PipelinePlan
 
 
 @app.command()
@@ -26,6 +29,11 @@ def plan(
         from simulator.streams import DEFAULT_SEED
 
         answer = ask(file, settings=parse_settings(settings), seed=DEFAULT_SEED if seed is None else seed)
+        from archcast.planning.answer import Plan
+
+        if not isinstance(answer, Plan):
+            _print_farm(answer, as_json, html)
+            return
         if html is not None:
             from archcast.render.plan import write_plan_html
 
@@ -36,3 +44,15 @@ def plan(
             from archcast.render.plan_text import plan_text
 
             print_text(plan_text(answer))
+
+
+def _print_farm(answer: PipelinePlan, as_json: bool, html: Path | None) -> None:
+    """Print the farm of a pipeline's stage, and write its page."""
+    if html is not None:
+        from foundation.files import write_text_whole
+
+        write_text_whole(html, answer.page())
+    if as_json:
+        print_json(answer.to_json())
+    else:
+        print_text(answer.text())

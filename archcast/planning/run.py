@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,11 @@ from archcast.planning.search import Found, search
 from archcast.planning.words import summary_of, why_lost, why_none
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, InputError
+from foundation.yaml_file import YamlDocument, load_yaml
 from simulator.streams import DEFAULT_SEED, MAX_SEED
+
+if TYPE_CHECKING:
+    from archcast.planning.pipeline_answer import PipelinePlan
 
 MORE_INSTANCES = (2, 1)
 """The best and the next fleet are also run with so many more instances, to show what more money buys."""
@@ -34,8 +38,10 @@ BEYOND = 4 * MOST_DEVICES
 
 def plan(
     file: str | Path | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None, seed: int = DEFAULT_SEED
-) -> Plan:
+) -> Plan | PipelinePlan:
     """Return the fleet that serves a demand within its objectives at the least cost (power, energy, carbon).
+
+    A file with the key `pipeline` asks for the farm of a pipeline's stage (docs/plan-pipeline.md).
 
     Args:
         file: a YAML file of kind `plan` (docs/plan.md), or a mapping with its keys.
@@ -48,8 +54,13 @@ def plan(
     A demand that no fleet meets is an answer: `verdict` is "infeasible" and `summary` says what binds.
     """
     whole_number("seed", seed, low=0, high=MAX_SEED)
-    study = read_plan(file, settings)
     name = "plan" if isinstance(file, Mapping) else str(file)
+    document = YamlDocument(Path("plan"), dict(file)) if isinstance(file, Mapping) else load_yaml(file)
+    if isinstance(document.data, dict) and "pipeline" in document.data:
+        from archcast.planning.pipeline_run import plan_pipeline
+
+        return plan_pipeline(document, name, settings, seed)
+    study = read_plan(file, settings)
     try:
         return _plan(study, name, seed)
     except BadFileError:

@@ -165,5 +165,23 @@ def _wide(rng: random.Random, name: str, following: str) -> list[Element]:
     return [*first, *station(rng, f"{name}a", following), *station(rng, f"{name}b", following)]
 
 
+def _nested(rng: random.Random, name: str, following: str) -> list[Element]:
+    """Return a fork, one branch of which is a fork or makes packets."""
+    inner, join = f"{name}i", f"{name}j"
+    within = rng.choice((_parts, _packets))(rng, inner, join)
+    other = station(rng, f"{name}b", join, route=to(join))
+    branches = [(inner, None), (f"{name}b", 3.0)]
+    rng.shuffle(branches)
+    return [Fork(name, tuple(branches)), *within, *other, Join(join, to(following))]
+
+
+def _built(rng: random.Random, name: str, following: str) -> list[Element]:
+    """Return event building: items, or packets of items, that hold a credit until the last station."""
+    last = f"{name}z"
+    gate = Gate(name, rng.randint(1, 4), to(f"{name}m"), rng.choice((None, 1)), rng.choice(("drop", "block")))  # type: ignore[arg-type]
+    within = rng.choice((_parts, _packets, _rules))(rng, f"{name}m", last)
+    return [gate, *within, *station(rng, last, following, returns=rng.choice((name, name, None)))]
+
+
 Stage = Callable[[random.Random, str, str], list[Element]]
-STAGES: tuple[Stage, ...] = (station, station, _wide, _delay, _rules, _gate, _parts, _packets)
+STAGES: tuple[Stage, ...] = (station, station, _wide, _delay, _rules, _gate, _parts, _packets, _nested, _built)

@@ -186,9 +186,11 @@ def _ticks(ends: tuple[float, float], axis: Axis, about: int) -> list[tuple[floa
         if len(found) > about + 2:
             found = [x for x in found if f"{x:.0e}".startswith("1")] or found[:about]
         return [(x, _label(x, axis)) for x in found]
-    raw = (high - low) / about
+    # steps are round in the unit of the labels: minutes and hours are no powers of ten
+    unit = unit_of(high, axis.kind)[0] if axis.kind not in ("", "share") and high > 0 else 1.0
+    raw = (high - low) / about / unit
     size = 10.0 ** math.floor(math.log10(raw))
-    step = next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= raw * 0.999)
+    step = unit * next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [(k * step, _label(k * step, axis, high)) for k in range(first, int(high / step + 1e-9) + 1)]
 

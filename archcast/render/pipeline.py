@@ -17,6 +17,7 @@ from archcast.render.pipeline_rows import (
     StageRow,
     chain_loss_share,
     detectors_power_w,
+    notes_of,
     relevant_per_kilojoule,
     servers_and_room,
     share_words,
@@ -89,8 +90,9 @@ def _verdict(answer: Pipeline, rows: list[StageRow]) -> str:
             '<div class="verdict no"><b>Unstable.</b> More is offered than can be served, so what waits grows as long '
             f"as the run lasts and has no mean.<ul>{items}</ul></div>"
         )
-    busiest = max((row for row in rows if math.isfinite(row.load)), key=lambda row: row.load, default=None)
-    load = "" if busiest is None else f" The busiest is {esc(busiest.name, 60)} at {percent(busiest.load)}."
+    loads = [(row.load, row.name) for row in rows] + [(row.link_load, f"the link of {row.name}") for row in rows]
+    busy, where = max((load for load in loads if math.isfinite(load[0])), default=(math.nan, ""))
+    load = f" The busiest is {esc(where, 80)} at {percent(busy)}." if where else ""
     loss = chain_loss_share(rows)
     if loss > 0:
         worst = max(rows, key=lambda row: row.loss_share)
@@ -129,8 +131,11 @@ def _cards(answer: Pipeline, rows: list[StageRow]) -> str:
         cards.append(_card("Money", rates.price_usd, "usd", "of the servers"))
     if rates.memory_bytes.value > 0:
         cards.append(_card("Buffers", rates.memory_bytes, "bytes", "of all stages together"))
-    notes = "".join(f'<p class="note">{esc(note)}</p>' for note in answer.notes)
-    held = "Ranges below the numbers follow from the ranges of the file's figures, each bound from the worst of them."
+    notes = "".join(f'<p class="note">{esc(note)}</p>' for note in notes_of(answer))
+    shown = (rates.power_w, rates.rate_out_hz, rates.throughput_bytes_per_s, rates.memory_bytes, rates.price_usd)
+    held = ""
+    if any(number.lo < number.hi for number in shown):
+        held = "Ranges below the numbers follow from the ranges of the figures, each bound from the worst of them."
     five = " five" if len(cards) in (5, 9, 10) else ""
     return f'<div class="wide"><div class="stats{five}">{"".join(cards)}</div><p class="note">{held}</p>{notes}</div>'
 
@@ -156,12 +161,12 @@ def _plain_card(label: str, shown: str, about: str) -> str:
 
 def _chain(answer: Pipeline, rows: list[StageRow]) -> str:
     lead = (
-        "Links are as wide as the logarithm of the bytes a second. The line at the foot of a box is the load of its "
-        "servers, its link or its fragments, whichever is highest."
+        "Links are as wide as the logarithm of the bytes a second. The share in a box and the line at its foot are the "
+        "load of its servers, or of the links that bring its fragments."
     )
     if any(row.loss_share > 0 for row in rows):
         lead += " Orange: loses events."
-    if any(row.overloaded for row in rows):
+    if any(row.overloaded or row.link_overloaded for row in rows):
         lead += " Red: offered more than it can serve."
     return section("The chain", chain(answer, rows), lead=lead, name="chain")
 

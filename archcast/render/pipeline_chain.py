@@ -36,6 +36,7 @@ class _Box:
     targets: tuple[str, ...]
     warning: str = ""
     load: float = math.nan
+    link_load: float = math.nan
     slot: float = 0.0
 
 
@@ -106,13 +107,15 @@ def _stage_box(row: StageRow, column: int, after: tuple[str, ...]) -> _Box:
         f"in {text(stage.rate_in_hz.value, 'hz')}, out {text(stage.rate_out_hz.value, 'hz')}",
         f"event {text(stage.size_in_bytes.value, 'traffic_bytes')} in, "
         f"{text(stage.size_out_bytes.value, 'traffic_bytes')} out",
-        f"load {percent(row.load)} of its {row.load_of}" if load else "",
+        f"load {percent(row.load)}" if load else "",
         f"lost {share_words(row.loss_share)}" if row.loss_share > 0 else "",
         "" if stage.unstable else f"latency {words(stage.latency_s.value, 's')}",
         f"power {text(row.power_w, 'w')}",
     )
     out = stage.throughput_bytes_per_s.value
-    return _Box(row.name, column, under, style, about, stage.rate_out_hz.value, out, after, warning, row.load)
+    return _Box(
+        row.name, column, under, style, about, stage.rate_out_hz.value, out, after, warning, row.load, row.link_load
+    )
 
 
 def _whole_percent(share: float) -> str:
@@ -164,7 +167,9 @@ class _Drawing:
         x, y = self.left(box) + self.width, self.middle(box)
         wide = num(self.thickness(box.bytes_per_s))
         rate, sent = text(box.rate_hz, "hz"), text(box.bytes_per_s, "bytes_per_s")
-        about = tip(f"{box.name}: {rate}, {sent}")
+        loaded = f"the link is loaded to {percent(box.link_load)}" if math.isfinite(box.link_load) else ""
+        about = tip(f"{box.name}: {rate}, {sent}", loaded)
+        style = "flow over" if box.link_load >= 1 else "flow high" if box.link_load >= 0.9 else "flow"
         parts = []
         for name in box.targets:
             other = self.boxes[name]
@@ -172,11 +177,11 @@ class _Drawing:
             bend = (end_x - x) / 2
             curve = f"{num(x + bend)} {num(y)} {num(end_x - bend)} {num(end_y)} {num(end_x)} {num(end_y)}"
             path = f"M{num(x)} {num(y)}C{curve}"
-            parts.append(f'<path class="flow" stroke-width="{wide}" d="{path}">{about}</path>')
+            parts.append(f'<path class="{style}" stroke-width="{wide}" d="{path}">{about}</path>')
         if not box.targets:
             if not self.ends or "storage" in box.under:
                 return ""
-            parts.append(f'<path class="flow" stroke-width="{wide}" d="M{num(x)} {num(y)}h{GAP - 6}">{about}</path>')
+            parts.append(f'<path class="{style}" stroke-width="{wide}" d="M{num(x)} {num(y)}h{GAP - 6}">{about}</path>')
         lift = self.thickness(box.bytes_per_s) / 2
         middle = x + GAP / 2
         # where all links bend to one side, the labels stand on the other

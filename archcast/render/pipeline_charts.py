@@ -41,6 +41,7 @@ STYLE = """
 .chain .rate{fill:var(--ink)}
 .chain .rate,.chain .bytes{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}
 .chain .flow{fill:none;stroke:var(--accent);stroke-opacity:.3}
+.chain .flow.high{stroke:var(--memory);stroke-opacity:.5}.chain .flow.over{stroke:var(--bad);stroke-opacity:.7}
 .chain .flow:hover{stroke-opacity:.6}
 .chain .box{fill:var(--card);stroke:var(--faint);stroke-width:1.2}
 .chain .box.source{stroke-dasharray:4 3}
@@ -52,14 +53,16 @@ STYLE = """
 .scroll.drawn{overflow-y:hidden;padding-bottom:4px}
 .legend .line-key{width:18px;height:0;border-top:2px dashed var(--bad);display:inline-block;align-self:center}
 .matrix td,.matrix th{padding-right:22px}
-table.plain td{white-space:nowrap}table.plain td.name{white-space:normal}
+table.plain td{white-space:nowrap}table.plain td.name{white-space:normal;overflow-wrap:normal}
+table.plain td,table.plain th{padding-right:11px}
+.dense table.plain{font-size:12px}.dense table.plain td,.dense table.plain th{padding-right:7px}
 @media (min-width:901px){.stats.five{grid-template-columns:repeat(5,minmax(0,1fr))}}
 @media (max-width:720px){.logs .log{grid-template-columns:minmax(0,1fr) auto;gap:1px 10px}
 .logs .log .barcell{grid-column:1/-1;grid-row:2}.logs .log{padding-bottom:4px}}
 """
 
 LEAST_DECADES = 2
-SPANS = 60
+SPANS = 30
 
 Floats = npt.NDArray[np.float64]
 
@@ -149,13 +152,15 @@ def occupancy(window: WindowRun, row: StageEvents) -> str:
     limit = (room, f"room for {count_words(room)}") if math.isfinite(room) and room > 0 else None
     holds = "no limit" if math.isinf(room) else f"room for {count_words(room)}"
     drawn = chart(lines, Axis("time", "s"), Axis("waiting events", "count"), limit=limit)
+    if row.waiting["most"].value == 0:
+        drawn = '<p class="note">No event ever waits.</p>'
     most = f"at most {count_words(row.waiting['most'].value)}; {holds}"
     first = f'<div class="levels"><h3>{esc(row.stage, 60)}: waiting <small>{esc(most)}</small></h3>{drawn}</div>'
     if not servers:
         return first
     middle, share = _means(at, busy / servers)
     second = chart([Line("servers busy", middle, share, 3, filled=True)], Axis("time", "s"), Axis("share", "share"))
-    load = f"mean of {len(share)} spans, {servers:,} {'servers' if servers > 1 else 'server'}"
+    load = f"{servers:,} {'servers' if servers > 1 else 'server'}; means of {len(at) // len(share)} samples"
     return f'{first}<div class="levels"><h3>{esc(row.stage, 60)}: servers busy <small>{load}</small></h3>{second}</div>'
 
 

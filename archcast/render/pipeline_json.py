@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from archcast.render.pipeline_rows import StageRow, chain_loss_share, detectors_power_w, place_words, stage_rows
+
 if TYPE_CHECKING:
     from archcast.pipeline import Pipeline
 
@@ -15,18 +17,45 @@ HEADLINES = (
 
 def pipeline_json(answer: Pipeline) -> dict[str, Any]:
     """Return the document. Top-level numbers are the mean rates of the whole system."""
-    rates = answer.rates.to_json()
+    rates, rows = answer.rates.to_json(), stage_rows(answer)
     return {
         "kind": "pipeline", "file": answer.file, "id": answer.spec.id, "name": answer.spec.name,
         "improved_by": list(answer.spec.improved_by), "fidelity": answer.fidelity, "verdict": "feasible",
         "stable": not answer.unstable, "unstable": list(answer.unstable),
         **{name: rates[name] for name in HEADLINES}, "cost_usd": rates["price_usd"],
-        "power_by_part_w": rates["power_by_part_w"], "stages": rates["stages"], "links": rates["links"],
+        "loss_share": chain_loss_share(rows), "power_by_part_w": rates["power_by_part_w"],
+        "power_by_stage_w": {row.name: row.power_w for row in rows} | {"detectors": detectors_power_w(answer)},
+        "stages": [_stage(stage, row) for stage, row in zip(rates["stages"], rows, strict=True)],
+        "links": rates["links"],
         "windows": {window.name: window.to_json() for window in answer.windows},
         "services": {name: _service(found) for name, found in answer.services.items()},
+        "estimated_figures": _estimated(answer),
         "seed": answer.seed, "replications": answer.replications, "notes": list(answer.notes),
         "versions": dict(answer.versions),
     }  # fmt: skip
+
+
+def _stage(stage: dict[str, Any], row: StageRow) -> dict[str, Any]:
+    """Return a stage; `power_by_part_w` is before technology scaling, and the shares of a decision have names."""
+    chosen = row.rates.selection
+    stage["power_by_part_w"] = stage.pop("power_w")
+    stage["power_w"] = row.power_w
+    stage["loss_share"] = row.loss_share
+    stage["loss_share_by_cause"] = stage.pop("loss")
+    if chosen is not None:
+        stage["classifier"] |= {
+            "relevant_pass_share": chosen.relevant_pass, "other_pass_share": chosen.null_pass,
+        }  # fmt: skip
+    return stage
+
+
+def _estimated(answer: Pipeline) -> list[dict[str, Any]]:
+    """Return the figures of the description that are estimates: where they stand, and their ranges in SI."""
+    return [
+        {"figure": place_words(answer, place), "value": figure.value, "lo": figure.lo, "hi": figure.hi}
+        for place, figure in answer.spec.figures()
+        if figure.estimated
+    ]
 
 
 def _service(found: Any) -> dict[str, Any]:

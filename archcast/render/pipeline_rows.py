@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +28,9 @@ PART_WORDS = {
 }  # fmt: skip
 
 
+OVERLOAD = "overload:"
+"""With this begin the warnings of mean rates that are said as a verdict, not as a note."""
+
 LEAST_LOSS = 1e-12
 """A smaller share is no loss that anyone could see: less than one event of a year at 30 kHz."""
 
@@ -44,12 +48,12 @@ class Spanned(Protocol):
 
 @dataclass(frozen=True)
 class StageRow:
-    """A stage in the mean. Power is after technology scaling and has that of the stage's link; load is the largest of
-    its servers, its link and its fragments (NaN: it has none of these), `load_of` says which."""
+    """A stage in the mean. Power is after technology scaling and has that of the stage's link. Load is that of its
+    servers, else of the links that bring its fragments; `link_load` is of the link that leaves it (NaN: has none)."""
 
     rates: StageRates
     load: float
-    load_of: str
+    link_load: float
     loss_share: float
     power_w: float
 
@@ -61,6 +65,10 @@ class StageRow:
     def overloaded(self) -> bool:
         return self.load >= 1
 
+    @property
+    def link_overloaded(self) -> bool:
+        return self.link_load >= 1
+
 
 def stage_rows(answer: Pipeline) -> list[StageRow]:
     """Return the stages such that each comes after its inputs."""
@@ -68,16 +76,13 @@ def stage_rows(answer: Pipeline) -> list[StageRow]:
 
 
 def _row(stage: StageRates, factor: float) -> StageRow:
-    loads = [] if stage.utilisation is None else [(stage.utilisation.value, "servers")]
-    if stage.link is not None and stage.link.utilisation is not None:
-        loads.append((stage.link.utilisation.value, "link"))
-    if stage.fragments is not None and stage.fragments.utilisation is not None:
-        loads.append((stage.fragments.utilisation.value, "links of fragments"))
-    load, of = max(loads, default=(math.nan, ""))
-    power = sum(part.value for part in stage.power_w.values()) + (
-        0.0 if stage.link is None else stage.link.power_w.value
-    )
-    return StageRow(stage, load, of, lost_share(stage), power / factor)
+    own, link = stage.utilisation, None if stage.link is None else stage.link.utilisation
+    if own is None and stage.fragments is not None:
+        own = stage.fragments.utilisation
+    load, link_load = (math.nan if each is None else each.value for each in (own, link))
+    parts = [part.value for part in stage.power_w.values()]
+    power = sum(parts) + (0.0 if stage.link is None else stage.link.power_w.value)
+    return StageRow(stage, load, link_load, lost_share(stage), power / factor)
 
 
 def lost_share(stage: StageRates) -> float:
@@ -153,8 +158,15 @@ def span_words(number: Spanned, kind: str) -> str:
 
 def unstable_words(answer: Pipeline) -> list[str]:
     """Return a sentence for each stage or link that cannot keep up, and one for each run that stood still."""
-    found = [f"{fault[0].upper()}{fault[1:]}" for fault in answer.rates.warnings if fault.startswith("overload")]
-    said = " ".join(found)
+    rates = answer.rates
+    faults = [fault for stage in rates.stages if stage.unstable for fault in stage.faults if fault.startswith(OVERLOAD)]
+    found = [fault.removeprefix(OVERLOAD).strip() for fault in faults]
+    found += [
+        f"the link '{link.name}' is offered {link.utilisation.value:.3g} times its bandwidth."
+        for link in rates.links
+        if link.unstable and link.utilisation is not None
+    ]
+    found, said = [f"{fault[0].upper()}{fault[1:]}" for fault in found], " ".join(found)
     for window in answer.windows:
         for name in window.unstable:
             if f"'{name}'" not in said:
@@ -165,7 +177,26 @@ def unstable_words(answer: Pipeline) -> list[str]:
     return found
 
 
+def notes_of(answer: Pipeline) -> list[str]:
+    """Return the notes without those that the verdict says."""
+    return [note for note in answer.notes if not note.startswith(OVERLOAD)]
+
+
 def relevant_per_kilojoule(answer: Pipeline) -> float:
     """Return F1 x output rate a kilowatt, as the published study counts it; NaN without classifiers or power."""
     physics = answer.rates.physics
     return math.nan if physics is None else 1e3 * physics.relevant_per_joule.value
+
+
+def place_words(answer: Pipeline, place: Sequence[str | int]) -> str:
+    """Return where a figure stands, with names in place of numbers: `stages.HLT.servers`."""
+    found: list[str] = []
+    for index, part in enumerate(place):
+        if part == "counts":
+            continue
+        before = place[index - 1] if index else ""
+        if isinstance(part, int) and index == 1 and before in ("stages", "detectors", "events"):
+            found.append(str(getattr(answer.spec, str(before))[part].name))
+        else:
+            found.append(str(part))
+    return ".".join(found)

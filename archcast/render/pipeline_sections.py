@@ -17,6 +17,7 @@ from archcast.render.pipeline_rows import (
     LEAST_LOSS,
     StageRow,
     detector_bytes_per_s,
+    place_words,
     share_words,
     span_words,
     words,
@@ -115,7 +116,8 @@ def latency(answer: Pipeline, rows: list[StageRow]) -> str:
             bars.append(_late(row.name, wait, stage.latency_s.value))
         if stage.link is not None and stage.link.latency_s.value > 0:
             bars.append(_late(f"{row.name} link", "with sending", stage.link.latency_s.value))
-    body = f"<div><h3>In the mean, by stage and link</h3>{log_bars(bars, 's')}</div>" if bars else ""
+    wide = "" if len(answer.windows) % 2 else " class=wide"
+    body = f"<div{wide}><h3>In the mean, by stage and link</h3>{log_bars(bars, 's')}</div>" if bars else ""
     drawings = "".join(
         f"<div><h3>{esc(window.name, 60)} <small>share of its events</small></h3>{sojourn_chart(window)}</div>"
         for window in answer.windows
@@ -174,8 +176,10 @@ def physics(answer: Pipeline) -> str:
         }
         items = []
         for key, (shown, span, share) in facts.items():
-            ends = f"{percent(span.lo)} to {percent(span.hi)}" if share and span.lo < span.hi else ""
-            ends = ends if share else span_words(span, "hz" if key == "relevant a second" else "")
+            ends = span_words(span, "hz" if key == "relevant a second" else "")
+            if share:
+                low, high = percent(span.lo), percent(span.hi)
+                ends = "" if low == high else f"{low} to {high}"
             items.append(f"<dt>{esc(key)}</dt><dd>{esc(shown)}{f' <small>({esc(ends)})</small>' if ends else ''}</dd>")
         body += f'<p class="note"></p><dl class="facts">{"".join(items)}</dl>'
     lead = "Each row is a confusion matrix: shares of the relevant and of the other events that reach the stage."
@@ -208,8 +212,8 @@ def services(answer: Pipeline) -> str:
 def details(answer: Pipeline, rows: list[StageRow]) -> str:
     """Return a table a stage, and one of the detectors."""
     heads = (
-        "stage", "kind", "in", "out", "event in", "event out", "bytes out", "load", "servers", "needed", "service",
-        "batch", "wait", "latency", "lost", "buffer", "power", "link power",
+        "stage", "kind", "in", "out", "load", "link load", "servers", "needed", "service", "batch", "wait",
+        "latency", "lost", "buffer", "power", "link power",
     )  # fmt: skip
     lines = [_details(row, answer.rates.scaling.value) for row in rows]
     spec = answer.spec
@@ -225,7 +229,7 @@ def details(answer: Pipeline, rows: list[StageRow]) -> str:
     shown = table(("detector", "goes to", "units", "rate", "event of a unit", "bytes out"), detectors, left=2)
     count = len(spec.detectors)
     many = f"{count} detectors" if count > 1 else "The detector"
-    body = f"{table(heads, lines, left=2)}<details><summary>{many}</summary>{shown}</details>"
+    body = f"<div class=dense>{table(heads, lines, left=2)}</div><details><summary>{many}</summary>{shown}</details>"
     return section("Every stage", body, lead="Servers are of all parts; a heading sorts.", name="details")
 
 
@@ -240,9 +244,8 @@ def _details(row: StageRow, factor: float) -> list[tuple[str, float | str]]:
 
     return [
         (row.name, row.name), (stage.kind, stage.kind), cell(stage.rate_in_hz.value, "hz"),
-        cell(stage.rate_out_hz.value, "hz"), cell(stage.size_in_bytes.value, "traffic_bytes"),
-        cell(stage.size_out_bytes.value, "traffic_bytes"), cell(stage.throughput_bytes_per_s.value, "bytes_per_s"),
-        (share_words(row.load), _or_0(row.load)),
+        cell(stage.rate_out_hz.value, "hz"),
+        (share_words(row.load), _or_0(row.load)), (share_words(row.link_load), _or_0(row.link_load)),
         _many(None if servers is None else servers.count * servers.parts),
         _many(None if servers is None else servers.needed * servers.parts),
         cell(None if servers is None else servers.service_s.value, "s"),
@@ -263,7 +266,7 @@ def provenance(answer: Pipeline) -> str:
     estimated = [(place, figure) for place, figure in every if figure.estimated]
     facts: dict[str, object] = {
         "file": Path(answer.file).name, "description": f"{spec.id}, digest {spec.digest()}",
-        "figures": f"{len(every):,}, of which {len(estimated):,} are estimated",
+        "figures": f"{len(every):,}, of which {len(estimated):,} estimated",
         "what-ifs of the file": ", ".join(
             f"{name} ({'on' if name in spec.improved_by else 'off'})" for name in spec.improvements
         ) or "none",
@@ -285,23 +288,9 @@ def provenance(answer: Pipeline) -> str:
     body = f'<dl class="facts">{items}</dl>'
     if rows:
         shown = table(("figure, in SI units", "value", "range"), rows)
-        body += f"<details><summary>{len(rows):,} estimated figures and their ranges</summary>{shown}</details>"
+        body += f"<details><summary>Estimated figures and their ranges: {len(rows):,}</summary>{shown}</details>"
     if spec.sources:
         listed = "".join(f"<dt>{esc(key, 80)}</dt><dd>{esc(title, 600)}</dd>" for key, title in spec.sources.items())
-        body += f'<details><summary>{len(spec.sources)} sources</summary><dl class="facts">{listed}</dl></details>'
+        body += f'<details><summary>Sources: {len(spec.sources)}</summary><dl class="facts">{listed}</dl></details>'
     notes = f'<p class="note">{esc(spec.notes, 4000)}</p>' if spec.notes else ""
     return section("Where it is from", body + notes, name="provenance")
-
-
-def place_words(answer: Pipeline, place: Sequence[str | int]) -> str:
-    """Return where a figure stands, with names in place of numbers: `stages.HLT.servers`."""
-    found: list[str] = []
-    for index, part in enumerate(place):
-        if part == "counts":
-            continue
-        before = place[index - 1] if index else ""
-        if isinstance(part, int) and index == 1 and before in ("stages", "detectors", "events"):
-            found.append(str(getattr(answer.spec, str(before))[part].name))
-        else:
-            found.append(str(part))
-    return ".".join(found)

@@ -12,6 +12,7 @@ from archcast.render.pipeline_rows import (
     RULES_OF_WINDOWS,
     StageRow,
     chain_loss_share,
+    notes_of,
     relevant_per_kilojoule,
     servers_and_room,
     share_words,
@@ -36,7 +37,7 @@ def pipeline_text(answer: Pipeline) -> str:
     for window in answer.windows:
         lines += ["", *_window(window)]
     lines += ["", *_services(answer)] if answer.services else []
-    notes = [printable(note, 1000) for note in answer.notes]
+    notes = [printable(note, 1000) for note in notes_of(answer)]
     lines += ["", *_wrapped(*(f"note: {note}" for note in notes))] if notes else []
     return "\n".join(lines)
 
@@ -74,8 +75,8 @@ def head(answer: Pipeline, rows: list[StageRow]) -> list[str]:
 
 def _stages(rows: list[StageRow]) -> list[str]:
     found = [
-        f"{'stage':{NAME}} {'kind':8}{'in':>10}{'out':>10}{'bytes out':>13}{'load':>9}{'lost':>10}{'wait':>10}"
-        f"{'latency':>10}{'power':>10}"
+        f"{'stage':{NAME}} {'kind':8}{'in':>10}{'out':>10}{'bytes out':>12}{'load':>8}{'link':>8}{'lost':>10}"
+        f"{'wait':>10}{'latency':>10}{'power':>10}"
     ]
     for row in rows:
         stage = row.rates
@@ -83,8 +84,9 @@ def _stages(rows: list[StageRow]) -> list[str]:
         wait = None if stage.wait_s is None or stage.servers is None else stage.wait_s.value
         found.append(
             f"{printable(row.name, NAME):{NAME}} {stage.kind:8}{text(stage.rate_in_hz.value, 'hz'):>10}"
-            f"{text(stage.rate_out_hz.value, 'hz'):>10}{text(stage.throughput_bytes_per_s.value, 'bytes_per_s'):>13}"
-            f"{_load(row.load):>9}{share_words(row.loss_share):>10}{words(wait, 's'):>10}{words(late, 's'):>10}"
+            f"{text(stage.rate_out_hz.value, 'hz'):>10}{text(stage.throughput_bytes_per_s.value, 'bytes_per_s'):>12}"
+            f"{_load(row.load):>8}{_load(row.link_load):>8}{share_words(row.loss_share):>10}"
+            f"{words(wait, 's'):>10}{words(late, 's'):>10}"
             f"{text(row.power_w, 'w'):>10}"
         )
     return found

@@ -139,11 +139,11 @@ def test_a_plain_station_gives_what_a_general_one_gives() -> None:
     station = Station("q", {0: takes(2)}, Route(("out", "q2"), (0.5, 0.5)), places=4)
     network = (source, station, Station("q2", takes(3), to("out")))
     plain = run(1_500, *network, warm=333, observe=["q"])
-    before, callbacks.is_plain = callbacks.is_plain, lambda compiled, index: False
+    before, callbacks.serves_in_order = callbacks.serves_in_order, lambda compiled, index: False
     try:
         general = run(1_500, *network, warm=333, observe=["q"])
     finally:
-        callbacks.is_plain = before
+        callbacks.serves_in_order = before
     assert plain.trace_hash == general.trace_hash
     for name, column in general.end.sums.items():
         assert plain.end.sums[name].tolist() == column.tolist(), name

@@ -1,29 +1,22 @@
-"""The hot elements: sources, exits, and the station that most networks are made of.
+"""Stations of one server that serve in the order of entering: what most networks are made of.
 
-They note ticks and serial numbers in lists; sums, histograms and hashes are made of those by numpy, in blocks. A plain
-station has one server of speed 1, one line, the same ready time for all classes, no outages, batches or credits, and
-neither blocks nor is blocked. It serves in the order of entering, so that the k-th that leaves is the k-th that
-entered, and its service starts when it has entered and the one before it has left.
+They note ticks in lists; sums, areas and hashes are made of those by numpy, in blocks. A plain station has one server
+of speed 1, one line, no outages, batches or credits, no limit of bytes, and neither blocks nor is blocked. So the k-th
+that leaves is the k-th that entered, and its service starts when it has entered and the one before it has left.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
 from heapq import heappop, heappush, heapreplace
-from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 
 from simulator.queues.callback_core import (
-    BIRTH,
-    BLOCKED,
-    EMISSION,
     END,
     FULL,
-    GATES,
     SERIAL,
     SIZE,
     Element,
@@ -32,149 +25,24 @@ from simulator.queues.callback_core import (
     Shared,
     as_ints,
 )  # fmt: skip
-from simulator.queues.callback_routes import NEVER, numbers, plain_onward, plain_service
+from simulator.queues.callback_routes import durations, plain_onward, plain_service
 from simulator.queues.compiled import Compiled, How, Kind
-from simulator.queues.feeds import Feed
 
-
-class Source(Element):
-    """Emits items, one event each; the next arrival alone is in the heap."""
-
-    __slots__ = ("blocks_drawn", "code", "draw_class", "draw_instant", "draw_size", "kind", "onward", "size")
-
-    def __init__(self, compiled: Compiled, at: int, shared: Shared) -> None:
-        super().__init__(compiled, at, shared)
-        feeds = compiled.feeds
-        self.blocks_drawn: deque[Ints] = deque()
-        self.draw_instant = chain.from_iterable(self._instants(feeds[compiled.arrivals_feed[at]])).__next__
-        self.kind, self.size = int(compiled.only_class[at]), int(compiled.only_size[at])
-        self.draw_class = numbers(feeds[compiled.class_feed[at]]) if compiled.class_feed[at] >= 0 else None
-        self.draw_size = numbers(feeds[compiled.size_feed[at]]) if compiled.size_feed[at] >= 0 else None
-        self.code = 0
-        self.onward: Callable[[Item, int], None] = self._to_any
-
-    def _instants(self, feed: Feed) -> Iterator[Any]:
-        """Yield blocks of instants; their arrays are kept, as they are the ticks of the emissions."""
-        while True:
-            block = feed.next_block()
-            if not len(block):
-                yield repeat(NEVER)
-            self.blocks_drawn.append(block)  # type: ignore[arg-type]
-            yield block.tolist()
-
-    def link(self, compiled: Compiled, elements: list[Any]) -> None:
-        super().link(compiled, elements)
-        plain = self.draw_class is None and self.draw_size is None
-        targets = compiled.targets[self.at, : compiled.n_targets[self.at]]
-        if not compiled.blocks[targets].any():
-            self.onward = plain_onward(compiled, self.at, elements)
-        self.shared.handle(EMISSION, self.at, 0, self.emit_plain if plain else self.emit, self._known)
-
-    def _known(self, code: int) -> None:
-        self.code = code
-
-    def start(self) -> None:
-        heappush(self.heap, (self.draw_instant(), self.code))
-
-    def emit_plain(self, now: int) -> None:
-        """Emit an item of the only class and size."""
-        shared = self.shared
-        serial = shared.serial
-        shared.serial = serial + 1
-        heapreplace(self.heap, (self.draw_instant(), self.code))
-        self.serials.append(serial)
-        self.onward([serial, self.kind, self.size, now, now, 0, None, None], now)
-
-    def emit(self, now: int) -> None:
-        """Emit an item with drawn class or size."""
-        serial = self.shared.serial
-        self.shared.serial = serial + 1
-        heapreplace(self.heap, (self.draw_instant(), self.code))
-        self.serials.append(serial)
-        kind = self.kind if self.draw_class is None else self.draw_class()
-        size = self.size if self.draw_size is None else self.draw_size()
-        self.bytes_in += size
-        self.onward([serial, kind, size, now, now, 0, None, None], now)
-
-    def _to_any(self, item: Item, now: int) -> None:
-        target = self.choose(item)
-        if target.blocks and not target.room(item):
-            target.close(now)
-            target.refuse(item, now, BLOCKED)
-        else:
-            target.enter(item, now)
-
-    def fold(self, now: int) -> None:
-        count = len(self.serials)
-        self.arrived += count
-        self.left += count
-        if self.draw_class is None and self.draw_size is None:
-            self.bytes_in += count * self.size
-        self.bytes_out = self.bytes_in
-        while count:
-            block = self.blocks_drawn.popleft()
-            if len(block) > count:
-                self.blocks_drawn.appendleft(block[count:])
-                block = block[:count]
-            count -= len(block)
-            self.ticks.extend(block.tolist())
-        super().fold(now)
-
-
-class Exit(Element):
-    """Ends items and records their times from birth to here. `plain`: items have one size and hold no credits."""
-
-    __slots__ = ("births", "plain", "size", "sojourns")
-
-    def __init__(self, compiled: Compiled, at: int, shared: Shared) -> None:
-        super().__init__(compiled, at, shared)
-        self.births: list[int] = []
-        self.sojourns: list[Ints] = []
-        self.size = compiled.only_bytes
-        self.plain = self.size >= 0 and not (compiled.kind == Kind.GATE).any()
-
-    def entry(self) -> Callable[[Item, int], None]:
-        return self.enter_plain if self.plain else self.enter
-
-    def enter_plain(self, item: Item, now: int) -> None:
-        """Take in an item of the only size, without credits."""
-        self.ticks.append(now)
-        self.serials.append(item[SERIAL])
-        self.births.append(item[BIRTH])
-
-    def enter(self, item: Item, now: int) -> None:
-        self.ticks.append(now)
-        self.serials.append(item[SERIAL])
-        self.births.append(item[BIRTH])
-        if not self.plain:
-            self.bytes_in += item[SIZE]
-            if item[GATES]:
-                self.shared.give_all(item, now)
-
-    def fold(self, now: int) -> None:
-        if not self.ticks:
-            return
-        ticks = as_ints(self.ticks)
-        self.sojourns.append(ticks - as_ints(self.births))
-        self.births.clear()
-        self.arrived += len(ticks)
-        if self.plain:
-            self.bytes_in = self.arrived * self.size
-        self.left, self.bytes_out = self.arrived, self.bytes_in
-        self.fold_log(ticks)
+UNLIMITED = 2**62
 
 
 class PlainStation(Element):
-    """See the head of this file. `ticks_at[n]` are the ticks with n items present; the first of the line is served."""
+    """All items have the same bytes, and times that do not depend on the item: the cheapest kind.
+
+    `ticks_at[n]` are the ticks with n items present; the first of the line is served.
+    """
 
     __slots__ = ("code", "counted", "draw", "entered", "limit", "line", "onward", "open", "size", "ticks_at", "vacant")
 
     def __init__(self, compiled: Compiled, at: int, shared: Shared, observed: bool) -> None:
         super().__init__(compiled, at, shared)
-        draw = plain_service(compiled, at)
-        assert draw is not None
-        self.draw = draw
-        self.limit = 1 + int(compiled.places[at])
+        self.draw = plain_service(compiled, at) or _no_draw
+        self.limit = 1 + int(compiled.places[at]) if compiled.places[at] >= 0 else UNLIMITED
         self.size = compiled.only_bytes
         self.line: deque[Item] = deque()
         self.entered: list[int] = []
@@ -219,23 +87,28 @@ class PlainStation(Element):
         self.entered.clear()
         left = ticks[ticks >= 0]
         self._fold_areas(entered, left, now)
-        self.arrived += len(entered) + len(ticks) - len(left)
+        self.arrived += len(entered)
         self.left += len(left)
         stays = np.concatenate([self.open, entered])
         self.sojourn += int((left - stays[: len(left)]).sum())
         starts = len(left) + bool(self.line)
         free = np.concatenate([[self.vacant], left])
-        waits = (np.maximum(stays[:starts], free[:starts]) - stays[:starts])[self.counted :]
+        began = np.maximum(stays[:starts], free[:starts])
+        waits = (began - stays[:starts])[self.counted :]
         self.started += len(waits)
         self.waited += int(np.count_nonzero(waits))
         self.wait_ticks += int(waits.sum())
         if self.waits is not None:
             self.waits.frombytes(waits.tobytes())
+        self._fold_bytes(stays, began, len(left), now)
         self.open, self.counted, self.vacant = stays[len(left) :], int(bool(self.line)), int(free[-1])
-        self.bytes_in, self.bytes_out = self.arrived * self.size, self.left * self.size
-        self.bytes_lost = sum(self.lost) * self.size
         if len(ticks):
             self.fold_log(ticks)
+
+    def _fold_bytes(self, stays: Ints, began: Ints, left: int, now: int) -> None:
+        """Add up bytes: those present at the last fold and those entered since came at `stays`; some `began`."""
+        self.bytes_in, self.bytes_out = self.arrived * self.size, self.left * self.size
+        self.bytes_lost = sum(self.lost) * self.size
 
     def _fold_areas(self, entered: Ints, left: Ints, now: int) -> None:
         """Add up the ticks with n items present, over entries and departures in order (the last bit says which)."""
@@ -260,8 +133,9 @@ class PlainStation(Element):
         self.waiting_ticks = [sum(at[:2]), *at[2:]]
         self.busy_ticks = sum(at[1:])
         self.area_present = sum(n * ticks for n, ticks in enumerate(at))
-        waiting = sum(n * ticks for n, ticks in enumerate(self.waiting_ticks))
-        self.area_bytes = float(waiting) * float(self.size)
+        if self.size >= 0:
+            waiting = sum(n * ticks for n, ticks in enumerate(self.waiting_ticks))
+            self.area_bytes = float(waiting) * float(self.size)
 
     def present_now(self) -> int:
         return len(self.line)
@@ -287,11 +161,63 @@ class LimitedStation(PlainStation):
         if len(self.line) < self.limit:
             super().enter(item, now)
         else:
+            self.arrived += 1
             self.end_lost(item, now, FULL)
 
 
-def is_plain(compiled: Compiled, at: int) -> bool:
-    """Say whether a `PlainStation` can stand for an element.
+class SizedStation(PlainStation):
+    """A plain station whose items have bytes of their own, or times that depend on bytes or class."""
+
+    __slots__ = ("duration", "folded", "open_sizes", "sizes")
+
+    def __init__(self, compiled: Compiled, at: int, shared: Shared, observed: bool) -> None:
+        super().__init__(compiled, at, shared, observed)
+        self.duration = durations(compiled, at)
+        self.sizes: list[int] = []
+        self.open_sizes = np.zeros(0, dtype=np.int64)
+        self.folded = 0  # tick of the last fold: waiting bytes were added up until then
+        self.size = -1
+
+    def enter(self, item: Item, now: int) -> None:
+        line = self.line
+        if not line:
+            heappush(self.heap, (now + self.duration(item, 1.0), self.code))
+        elif len(line) >= self.limit:
+            self.refuse(item, now, FULL)
+            return
+        line.append(item)
+        self.entered.append(now)
+        self.sizes.append(item[SIZE])
+
+    def end(self, now: int) -> None:
+        line = self.line
+        item = line.popleft()
+        if line:
+            heapreplace(self.heap, (now + self.duration(line[0], 1.0), self.code))
+        else:
+            heappop(self.heap)
+        self.ticks.append(now)
+        self.serials.append(item[SERIAL])
+        self.onward(item, now)
+
+    def _fold_bytes(self, stays: Ints, began: Ints, left: int, now: int) -> None:
+        sizes = np.concatenate([self.open_sizes, as_ints(self.sizes)])
+        self.bytes_in += sum(self.sizes)
+        self.bytes_out += int(sizes[:left].sum())
+        until = np.full(len(stays), now)
+        until[: len(began)] = began
+        waited = np.maximum(until - np.maximum(stays, self.folded), 0)  # since the last fold
+        self.area_bytes += float(waited.astype(np.float64) @ sizes.astype(np.float64))
+        self.sizes.clear()
+        self.open_sizes, self.folded = sizes[left:], now
+
+
+def _no_draw() -> int:
+    raise AssertionError("This station's times depend on the item.")
+
+
+def serves_in_order(compiled: Compiled, at: int) -> bool:
+    """Say whether one of these classes can stand for an element.
 
     A route to the shortest is decided while the item is still here, which matters where it may come back here.
     """
@@ -305,11 +231,21 @@ def is_plain(compiled: Compiled, at: int) -> bool:
         and not compiled.speeds[at]
         and compiled.returns[at] < 0
         and compiled.places_bytes[at] < 0
-        and compiled.only_bytes >= 0
         and not (compiled.how[at] == How.SHORTEST and at in targets)
     )
-    if not simple or compiled.blocks[at] or compiled.blocks[targets].any():
-        return False
+    return bool(simple and not compiled.blocks[at] and not compiled.blocks[targets].any())
+
+
+def is_plain(compiled: Compiled, at: int) -> bool:
+    """Say whether moreover all items have the same bytes, and times that do not depend on the item."""
     ticks, feeds = compiled.service_ticks[at], compiled.service_feed[at]
     same = len(set(ticks.tolist())) == 1 and len(set(feeds.tolist())) == 1
-    return bool(same and (ticks.min() >= 0 or compiled.service_ready[at].all()))
+    ready = same and (ticks.min() >= 0 or compiled.service_ready[at].all())
+    return bool(ready and compiled.only_bytes >= 0 and serves_in_order(compiled, at))
+
+
+def in_order_station(compiled: Compiled, at: int, shared: Shared, observed: bool) -> PlainStation:
+    """Return the cheapest of these classes for an element that `serves_in_order`."""
+    if not is_plain(compiled, at):
+        return SizedStation(compiled, at, shared, observed)
+    return (PlainStation if compiled.places[at] < 0 else LimitedStation)(compiled, at, shared, observed)

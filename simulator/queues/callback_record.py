@@ -9,7 +9,7 @@ import numpy as np
 
 from foundation.errors import BadValueError
 from simulator.queues.callback_core import Element
-from simulator.queues.callback_plain import Exit
+from simulator.queues.callback_ends import Exit
 from simulator.queues.elements import CAUSES
 from simulator.queues.record import HISTOGRAM_BINS, SUMS, Ints, RunRecord, Totals
 

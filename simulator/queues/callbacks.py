@@ -16,8 +16,9 @@ from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
 from simulator.queues.callback_batches import BatchStation, FailingBatchStation, FailingStation
 from simulator.queues.callback_control import CustomElement, Delay, Gate, Rules
 from simulator.queues.callback_core import SAMPLE, WARM, Element, Item, Shared
+from simulator.queues.callback_ends import Exit, Source
 from simulator.queues.callback_parts import Fork, Join, Pack, Unpack
-from simulator.queues.callback_plain import Exit, LimitedStation, PlainStation, Source, is_plain
+from simulator.queues.callback_plain import in_order_station, serves_in_order
 from simulator.queues.callback_record import Samples, make_record, totals
 from simulator.queues.callback_servers import Station
 from simulator.queues.callback_shared import SharedStation
@@ -265,9 +266,8 @@ def _make(compiled: Compiled, at: int, shared: Shared, observe: Collection[str],
 def _make_station(compiled: Compiled, at: int, shared: Shared, observed: bool) -> Element:
     if compiled.discipline[at] == 2:
         return SharedStation(compiled, at, shared, observed)
-    if is_plain(compiled, at):
-        plain = PlainStation if compiled.places[at] < 0 else LimitedStation
-        return plain(compiled, at, shared, observed)
+    if serves_in_order(compiled, at):
+        return in_order_station(compiled, at, shared, observed)
     if compiled.outage_work[at] >= 0:
         failing = FailingBatchStation if compiled.batch_size[at] else FailingStation
         return failing(compiled, at, shared, observed)

@@ -20,9 +20,11 @@ from archcast.render.pipeline_rows import (
     lost_share,
     servers_and_room,
     share_words,
+    span_words,
     stage_rows,
 )
 from archcast.render.pipeline_text import COLUMNS, count_words
+from simulator.pipelines.rates_ranges import Range
 
 HOSTILE = "<img src=x onerror=\"document.documentElement.dataset.hacked='1'\">"
 
@@ -144,7 +146,8 @@ def test_a_single_stage_and_forty_detectors_are_shown() -> None:
     one, many = shown(ONE), shown(forty_detectors())
     assert "One stage" in one.page()
     assert "Nothing takes time." in one.page()
-    assert "(its file has no powers)" in one.page()
+    assert "Of <b>1.00 kHz</b> of events the chain keeps" in one.page()
+    assert "not known: no figure" in one.text()
     chain = next(x for x in drawings(many.page()) if x.get("class") == "chain")
     assert "40 detectors" in words_of(chain)
     assert many.page().count('<td class="name" data-v="&lt;img') >= 40  # each in the table
@@ -221,6 +224,13 @@ def test_bars_are_as_long_as_their_logarithm() -> None:
 )
 def test_small_shares_keep_their_digits(share: float, words: str) -> None:
     assert share_words(share) == words
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(1e-3, 2e-3, "1.00 to 2.00 ms"), (2.67e-5, 150e3, "26.7 µs to 41.7 h"), (1.0, 1.0, "")]
+)
+def test_a_span_is_in_one_unit_unless_its_ends_are_far_apart(low: float, high: float, words: str) -> None:
+    assert span_words(Range(low, low, high), "s") == words
 
 
 def test_counts_beyond_the_histogram_say_so() -> None:

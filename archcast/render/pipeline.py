@@ -66,12 +66,11 @@ def _header(answer: Pipeline, rows: list[StageRow]) -> str:
     if not spec.improvements:
         del chips["improved by"]
     items = "".join(f"<li><i>{esc(key)}</i>{esc(value, 80)}</li>" for key, value in chips.items())
-    took = (
-        f"takes <b>{text(rates.power_w.value, 'w')}</b>, " if rates.power_w.value > 0 else "(its file has no powers) "
-    )
+    took = f"The chain takes <b>{text(rates.power_w.value, 'w')}</b>, and of" if rates.power_w.value > 0 else "Of"
+    who = "it" if rates.power_w.value > 0 else "the chain"
     late = "" if rates.latency_s is None else f" after {text(rates.latency_s.value, 's')}"
     sentence = (
-        f"The chain {took}and of <b>{text(rates.rate_in_hz.value, 'hz')}</b> of events it keeps "
+        f"{took} <b>{text(rates.rate_in_hz.value, 'hz')}</b> of events {who} keeps "
         f"<b>{text(rates.rate_out_hz.value, 'hz')}</b>{late}: "
         f"{text(rates.throughput_bytes_per_s.value, 'bytes_per_s')}."
     )

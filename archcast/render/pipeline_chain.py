@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WIDTH = 1136
 LEAST_PITCH, MOST_PITCH, GAP = 152, 236, 68
-BOX_HEIGHT, ROW = 62, 84
+BOX_HEIGHT, ROW = 66, 86
 THINNEST, THICKEST = 1.5, 15.0
 Key = str | int
 MOST_SEPARATE = 3
@@ -199,13 +199,15 @@ class _Drawing:
         classes = f"box {box.style}".strip()
         place = f'x="{num(x)}" y="{num(y)}" width="{num(self.width)}" height="{BOX_HEIGHT}"'
         frame = f'<rect class="{classes}" {place} rx="7"/>'
-        lines = [("boxname", line) for line in _broken(box.name, int(self.width / 7.2))]
+        lines = [("boxname", line) for line in _broken(box.name, int(self.width / 8.8))]
         lines += [("", box.under)] if box.under else []
         lines += [("bad", box.warning)] if box.warning else []
-        top = y + (BOX_HEIGHT - 4 - 14.5 * len(lines)) / 2 + 11
+        step = 14.5 if len(lines) < 4 else 13.0
+        free = BOX_HEIGHT - (8 if math.isfinite(box.load) else 0)
+        top = y + (free - step * len(lines)) / 2 + 11
         middle = x + self.width / 2
         words = "".join(
-            svg_text(middle, top + 14.5 * i, line, style, "middle") for i, (style, line) in enumerate(lines)
+            svg_text(middle, top + step * i, line, style, "middle") for i, (style, line) in enumerate(lines)
         )
         return f"<g>{tip(*box.about)}{frame}{self._load(box, x, y)}{words}</g>"
 

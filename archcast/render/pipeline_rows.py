@@ -152,6 +152,8 @@ def span_words(number: Spanned, kind: str) -> str:
     if not (math.isfinite(number.lo) and math.isfinite(number.hi)) or number.lo == number.hi:
         return ""
     factor, unit = unit_of(number.hi, kind)
+    if 0 < number.lo < 0.05 * factor:
+        return f"{text(number.lo, kind)} to {text(number.hi, kind)}"  # too far apart for one unit
     low, high = digits(number.lo / factor), digits(number.hi / factor)
     return "" if low == high else f"{low} to {high} {unit}".strip()
 

@@ -52,7 +52,10 @@ def head(answer: Pipeline, rows: list[StageRow]) -> list[str]:
     if rates.scaling.value != 1:
         whole = text(rates.unscaled_power_w.value, "w")
         scaled = f"; {whole} before scaling to {spec.year} by {digits(rates.scaling.value)}"
-    lines.append(f"power     {text(rates.power_w.value, 'w')}{f' ({span})' if span else ''}{scaled}")
+    if rates.power_w.value > 0:
+        lines.append(f"power     {text(rates.power_w.value, 'w')}{f' ({span})' if span else ''}{scaled}")
+    else:
+        lines.append("power     not known: no figure of the file gives a power or an energy")
     late = "no mean latency" if rates.latency_s is None else f"{text(rates.latency_s.value, 's')} from first to last"
     lines.append(
         f"rates     {text(rates.rate_in_hz.value, 'hz')} in, {text(rates.rate_out_hz.value, 'hz')} out, "

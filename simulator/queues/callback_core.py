@@ -161,10 +161,14 @@ class Element:
             try:
                 self.waiting_ticks[waiting] += ticks
             except IndexError:
-                self.waiting_ticks.extend([0] * (waiting + 1 - len(self.waiting_ticks)))
-                self.waiting_ticks[waiting] = ticks
+                self.more_waiting(waiting, ticks)
             if self.waiting_bytes:
                 self.area_bytes += float(self.waiting_bytes) * float(ticks)
+
+    def more_waiting(self, waiting: int, ticks: int) -> None:
+        """Add ticks where the histogram must grow."""
+        self.waiting_ticks.extend([0] * (waiting + 1 - len(self.waiting_ticks)))
+        self.waiting_ticks[waiting] = ticks
 
     def come(self, item: Item, now: int) -> None:
         """Count an item that enters and stays."""

@@ -65,14 +65,23 @@ class Station(Element):
 
     def close(self, now: int) -> None:
         ticks = now - self.last
-        if ticks:
-            if self.busy:
-                self.busy_ticks += ticks * self.busy
-            if self.blocked:
-                self.blocked_ticks += ticks * self.blocked
-            if self.down:
-                self.down_ticks += ticks * self.down
-            super().close(now)
+        if not ticks:
+            return
+        self.last = now
+        self.area_present += ticks * self.present
+        if self.busy:
+            self.busy_ticks += ticks * self.busy
+        if self.blocked:
+            self.blocked_ticks += ticks * self.blocked
+        if self.down:
+            self.down_ticks += ticks * self.down
+        waiting = self.waiting_n
+        try:
+            self.waiting_ticks[waiting] += ticks
+        except IndexError:
+            self.more_waiting(waiting, ticks)
+        if self.waiting_bytes:
+            self.area_bytes += float(self.waiting_bytes) * float(ticks)
 
     def fits(self, item: Item) -> bool:
         if self.free and not self.waiting_n:
@@ -125,7 +134,10 @@ class Station(Element):
         """Let a free server work on one item; the areas are closed."""
         self.note_start(item, now)
         server.items.append(item)
-        self.work(server, self.duration(item, server.speed), now)
+        ticks = self.duration(item, server.speed)
+        server.state, server.ticks, server.ends = BUSY, ticks, now + ticks
+        self.busy += 1
+        heappush(self.heap, (server.ends, server.code))
 
     def work(self, server: Server, ticks: int, now: int) -> None:
         """Set the end of a server's work."""
@@ -178,8 +190,10 @@ class Station(Element):
             self.vacated(item, now)
 
     def release(self, server: Server, now: int) -> None:
-        """Free a server that has handed over everything; what waits may start, what is held may enter."""
-        self.close(now)
+        """Free a server that has handed over everything; what waits may start, what is held may enter.
+
+        The areas are closed: its last item has just left.
+        """
         if server.state == BUSY:
             self.busy -= 1
         else:
@@ -192,11 +206,11 @@ class Station(Element):
             self.down += 1
 
     def dispatch(self, now: int) -> None:
-        """Let free servers take what waits; then held items may enter."""
+        """Let free servers take what waits; then held items may enter. The areas are closed."""
         while self.free and self.waiting_n:
-            self.close(now)
             self.begin(self.by_rank[heappop(self.free)], self.take(), now)
-            self.admit(now)
+            if self.held:
+                self.admit(now)
         if self.held:
             self.admit(now)
 

@@ -225,3 +225,26 @@ def test_a_batch_without_a_longest_wait_is_served_when_it_is_full() -> None:
     run = simulated(described(batch, rate="10 Hz", horizon="400 s"))
     # the k-th of five waits for 5 - k gaps of 0.1 s (0.2 s in the mean), then five events of 1 kB take 1 ms each
     assert run.latency_s["mean"].value == pytest.approx(0.2 + 5e-3, rel=0.1)
+
+
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.8), (16, 0.9)])
+def test_parts_that_take_turns_wait_as_the_closed_form_says(servers: int, load: float) -> None:
+    farm = {
+        **FARM,
+        "servers": servers,
+        "parts": 1_000,
+        "service": {"time_s": f"{servers * load} s", "law": "exponential"},
+    }
+    spec = described(farm, rate="1 kHz", horizon="9000 s", window={"warm_up_s": "1000 s"})
+    wait_s, run = mean_rates(spec).stage("farm").wait_s, simulated(spec, replications=6)
+    assert wait_s is not None
+    # arrivals at one part are almost even: half of the wait of Poisson arrivals for one server, far less for many
+    assert run.stages["farm"].mean_wait_s.value == pytest.approx(wait_s.value, rel=0.15)
+
+
+def test_a_part_in_the_middle_of_a_window_takes_its_turn() -> None:
+    spec = described({"name": "trigger", "latency_s": "1 us"}, {**FARM, "parts": 10, "servers": 1}, horizon="20 s")
+    run = simulated(spec)
+    assert run.stages["farm"].rate_in_hz.value == pytest.approx(1_000, rel=0.03)
+    elements = {row.name: row for row in run.runs[0].elements}
+    assert elements["other parts"].arrived_hz == pytest.approx(9 * elements["farm"].arrived_hz, rel=1e-2)

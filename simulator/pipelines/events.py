@@ -29,6 +29,8 @@ MOST_HZ = 2e6
 MOST_EVENTS = 20_000_000
 DONE = "out"
 EVENTS = "events"
+MOST_TURNS = 10_000
+"""Parts that take items in turn; of more, the one that is simulated takes a random share."""
 LONGEST_TICKS = 4.6e18
 """Half of what 64 bits count."""
 
@@ -158,13 +160,20 @@ def _elements(
             nexts[stage.name] = to(f"{stage.name} copies")
         elif targets:
             name, share = targets[0]
-            nexts[stage.name] = to(name) if share == 1 else Route((name, OTHER_PARTS), (share, 1 - share))
+            nexts[stage.name] = to(name) if share == 1 else _in_turn(name, round(1 / share))
         else:
             nexts[stage.name] = to(DONE)
     if len(first) > 1:
         forks.append(Fork("entry", tuple((begins[stage.name], None) for stage in first)))
     exits: list[Element] = [Exit(DONE), Exit(REJECTED), Exit(OTHER_PARTS)]
     return [*forks, *with_routes(steps, nexts), *exits]
+
+
+def _in_turn(name: str, parts: int) -> Route:
+    """Return the route of which every `parts`-th item goes to the part that is simulated."""
+    if parts > MOST_TURNS:
+        return Route((name, OTHER_PARTS), (1 / parts, 1 - 1 / parts))
+    return Route((name, *(OTHER_PARTS,) * (parts - 1)), how="cycle")
 
 
 def _begin(first: tuple[StageSpec, ...], steps: Mapping[str, list[Step]]) -> str:

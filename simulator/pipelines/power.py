@@ -29,17 +29,17 @@ def stage_power_w(
         served_hz: events a second that are worked on. energy_j: of one service, where the cost model gave it.
 
     operations: energy per operation x operations x rate. services: energy per event x rate. servers_idle: of servers
-    that are up. servers_busy: what they take more while they work.
+    that are up. servers_busy: what they take more while they work (all the time where no service says how much).
     """
     powers = {
         "operations": Range.of(stage.energy_per_operation_j) * operations_of(stage, size_bytes) * served_hz,
         "services": (Range.of(stage.energy_per_event_j) + ONE * (energy_j or 0.0)) * served_hz,
     }
-    if servers is None or (stage.idle_power_w is None and stage.busy_power_w is None):
+    if stage.idle_power_w is None and stage.busy_power_w is None:
         return powers
     idle_w, busy_w = Range.of(stage.idle_power_w), Range.of(stage.busy_power_w or stage.idle_power_w)
-    up = servers.up * servers.parts
-    busy = servers.utilisation.at_most(ONE)
+    up = float((stage.servers or 1) * stage.parts) if servers is None else servers.up * servers.parts
+    busy = ONE if servers is None else servers.utilisation.at_most(ONE)
     powers["servers_idle"] = idle_w * up
     more = Range(
         *(max(0.0, b - i) for b, i in ((busy_w.value, idle_w.value), (busy_w.lo, idle_w.hi), (busy_w.hi, idle_w.lo)))

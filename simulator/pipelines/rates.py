@@ -115,8 +115,8 @@ class _Walk:
             power_w, unscaled, scaling.factor, total([stage.price_usd for stage in stages]),
             total([stage.memory_bytes for stage in stages]),
             physics_yield(spec, last.truths, last.survived, out_hz, power_w),
-            (*scaling.warnings, *(fault for stage in stages for fault in stage.faults), *map(_overload, self.links))
-            if unstable else (*scaling.warnings, *(fault for stage in stages for fault in stage.faults)),
+            (*scaling.warnings, *(fault for stage in stages for fault in stage.faults),
+             *(_overload(link) for link in self.links if link.unstable)),
             total(self.detectors),
         )  # fmt: skip
 

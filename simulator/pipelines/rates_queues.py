@@ -3,7 +3,9 @@
 Arrivals are Poisson: Bernoulli triggers come close where a service takes many crossings. Of laws that have no closed
 form for several servers and a limit, two moments are taken: the room to wait counts 2 / (1 + cv^2) fold in M/M/c/K, the
 wait is (1 + cv^2) / 2 of that (exact for cv = 1; heavy traffic: Kimura, Two-moment approximations for the M/G/c/K
-queue, Operations Research 48, 2000).
+queue, Operations Research 48, 2000). Arrivals at one of n parts that take events in turn are more even than Poisson
+(squared cv 1/n): many servers then wait as those of Hayward's approximation, c/z servers for a load of a/z with the
+peakedness z = (1 + cv^2) / 2 (Whitt, Approximations for the GI/G/m queue, Production and Operations Mgmt 2, 1993).
 """
 
 from __future__ import annotations
@@ -22,13 +24,17 @@ _EXACT_PLACES = 400
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line and its servers. `places` are those to wait in (None: no limit), `cv2` is the squared cv of a service."""
+    """A line and its servers. `places` are those to wait in (None: no limit).
+
+    `cv2` is the squared cv of a service, `arrival_cv2` that of the gaps between arrivals (1: Poisson).
+    """
 
     servers: int
     service_s: float
     law: str = "constant"
     cv2: float = 0.0
     places: int | None = None
+    arrival_cv2: float = 1.0
 
     def load(self, arrival_hz: float) -> float:
         """Return the load that is offered to each server; 1 and more is too much."""
@@ -45,9 +51,11 @@ class Line:
     def _means(self, arrival_hz: float) -> tuple[float, float]:
         if self.service_s <= 0 or arrival_hz <= 0:
             return 0.0, 0.0
+        if self.places is None and self.load(arrival_hz) >= 1:
+            return 0.0, math.inf
+        if self.arrival_cv2 != 1:
+            return self._even(arrival_hz)
         if self.places is None:
-            if self.load(arrival_hz) >= 1:
-                return 0.0, math.inf
             if self.servers == 1:
                 return 0.0, mg1(arrival_hz, self.service_s, self.cv2).wait_s
             return 0.0, ggc(arrival_hz, self.service_s, self.servers, 1.0, self.cv2).wait_s
@@ -58,9 +66,27 @@ class Line:
             exact = mg1k(arrival_hz, self.service_s, self.places + 1, self.law, cv2)
             return exact.loss, exact.wait_s
         spread = (1 + self.cv2) / 2
-        room = min(max(1, round(self.places / spread)), 10**11)
-        means = mmck(arrival_hz, self.service_s, self.servers, self.servers + room)
+        means = mmck(arrival_hz, self.service_s, self.servers, self.servers + _folded(self.places, spread))
         return means.loss, means.wait_s * spread
+
+    def _even(self, arrival_hz: float) -> tuple[float, float]:
+        """Return (loss, wait) for arrivals that are not Poisson: Hayward's servers, spread of both kinds of gaps."""
+        peakedness = (1 + self.arrival_cv2) / 2
+        servers = max(1, round(self.servers / peakedness))
+        spread = (self.arrival_cv2 + self.cv2) / 2
+        # the same load on each of them: the wait of more servers is shorter by their number
+        rate_hz = arrival_hz * servers / self.servers
+        if self.places is None:
+            wait_s = ggc(rate_hz, self.service_s, servers, 1.0, 1.0).wait_s
+            return 0.0, wait_s * servers / self.servers * spread
+        room = 0 if self.places == 0 else _folded(self.places, max(spread, 1e-6))
+        means = mmck(rate_hz, self.service_s, servers, servers + room)
+        return means.loss, means.wait_s * servers / self.servers * spread
+
+
+def _folded(places: int, spread: float) -> int:
+    """Return the places of M/M/c/K that hold as much as `places` of a line with another spread of gaps."""
+    return min(max(1, round(places / spread)), 10**11)
 
 
 def servers_for_load(arrival_hz: float, service_s: float) -> int:

@@ -59,7 +59,8 @@ def serve(stage: StageSpec, rate_hz: Range, size_bytes: Range, times: ServiceTim
     room = None if not drops else max(0, int(places or 0) // max(1, round(mean_batch)))
 
     def line(service_s: float) -> Line:
-        return Line(up, service_s / available, stage.service.law if stage.service else "constant", cv2, room)
+        law = stage.service.law if stage.service else "constant"
+        return Line(up, service_s / available, law, cv2, room, 1 / stage.parts)
 
     def lost(own: float, service_s: float) -> float:
         return line(service_s).loss(own / mean_batch)

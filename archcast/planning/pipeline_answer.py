@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archcast.planning.pipeline_confirm import Counted, Ratio
+from archcast.planning.pipeline_confirm import Counted, Ratio, Seen, seen_loss
 from archcast.planning.pipeline_farm import Farm, Site
 from archcast.planning.pipeline_file import FarmStudy
 from archcast.planning.pipeline_search import Judged
@@ -71,14 +71,10 @@ class PipelinePlan:
     def site(self) -> Site:
         return self.sites[0] if self.chosen is None else self.chosen.farm.site
 
-    def loss_ends(self, judged: Judged) -> dict[str, float | None]:
-        """Return the loss as events would see it with the ends of 95 %; without events the closed form alone."""
+    def seen(self, judged: Judged) -> Seen:
+        """Return the loss as events say it; of other alternatives than the chosen one the closed form's."""
         ratio = None if self.confirmation is None else self.confirmation.ratio
-        if ratio is None or not ratio.known or judged.farm.site is not self.site:
-            return {"value": _plain(judged.closed_loss), "lo": None, "hi": None}
-        return {
-            key: _plain(ratio.loss(judged.closed_loss, side)) for key, side in (("value", 0), ("lo", -1), ("hi", 1))
-        }
+        return seen_loss(judged.farm, self.study, ratio if judged.farm.site is self.site else None)
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain JSON values (names end in their unit)."""
@@ -106,8 +102,10 @@ class PipelinePlan:
 
     def farm_json(self, judged: Judged) -> dict[str, Any]:
         """Return a farm and what it does with the failing share down."""
+        seen = self.seen(judged)
         return {
-            **shape_json(judged.farm), "loss_share": self.loss_ends(judged),
+            **shape_json(judged.farm),
+            "loss_share": {key: _plain(getattr(seen, key)) for key in ("value", "lo", "hi")},
             "closed_form_loss_share": _plain(judged.closed_loss), "utilisation": _plain(judged.load),
             "latency_p999_s": _plain(judged.latency_p999_s), "power_w": _plain(judged.power_w) or None,
             "price_usd": _plain(judged.price_usd) or None,

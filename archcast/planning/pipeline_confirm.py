@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from archcast.planning.pipeline_bounds import lower_bound, upper_bound
-from archcast.planning.pipeline_farm import Farm
+from archcast.planning.pipeline_farm import Farm, loss_of
 from archcast.planning.pipeline_file import Effort, FarmStudy
 from archcast.planning.pipeline_loss import Part
 from archcast.planning.pipeline_search import first_true
@@ -25,6 +26,8 @@ from simulator.queues.elements import Exit, Network, Service, Source, Station, t
 from simulator.queues.laws import Law
 from simulator.queues.run import engine_for, run_network
 from simulator.serving.replications import t_975
+
+Array = npt.NDArray[np.float64]
 
 LEVELS = (1e-2, 2e-3, 4e-4, 8e-5)
 """Losses in closed form at which events are held against it."""
@@ -36,6 +39,8 @@ SHARES = {"levels": 0.25, "best": 0.35, "below": 0.075}
 WARM_SERVICES, WARM_LINES, MOST_WARM = 12.0, 4.0, 0.5
 """The start that is left out: service times, and relaxation times of the line; at most this share of the events."""
 FEWEST_LOSSES = 20
+SAMPLES = 400
+"""Of what waits over time, for the picture."""
 LOAD_STEPS = 200
 """Where no buffer at all loses less than a level, the rate is raised by steps of one over this."""
 
@@ -53,6 +58,8 @@ class Counted:
     horizon_s: float
     warm_up_s: float
     trace_hash: str
+    series: tuple[Array, Array, Array] | None = field(default=None, repr=False)
+    """Of the first replication: times (s), events waiting, and busy servers, from the end of the warm-up."""
     dispersion: float = 1.0
     """Variance over mean of the losses of equal stretches: 1 for single ones, about twice the size of bursts."""
 
@@ -108,10 +115,6 @@ class Ratio:
     def upper(self, closed: float) -> float:
         return self.loss(closed, 1)
 
-    def agrees(self, closed: float) -> bool:
-        """Tell whether the closed form lies within the interval of the events."""
-        return self.loss(closed, -1) <= closed <= self.loss(closed, 1)
-
 
 class Confirmer:
     """Runs farms of one study. Equal replications of all farms see the same random numbers."""
@@ -138,21 +141,23 @@ class Confirmer:
         horizon_s = self.effort.horizon_s or warm_s + each / part.arrival_hz
         warm_s = min(warm_s, MOST_WARM * horizon_s)
         network = network_of(farm, part)
-        arrived, lost, first = list[int](), list[int](), ""
+        arrived, lost, first, series = list[int](), list[int](), "", None
         for replication in range(self.effort.replications):
             run = run_network(
-                network, horizon_s=horizon_s, warm_up_s=warm_s, seed=self.seed, replication=replication,
-                engine=engine,  # type: ignore[arg-type]
+                network, horizon_s=horizon_s, warm_up_s=warm_s, samples=SAMPLES, seed=self.seed,
+                replication=replication, engine=engine,  # type: ignore[arg-type]
             )  # fmt: skip
             window, at = run.record.window, run.record.at("farm")
             arrived.append(int(window.sums["arrived"][at]))
             lost.append(int(window.lost[at].sum()))
-            first = first or run.trace_hash
+            if not replication:
+                first, series = run.trace_hash, run.series("farm")
             self.events += int(run.record.end.sums["arrived"][at])
             self.runs += 1
         found = part.loss() if closed is None else closed
         return Counted(
-            farm, part, tuple(arrived), tuple(lost), found, engine, horizon_s, warm_s, first, dispersion_of(lost)
+            farm, part, tuple(arrived), tuple(lost), found, engine, horizon_s, warm_s, first, series,
+            dispersion_of(lost),
         )  # fmt: skip
 
     def ratio(self, farm: Farm) -> Ratio:
@@ -163,6 +168,32 @@ class Confirmer:
             self.count(farm, part, SHARES["levels"] * k / sum(ranks)) for k, part in zip(ranks, parts, strict=True)
         )
         return Ratio(found, fits_of(found))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A loss as events say it, with the ends of 95 %; `closed` is that of the closed form alone, where that is exact
+    the other three too; without events the ends are NaN."""
+
+    value: float
+    lo: float
+    hi: float
+    closed: float
+    exact: bool = False
+
+
+def seen_loss(farm: Farm, study: FarmStudy, ratio: Ratio | None) -> Seen:
+    """Return the loss of a farm as events say it, over the numbers down at random; without events the closed form's."""
+    closed = loss_of(farm, study)
+    if live_part(farm, study).exact:
+        return Seen(closed, closed, closed, closed, exact=True)
+    if ratio is None or not ratio.known:
+        return Seen(closed, math.nan, math.nan, closed)
+
+    def at(side: int) -> float:
+        return loss_of(farm, study, adjust=lambda loss: ratio.loss(loss, side))
+
+    return Seen(at(0), at(-1), at(1), closed)
 
 
 def live_part(farm: Farm, study: FarmStudy) -> Part:

@@ -22,7 +22,7 @@ from simulator.pipelines.rates import mean_rates
 from simulator.pipelines.services import ServiceTimes
 
 CV2 = {"constant": 0.0, "exponential": 1.0}
-SIGMAS, POINTS = 8.0, 65
+SIGMAS, POINTS = 8.0, 33
 """Numbers of units that are down at random: this far from the mean, and at most so many of them are looked at."""
 
 
@@ -158,12 +158,10 @@ def _down_at_random(units: int, share: float) -> tuple[tuple[int, float], ...]:
     spread = SIGMAS * math.sqrt(units * share * (1 - share)) + SIGMAS
     first, last = max(0, math.floor(units * share - spread)), min(units, math.ceil(units * share + spread))
     each = max(1, -(-(last - first + 1) // POINTS))
-    found = []
-    for low in range(first, last + 1, each):
-        inside = range(low, min(low + each, last + 1))
-        weight = math.fsum(math.exp(_log_binomial(units, share, k)) for k in inside)
-        found.append((inside[-1], weight))  # a group counts as its worst: never less loss than there is
-    return tuple(found)
+    middles = [min(low + each // 2, last) for low in range(first, last + 1, each)]
+    weights = [math.exp(_log_binomial(units, share, k)) for k in middles]  # of a group: that of its middle
+    total = math.fsum(weights)
+    return tuple((k, weight / total) for k, weight in zip(middles, weights, strict=True))
 
 
 def _log_binomial(n: int, p: float, k: int) -> float:

@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from simulator.queues.closed_erlang import erlang_b
 from simulator.queues.closed_mg1k import mg1k
 from simulator.queues.laws import Law
+
+Array = npt.NDArray[np.float64]
 
 EXACT_PLACES = 400
 """M/G/1/K is solved exactly up to so many places; its cost grows with their square."""
@@ -89,25 +92,42 @@ class Part:
         inverse = _inverse_b(self.servers / z, self.load * self.servers / z)
         return _full(inverse, self.load, self.room / self.spread)
 
-    def wait_tails(self, waits_s: np.ndarray) -> np.ndarray:
-        """Return the shares of the kept events that wait longer than each time: a geometric line, cut at the room."""
+    def wait_tails(self, waits_s: Array) -> Array:
+        """Return the shares of the kept events that wait longer than each time.
+
+        The share that waits is that of the states with all servers busy; of these the wait is exponential with rate
+        c (1 - rho) / (S v) (exact for M/M/c; heavy traffic else), cut where the room ends.
+        """
         z, v, rho = self.peakedness, self.spread, self.load
-        ahead = self.servers / self.service_s * waits_s
-        inverse = _inverse_b(self.servers / z, rho * self.servers / z)
-        room = self.room / v
-        total = _power_sum(rho, 0.0, room) + inverse - 1
-        if not math.isfinite(total) or total <= 0:
+        inverse, room = _inverse_b(self.servers / z, rho * self.servers / z), self.room / v
+        if self.room == 0 or (math.isinf(inverse) and rho < 1):
             return np.zeros(len(waits_s))
-        above = [_power_sum(rho, n / v, room) if n <= self.room + 1 else 0.0 for n in ahead.tolist()]
-        return np.minimum(1.0, np.array(above) / total)
+        waits = 1.0
+        if rho <= 0 or room * math.log(rho) < 600:
+            busy = _power_sum(rho, 0.0, room - 1)
+            waits = busy / (inverse - 1 + busy)
+        rate_hz, longest_s = self.servers * (1 - rho) / (self.service_s * v), self._longest_s
+        left_s = np.maximum(0.0, longest_s - waits_s)
+        if abs(rate_hz * longest_s) < 1e-9:
+            beyond = left_s / longest_s
+        elif rate_hz > 0:
+            last = math.exp(-rate_hz * longest_s)
+            beyond = (np.exp(-rate_hz * np.minimum(waits_s, longest_s)) - last) / (1 - last)
+        else:
+            beyond = np.expm1(rate_hz * left_s) / math.expm1(rate_hz * longest_s)
+        return np.clip(waits * beyond, 0.0, 1.0)
+
+    @property
+    def _longest_s(self) -> float:
+        return (self.room + 1) * self.service_s / self.servers
 
     def latency_quantile_s(self, share: float) -> float:
         """Return the time (wait and service) that a share of the events that are kept does not exceed."""
         services = self.service_s * quantiles_of(self.law, round(self.cv2, 12))[STRIDE // 2 :: STRIDE]
         if not len(services):
             services = np.array([self.service_s])
-        longest = (self.room + 1) * self.service_s / self.servers
-        waits = np.linspace(0.0, longest, 129)
+        longest = self._longest_s
+        waits = np.concatenate(([0.0], np.geomspace(1e-6 * longest, longest, 200)))
         tails = self.wait_tails(waits)
 
         def beyond(t: float) -> float:
@@ -172,11 +192,11 @@ def shared_minimum(law: str, cv2: float) -> float:
 
 
 @lru_cache(maxsize=32)
-def quantiles_of(law: str, cv2: float) -> np.ndarray:
+def quantiles_of(law: str, cv2: float) -> Array:
     """Return services of mean 1, rising: those of equal shares of the law (drawn; at most `DRAWS`)."""
     if law == "constant":
         return np.ones(1)
     one = Law("exponential") if law == "exponential" else Law(law, 1.0, math.sqrt(cv2))
     drawn = np.sort(one.draw(np.random.default_rng(_SEED), DRAWS))
-    found: np.ndarray = drawn / drawn.mean()
+    found: Array = drawn / drawn.mean()
     return found

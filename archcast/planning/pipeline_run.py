@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from archcast.planning.pipeline_answer import Confirmation, PipelinePlan, Smaller
-from archcast.planning.pipeline_confirm import SHARES, Confirmer, Counted, Ratio, live_part, with_dispersion
+from archcast.planning.pipeline_confirm import SHARES, Confirmer, Counted, Ratio, live_part, seen_loss, with_dispersion
 from archcast.planning.pipeline_farm import Site, sites_of
 from archcast.planning.pipeline_file import FarmStudy, read_farm_plan
 from archcast.planning.pipeline_search import Judged, Search, Searcher
@@ -96,7 +96,8 @@ def _plan(study: FarmStudy, sites: tuple[Site, ...], file: str, seed: int) -> Pi
     confirmation = None
     if found.ratio is not None and counted is not None:
         confirmation = _confirmation(study, first.best, best, found.ratio, counted, confirmer)
-    summary = summary_of(study, best, found.ratio)
+    seen = seen_loss(best.farm, study, found.ratio)
+    summary = summary_of(study, best, seen)
     rows = tuple(best if row.farm == best.farm else row for row in found.search.rows)
     return PipelinePlan(
         file=file, study=study, sites=sites, seed=seed, chosen=best, rows=rows, front=found.search.front,
@@ -115,8 +116,7 @@ def _corrected(
         best = found.search.best
         assert best is not None
         ratio = confirmer.ratio(best.farm)
-        exact = live_part(best.farm, study).exact
-        if not ratio.known or (exact and ratio.agrees(best.closed_loss)):
+        if not ratio.known or live_part(best.farm, study).exact:
             return replace(found, ratio=ratio)
         searcher = Searcher(study, sites, ratio.upper)
         search = searcher.search()
@@ -163,10 +163,10 @@ def _smaller(study: FarmStudy, best: Judged, found: _Found, confirmer: Confirmer
 def _confirmation(
     study: FarmStudy, first: Judged, best: Judged, ratio: Ratio, counted: Counted, confirmer: Confirmer
 ) -> Confirmation:
-    verdict, words = confirmed_words(study, ratio, counted, counted.part.exact)
+    verdict, words = confirmed_words(study, ratio, counted, seen_loss(best.farm, study, ratio))
     moved = best.farm != first.farm
     if moved:
-        words = f"{moved_words(study, first, best, ratio)} {words}"
+        words = f"{moved_words(first, best, seen_loss(first.farm, study, ratio))} {words}"
     return Confirmation(ratio, counted, first, moved, verdict, words, confirmer.runs, confirmer.events)
 
 

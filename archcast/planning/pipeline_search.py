@@ -36,8 +36,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class Search:
-    """What the search found. `rows`: the least farm of each buffer, alternative and number of servers, best first;
-    `front`: those that no other beats in both servers and buffer. `missing`: what the choices lack where none holds."""
+    """What the search found. `rows`: the least farm of each buffer, alternative and size of a part, best first;
+    `front`: those that no other beats in both objective and buffer. `missing`: the limit that keeps all out."""
 
     rows: tuple[Judged, ...]
     front: tuple[Judged, ...]
@@ -64,11 +64,15 @@ class Searcher:
         objective = {"servers": float(farm.total), "price": price, "power": power}[study.objective]
         found = Judged(farm, loss, closed, part.load, power, price, objective)
         wants = latency or math.isfinite(study.limits.latency_p999_s)
-        if not wants or math.isinf(part.load):
-            return found
-        return replace(
-            found, latency_p999_s=part.latency_quantile_s(LATENCY_SHARE) + _collecting_s(farm, part.arrival_hz)
-        )
+        return replace(found, latency_p999_s=self._latency_s(farm, stress)) if wants else found
+
+    def _latency_s(self, farm: Farm, stress: Stressed) -> float:
+        """Return the p99.9 of wait and service of what is kept; NaN where nothing is left up."""
+        failing = self.study.failing if stress.failing is None else stress.failing
+        part = farm.part(farm.units_down(failing), stress)
+        if math.isinf(part.load):
+            return math.nan
+        return part.latency_quantile_s(LATENCY_SHARE) + _collecting_s(farm, part.arrival_hz)
 
     def holds(self, farm: Farm, stress: Stressed = AS_GIVEN) -> bool:
         """Tell whether a farm keeps the limits of loss and latency (those that more servers help)."""
@@ -76,7 +80,7 @@ class Searcher:
         limits = self.study.limits
         if loss_of(farm, self.study, stress, self.adjust) > limits.loss:
             return False
-        return math.isinf(limits.latency_p999_s) or not self.judge(farm, stress).latency_p999_s > limits.latency_p999_s
+        return math.isinf(limits.latency_p999_s) or not self._latency_s(farm, stress) > limits.latency_p999_s
 
     def least(self, farm: Farm, span: Span, stress: Stressed = AS_GIVEN) -> Farm | None:
         """Return the farm with the fewest of what is sought that holds, None where the largest does not."""
@@ -180,11 +184,11 @@ def first_true(count: int, good: Callable[[int], bool]) -> int | None:
 
 
 def front_of(rows: Sequence[Judged]) -> tuple[Judged, ...]:
-    """Return the farms that no other beats in servers and in buffer, by rising buffer."""
-    found, fewest = list[Judged](), math.inf
-    for row in sorted(rows, key=lambda r: (r.farm.buffer_total_bytes, r.farm.total)):
-        if row.farm.total < fewest:
-            fewest = row.farm.total
+    """Return the farms that no other beats in the objective and the buffer of a part, by rising buffer."""
+    found, best = list[Judged](), math.inf
+    for row in sorted(rows, key=lambda r: (r.farm.buffer_bytes, r.objective)):
+        if row.objective < best:
+            best = row.objective
             found.append(row)
     return tuple(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from archcast.planning.pipeline_answer import Smaller
-from archcast.planning.pipeline_confirm import Counted, Ratio
+from archcast.planning.pipeline_confirm import Counted, Ratio, Seen, seen_loss
 from archcast.planning.pipeline_farm import Farm, Site
 from archcast.planning.pipeline_file import FarmStudy
 from archcast.planning.pipeline_search import Judged, Search
@@ -62,14 +62,13 @@ def limits_words(study: FarmStudy) -> str:
     return ", ".join(found)
 
 
-def summary_of(study: FarmStudy, best: Judged, ratio: Ratio | None) -> str:
+def summary_of(study: FarmStudy, best: Judged, seen: Seen) -> str:
     """Return the answer in a sentence."""
     farm = best.farm
     total = f", {text(farm.buffer_total_bytes, 'traffic_bytes')} in all" if farm.parts > 1 and farm.places else ""
-    seen = f"{share(best.closed_loss)} by the closed form"
-    if ratio is not None and ratio.known:
-        low, high = (ratio.loss(best.closed_loss, side) for side in (-1, 1))
-        seen = f"{share(ratio.loss(best.closed_loss))} as events say ({share(low)} .. {share(high)}), {seen}"
+    loses = f"{share(seen.closed)} by the closed form{', exact' if seen.exact else ''}"
+    if math.isfinite(seen.lo) and not seen.exact:
+        loses = f"{share(seen.value)} as events say ({share(seen.lo)} .. {share(seen.hi)}), {loses}"
     cost = ""
     if study.objective == "price":
         cost = f" It costs {text(best.price_usd, 'usd')}."
@@ -77,7 +76,7 @@ def summary_of(study: FarmStudy, best: Judged, ratio: Ratio | None) -> str:
         cost = f" It draws {text(best.power_w, 'w')}."
     return (
         f"The {BEST[study.objective]} farm for {demand_words(study, farm.site)} is {farm_words(farm)}{total}: "
-        f"{down_words(study, farm)} it loses {seen}; the limit is {limits_words(study)}.{cost}"
+        f"{down_words(study, farm)} it loses {loses}; the limit is {limits_words(study)}.{cost}"
     )
 
 
@@ -126,10 +125,10 @@ def why_not_smaller(study: FarmStudy, smaller: tuple[Smaller, ...], ratio: Ratio
     for one in smaller:
         farm, limits = one.judged.farm, study.limits
         name = f"{farm.sought:,} {one.what}" if one.what != "buffer" else buffer_words(farm)
-        value = one.judged.closed_loss if ratio is None or not ratio.known else ratio.upper(one.judged.closed_loss)
-        most = "" if ratio is None or not ratio.known else " (upper end)"
-        said = f"with {name} the loss would be {share(value)}{most}"
-        if value <= limits.loss and one.judged.latency_p999_s > limits.latency_p999_s:
+        value = seen_loss(farm, study, ratio)
+        loss, most = (value.closed, "") if value.exact or math.isnan(value.hi) else (value.hi, " (upper end)")
+        said = f"with {name} the loss would be {share(loss)}{most}"
+        if loss <= limits.loss and one.judged.latency_p999_s > limits.latency_p999_s:
             said = f"with {name} p99.9 latency would be {text(one.judged.latency_p999_s, 's')}"
         if one.counted is not None:
             said += f", of {one.counted.events:,} events {one.counted.losses:,} were lost"
@@ -137,7 +136,7 @@ def why_not_smaller(study: FarmStudy, smaller: tuple[Smaller, ...], ratio: Ratio
     return f"One smaller fails: {'; '.join(found)}." if found else ""
 
 
-def confirmed_words(study: FarmStudy, ratio: Ratio, counted: Counted, exact: bool) -> tuple[str, str]:
+def confirmed_words(study: FarmStudy, ratio: Ratio, counted: Counted, seen: Seen) -> tuple[str, str]:
     """Return the verdict of the events (shown, consistent, contradicted, open) and a sentence."""
     limit = study.limits.loss
     direct = (
@@ -153,29 +152,30 @@ def confirmed_words(study: FarmStudy, ratio: Ratio, counted: Counted, exact: boo
     direct += f"; events alone would need {digits(needed)} of them without loss to show {share(limit)}"
     if not ratio.known:
         return "open", f"{direct}. Too few losses at any level to hold the closed form against events."
-    seen = [one for one in ratio.levels if one.losses]
-    spans = f"{share(seen[0].loss)} to {share(seen[-1].loss)}"
-    low, high = ratio.loss(counted.closed_loss, -1), ratio.loss(counted.closed_loss, 1)
+    lossy = [one for one in ratio.levels if one.losses]
+    spans = f"{share(lossy[0].loss)} to {share(lossy[-1].loss)}"
+    value, low, high = seen.value, seen.lo, seen.hi
+    if seen.exact:
+        value, low, high = (ratio.loss(seen.closed, side) for side in (0, -1, 1))
     line = (
         f"At smaller buffers, where events lose {spans}, they are held against the closed form; continued to this farm "
-        f"they give {share(ratio.loss(counted.closed_loss))} ({share(low)} .. {share(high)})"
+        f"they give {share(value)} ({share(low)} .. {share(high)})"
     )
-    if exact:
-        agrees = "agree with" if ratio.agrees(counted.closed_loss) else "differ from"
-        return (
-            "consistent" if ratio.agrees(counted.closed_loss) else "open"
-        ), f"{direct}. {line}: they {agrees} the exact {share(counted.closed_loss)}."
-    inside = ratio.upper(counted.closed_loss) <= limit * (1 + 1e-9)
-    return ("consistent" if inside else "open"), f"{direct}. {line}, closed form {share(counted.closed_loss)}."
+    if seen.exact:
+        agree = low <= seen.closed <= high
+        said = "agree with" if agree else "differ from"
+        return "consistent" if agree else "open", f"{direct}. {line}: they {said} the exact {share(seen.closed)}."
+    inside = seen.hi <= limit * (1 + 1e-9)
+    return "consistent" if inside else "open", f"{direct}. {line}, closed form {share(seen.closed)}."
 
 
-def moved_words(study: FarmStudy, first: Judged, best: Judged, ratio: Ratio) -> str:
+def moved_words(first: Judged, best: Judged, seen: Seen) -> str:
     """Return that events moved the plan from the closed form's farm."""
     change = best.farm.total - first.farm.total
     way = "up" if change > 0 or (change == 0 and best.farm.places > first.farm.places) else "down"
     return (
         f"The closed form alone gives {farm_words(first.farm)} ({share(first.closed_loss)}); events say up to "
-        f"{share(ratio.upper(first.closed_loss))} there, so the plan moved {way} by {abs(change):,} servers "
+        f"{share(seen.hi)} there, so the plan moved {way} by {abs(change):,} servers "
         f"({percent(abs(change) / first.farm.total)})."
     )
 

@@ -60,8 +60,10 @@ def _header(plan: PipelinePlan) -> str:
 
 
 def _cards(plan: PipelinePlan, chosen: Judged) -> str:
-    farm, ends = chosen.farm, plan.loss_ends(chosen)
-    span = "" if ends["lo"] is None or ends["hi"] is None else f"{share(ends['lo'])} .. {share(ends['hi'])}"
+    farm, seen = chosen.farm, plan.seen(chosen)
+    span = (
+        "" if math.isnan(seen.lo) else "exact in closed form" if seen.exact else f"{share(seen.lo)} .. {share(seen.hi)}"
+    )
     shape, limit = f"{farm.parts:,} x {farm.servers:,}" if farm.parts > 1 else "", share(plan.study.limits.loss)
     cards = [
         ("Servers", f"{farm.total:,}", shape, "parts x servers"),
@@ -85,11 +87,11 @@ def _cards(plan: PipelinePlan, chosen: Judged) -> str:
 
 def _pictures(plan: PipelinePlan) -> str:
     lead = (
-        "Left: the fewest servers that hold, by the buffer of a part. Right: loss by servers at the chosen buffer, on "
+        "Left: the best that holds, by the buffer of a part. Right: loss by servers at the chosen buffer, on "
         "a logarithmic axis; the dashed red line is the limit. The pointer shows the numbers."
     )
     pictures = (
-        f"<div><h3>Servers against buffer</h3>{front_chart(plan)}</div>"
+        f"<div><h3>{esc(plan.study.objective.capitalize())} against buffer</h3>{front_chart(plan)}</div>"
         f"<div><h3>Loss against servers</h3>{loss_chart(plan)}</div>"
     )
     return section("Front", f'<div class="charts">{pictures}</div>', lead=lead, name="front")
@@ -98,7 +100,7 @@ def _pictures(plan: PipelinePlan) -> str:
 def _front(plan: PipelinePlan) -> str:
     heads = ["farm", "servers", "parts", "buffer a part", "in all", "busy", "loss", "closed form", "price"]
     rows = []
-    for row in sorted(plan.front, key=lambda r: r.farm.total):
+    for row in sorted(plan.front, key=lambda r: r.objective):
         farm = row.farm
         mark = " (chosen)" if plan.chosen is not None and farm == plan.chosen.farm else ""
         rows.append([

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archcast.planning.pipeline_words import share
+from archcast.planning.pipeline_confirm import Seen, seen_loss
+from archcast.planning.pipeline_words import load_only, share
 from archcast.render.human import digits, text
 from archcast.render.markup import esc, num, svg_text, tip
 
@@ -86,23 +87,24 @@ def front_chart(plan: PipelinePlan) -> str:
     if not rows:
         return '<p class="note">Nothing holds, so there is no front.</p>'
     every = rows + closed
-    frame = _Frame([_buffer(r) for r in every], [r.farm.total for r in every], (True, False))
+    frame = _Frame([_buffer(r) for r in every], [r.objective for r in every], (True, False))
     body = ""
-    if plan.confirmation is not None and closed:
+    corrected = plan.confirmation is not None and [r.farm for r in rows] != [r.farm for r in closed]
+    if corrected:
         body += f'<path class="line dash l1" d="{_curve(frame, closed)}"/>'
     body += f'<path class="line l0" d="{_curve(frame, rows)}"/>'
     for row in rows:
-        at = frame.px(_buffer(row)), frame.py(row.farm.total)
+        at = frame.px(_buffer(row)), frame.py(row.objective)
         body += (
             f'<circle class="dot f0" cx="{num(at[0])}" cy="{num(at[1])}" r="5">'
             f"{tip(row.farm.label, text(row.farm.buffer_bytes, 'traffic_bytes'), f'loss {share(row.loss)}')}</circle>"
         )
         if plan.chosen is not None and row.farm == plan.chosen.farm:
             body += f'<circle class="ring" cx="{num(at[0])}" cy="{num(at[1])}" r="9"/>'
-    keys = ["with what events say"] if plan.confirmation is not None else ["closed form"]
-    keys += ["closed form alone"] if plan.confirmation is not None else []
-    picture = frame.svg(body, ("buffer of a part" if rows[0].farm.parts > 1 else "buffer", "servers against buffer"),
-                        ("traffic_bytes", "servers"))  # fmt: skip
+    keys = ["with what events say", "closed form alone"] if corrected else ["closed form"]
+    kind = {"servers": "servers", "price": "usd", "power": "w"}[plan.study.objective]
+    names = ("buffer of a part" if rows[0].farm.parts > 1 else "buffer", f"{plan.study.objective} against buffer")
+    picture = frame.svg(body, names, ("traffic_bytes", kind))
     return _legend(keys) + picture
 
 
@@ -110,13 +112,14 @@ def loss_chart(plan: PipelinePlan) -> str:
     """Return loss against servers at the chosen buffer, with the limit: events' extrapolation and the closed form."""
     chosen = plan.chosen
     assert chosen is not None
-    xs, closed = losses_by_servers(plan, chosen.farm)
+    xs, found = losses_by_servers(plan, chosen.farm)
+    closed = [seen.closed for seen in found]
     limit = plan.study.limits.loss
-    ratio = None if plan.confirmation is None or not plan.confirmation.ratio.known else plan.confirmation.ratio
+    corrected = all(math.isfinite(seen.hi) and not seen.exact for seen in found)
     frame = _Frame(xs, [limit * FLOOR, max(limit * 10, *closed)], (False, True))
     body = ""
-    if ratio is not None:
-        low, mid, high = ([ratio.loss(c, side) for c in closed] for side in (-1, 0, 1))
+    if corrected:
+        low, mid, high = ([getattr(seen, end) for seen in found] for end in ("lo", "value", "hi"))
         body += (
             f'<path class="band f0" d="{frame.band(xs, low, high)}"/><path class="line l0" d="{frame.path(xs, mid)}"/>'
         )
@@ -129,41 +132,37 @@ def loss_chart(plan: PipelinePlan) -> str:
     x = frame.px(chosen.farm.total)
     body += f'<path class="grid" d="M{num(x)} {TOP}V{HEIGHT - BOTTOM}"/>'
     body += svg_text(x + 5, TOP + 12, f"{chosen.farm.sought:,} chosen", "name")
-    body += _hits(frame, xs, closed, ratio)
-    keys = ["events, continued (band: 95 %)", "closed form"] if ratio is not None else ["closed form"]
+    body += _hits(frame, xs, found)
+    keys = ["events, continued (band: 95 %)", "closed form"] if corrected else ["closed form"]
     return _legend(keys) + frame.svg(body, ("servers", "loss against servers"), ("servers", "loss"))
 
 
-def losses_by_servers(plan: PipelinePlan, farm: Farm) -> tuple[list[float], list[float]]:
-    """Return servers in all and the closed form's loss, from where load alone is enough to beyond the chosen farm."""
-    from archcast.planning.pipeline_farm import loss_of
-    from archcast.planning.pipeline_words import load_only
-
+def losses_by_servers(plan: PipelinePlan, farm: Farm) -> tuple[list[float], list[Seen]]:
+    """Return servers in all and their loss, from where load alone is enough to beyond the chosen farm."""
     each = farm.total // farm.sought
     first = max(1, int(load_only(plan.study, farm) / each * 0.985))
     last = max(farm.sought + (farm.sought - first) // 3, first + 2)
     counts = sorted({*np.linspace(first, last, POINTS).astype(int).tolist(), farm.sought})
+    ratio = None if plan.confirmation is None else plan.confirmation.ratio
     farms = [farm.with_sought(int(n)) for n in counts]
-    found = [(float(f.total), loss_of(f, plan.study)) for f in farms]
-    kept = [(x, y) for x, y in found if y > plan.study.limits.loss * FLOOR * 1e-3]
-    return [x for x, _ in kept], [y for _, y in kept]
+    found = [(float(f.total), seen_loss(f, plan.study, ratio)) for f in farms]
+    kept = [(x, seen) for x, seen in found if max(seen.closed, seen.value) > plan.study.limits.loss * FLOOR * 1e-3]
+    return [x for x, _ in kept], [seen for _, seen in kept]
 
 
-def _hits(frame: _Frame, xs: Sequence[float], closed: Sequence[float], ratio: object) -> str:
-    from archcast.planning.pipeline_confirm import Ratio
-
+def _hits(frame: _Frame, xs: Sequence[float], found: Sequence[Seen]) -> str:
     parts, width = [], (WIDTH - LEFT - RIGHT) / max(1, len(xs) - 1)
-    for x, loss in zip(xs, closed, strict=True):
-        lines = [f"{x:,.0f} servers", f"closed form {share(loss)}"]
-        if isinstance(ratio, Ratio):
-            lines.append(f"events {share(ratio.loss(loss))}, up to {share(ratio.upper(loss))}")
+    for x, seen in zip(xs, found, strict=True):
+        lines = [f"{x:,.0f} servers", f"closed form {share(seen.closed)}"]
+        if math.isfinite(seen.hi) and not seen.exact:
+            lines.append(f"events {share(seen.value)}, up to {share(seen.hi)}")
         box = f'x="{num(frame.px(x) - width / 2)}" y="{TOP}" width="{num(width)}" height="{HEIGHT - TOP - BOTTOM}"'
         parts.append(f'<rect class="hit" {box}>{tip(*lines)}</rect>')
     return "".join(parts)
 
 
 def _curve(frame: _Frame, rows: Sequence[Judged]) -> str:
-    return frame.path([_buffer(row) for row in rows], [row.farm.total for row in rows])
+    return frame.path([_buffer(row) for row in rows], [row.objective for row in rows])
 
 
 def _buffer(row: Judged) -> float:
@@ -208,4 +207,6 @@ def _label(value: float, kind: str) -> str:
         return f"1e{round(math.log10(value))}" if f"{value:.0e}"[0] == "1" else f"{value:.0e}".replace("e-0", "e-")
     if kind == "servers":
         return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,.0f}"
+    if kind == "usd":
+        return f"${value / 1e6:g} M" if value >= 1e6 else f"${value:,.0f}"
     return text(value, kind) if kind else digits(value)

@@ -21,7 +21,7 @@ def pipeline_plan_text(plan: PipelinePlan) -> str:
     """Return the answer as lines."""
     parts = [plan.summary]
     if plan.chosen is not None:
-        parts += ["", plan.binds, plan.why, "", "Front of servers against buffer:", *front_lines(plan)]
+        parts += ["", plan.binds, plan.why, "", f"Front of {plan.study.objective} against buffer:", *front_lines(plan)]
         if plan.confirmation is not None:
             parts += ["", f"Events ({plan.confirmation.verdict}): {plan.confirmation.words}", *level_lines(plan)]
         parts += ["", "How far it holds:", *(f"  {stress_line(stress)}" for stress in plan.stresses)]
@@ -31,10 +31,11 @@ def pipeline_plan_text(plan: PipelinePlan) -> str:
 
 def front_lines(plan: PipelinePlan) -> list[str]:
     """Return the front as a table, fewest servers first; the chosen one is marked."""
-    heads = ("", "servers", "parts", "buffer a part", "in all", "busy", "loss", "closed form")
+    several = any(row.farm.parts > 1 for row in plan.front)
+    heads: tuple[str, ...] = ("", "servers", "parts", "buffer a part", "in all", "busy", "loss", "closed form")
     priced = any(row.price_usd for row in plan.front)
     rows = [(*heads, "price") if priced else heads]
-    for row in sorted(plan.front, key=lambda r: r.farm.total)[:MOST_ROWS]:
+    for row in sorted(plan.front, key=lambda r: r.objective)[:MOST_ROWS]:
         farm = row.farm
         cells = (
             ("> " if plan.chosen is not None and farm == plan.chosen.farm else "  ") + farm.site.name,
@@ -43,13 +44,12 @@ def front_lines(plan: PipelinePlan) -> list[str]:
             share(row.closed_loss),
         )  # fmt: skip
         rows.append((*cells, text(row.price_usd, "usd")) if priced else cells)
-    return table(rows)
+    return table(rows if several else [(*row[:2], row[3], *row[5:]) for row in rows])
 
 
 def loss_words(plan: PipelinePlan, row: Judged) -> str:
     """Return the loss as events see it, or as the closed form gives it."""
-    value = plan.loss_ends(row)["value"]
-    return share(math.nan if value is None else value)
+    return share(plan.seen(row).value)
 
 
 def level_lines(plan: PipelinePlan) -> list[str]:

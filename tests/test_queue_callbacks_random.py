@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from queue_networks import random_network
 
-from simulator.queues.arrivals import poisson
+from foundation.errors import UnknownNameError
+from simulator.queues.arrivals import Recorded, poisson
 from simulator.queues.callbacks import CallbackNetwork, run_callbacks
 from simulator.queues.compiled import compile_network
-from simulator.queues.elements import Exit, Network, Outages, Route, Service, Source, Station, to
+from simulator.queues.elements import Custom, Exit, Network, Outages, Route, Service, Source, Station, to
 from simulator.queues.laws import EXPONENTIAL, Law
 from simulator.queues.record import RunRecord
 from simulator.streams import RandomStreams
@@ -132,3 +133,48 @@ def test_a_long_chain_of_blocked_stations_gives_way_at_once() -> None:
     # the call of the one before it, deeper than Python goes by itself
     assert record.end.sums["left"][record.at("out")] == 1
     assert record.present[1:-1].sum() >= count
+
+
+def test_logic_from_outside_takes_items_and_lets_them_go() -> None:
+    custom = Custom("own", lambda env, item, network: iter(()), to("q"))
+    station = Station("q", Service((2.0,)), to("out"), places=0, when_full="block")
+    network = Network((Source("in", Recorded((1.0, 2.0, 3.0)), to("own")), custom, station, Exit("out")), 1)
+    taken: list[tuple[str, int, int]] = []
+    items = []
+
+    def take(name: str, item: list[int], now: int) -> None:
+        taken.append((name, item[0], now))
+        items.append(item)
+
+    driven = CallbackNetwork(compile_network(network, RandomStreams(1)), 20, taken=take)
+    driven.run_until(3)
+    assert taken == [("own", 0, 1), ("own", 1, 2), ("own", 2, 3)]
+    driven.leave("own", items[0], 3)  # q: 3 to 5
+    driven.leave("own", items[1], 3)  # held until 5, q: 5 to 7
+    driven.leave("own", items[2], 3, "out")
+    assert driven.next_tick() == 5
+    assert not driven.enter("q", driven.new_item(0, 0, 3), 3)
+    driven.run_until(20)
+    record = driven.record("stopped for a test")
+    assert record.failure == "stopped for a test"
+    assert record.sojourns["out"].tolist() == [0, 4, 5]
+    assert record.end.sums["sojourn_ticks"][1] == 2 + 3 + 0
+    with pytest.raises(UnknownNameError, match="Unknown element 'nowhere'"):
+        driven.leave("own", items[2], 20, "nowhere")
+
+
+def test_an_error_within_a_run_keeps_what_was_recorded_until_then() -> None:
+    custom = Custom("own", lambda env, item, network: iter(()), to("out"))
+    network = Network((Source("in", Recorded((1.0, 2.0, 7.0)), to("own")), custom, Exit("out")), 1)
+
+    def take(name: str, item: list[int], now: int) -> None:
+        if now == 7:
+            raise RuntimeError("no more")
+
+    driven = CallbackNetwork(compile_network(network, RandomStreams(1)), 20, taken=take)
+    with pytest.raises(RuntimeError, match="no more"):
+        driven.run_until(20)
+    record = driven.record("no more")
+    assert record.end.tick == 7
+    assert record.present.tolist() == [0, 3, 0]
+    assert record.events == 2

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from archcast.planning.pipeline_chain import chain_rows
 from archcast.planning.pipeline_confirm import Counted, Ratio, Seen, seen_loss
 from archcast.planning.pipeline_farm import Farm, Site
 from archcast.planning.pipeline_file import FarmStudy
 from archcast.planning.pipeline_search import Judged
 from archcast.planning.pipeline_stress import Stress
+from simulator.pipelines.rates_results import PipelineRates
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class PipelinePlan:
     confirmation: Confirmation | None
     stresses: tuple[Stress, ...]
     beyond: Judged | None
+    chain: PipelineRates | None
     summary: str
     binds: str
     why: str
@@ -95,6 +98,8 @@ class PipelinePlan:
             "confirmation": None if self.confirmation is None else confirmation_json(self.confirmation),
             "robustness": [stress.to_json() for stress in self.stresses],
             "beyond_choices": None if self.beyond is None else self.farm_json(self.beyond),
+            "power_w": None if self.chain is None else self.chain.power_w.json(),
+            "chain": [] if self.chain is None else [row.to_json() for row in chain_rows(self.chain)],
             "closed_form": None if self.chosen is None else self.chosen.farm.part(0).named,
             "candidates_evaluated": self.evaluated, "notes": list(self.notes), "seed": self.seed,
             "versions": dict(self.versions),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +33,7 @@ class Site:
     name: str
     spec: PipelineSpec
     stage: StageSpec
-    times: ServiceTimes | None
+    services: Mapping[str, ServiceTimes]
     rate_hz: float
     size_bytes: float
     service_s: tuple[float, float, float]
@@ -42,6 +42,11 @@ class Site:
     parts: Span
     servers: Span
     buffers: Buffers
+
+    @property
+    def times(self) -> ServiceTimes | None:
+        """Return the cost model's times of the stage, where its service is a workload on a device."""
+        return self.services.get(self.stage.name)
 
     @property
     def seeks_parts(self) -> bool:
@@ -205,7 +210,7 @@ def _site(study: FarmStudy, alternative: Alternative, model: Any) -> Site:
         )  # fmt: skip
     service_s = _service_s(stage, own, flow.size_in_bytes, size)
     return Site(
-        alternative.name, spec, stage, own, rate_hz, flow.size_in_bytes, service_s,
+        alternative.name, spec, stage, times, rate_hz, flow.size_in_bytes, service_s,
         cv, size, parts, servers, study.choices.buffers or _buffers(study, stage),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from archcast.planning.pipeline_answer import Confirmation, PipelinePlan, Smaller
+from archcast.planning.pipeline_chain import rates_with
 from archcast.planning.pipeline_confirm import SHARES, Confirmer, Counted, Ratio, live_part, seen_loss, with_dispersion
 from archcast.planning.pipeline_farm import Site, sites_of
 from archcast.planning.pipeline_file import FarmStudy, read_farm_plan
@@ -102,9 +103,9 @@ def _plan(study: FarmStudy, sites: tuple[Site, ...], file: str, seed: int) -> Pi
     return PipelinePlan(
         file=file, study=study, sites=sites, seed=seed, chosen=best, rows=rows, front=found.search.front,
         closed_front=first.front, smaller=smaller, confirmation=confirmation,
-        stresses=stresses(best.farm, found.searcher), beyond=None, summary=summary, binds=binds_of(study, best),
-        why=why_not_smaller(study, smaller, found.ratio), evaluated=closed.evaluated + found.searcher.evaluated,
-        notes=(*notes, *_notes(study, best)), versions=_versions(),
+        stresses=stresses(best.farm, found.searcher), beyond=None, chain=rates_with(best.farm),
+        summary=summary, binds=binds_of(study, best), why=why_not_smaller(study, smaller, found.ratio),
+        evaluated=closed.evaluated + found.searcher.evaluated, notes=(*notes, *_notes(study, best)), versions=_versions(),
     )  # fmt: skip
 
 
@@ -176,8 +177,8 @@ def _infeasible(
     beyond = searcher.beyond() if search.missing == "loss" else None
     return PipelinePlan(
         file=file, study=study, sites=sites, seed=seed, chosen=None, rows=(), front=(), closed_front=(), smaller=(),
-        confirmation=None, stresses=(), beyond=beyond, summary=why_none(study, sites, search, beyond), binds="", why="",
-        evaluated=searcher.evaluated, notes=(), versions=_versions(),
+        confirmation=None, stresses=(), beyond=beyond, chain=None,
+        summary=why_none(study, sites, search, beyond), binds="", why="", evaluated=searcher.evaluated, notes=(), versions=_versions(),
     )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from archcast.planning.pipeline_words import buffer_words, demand_words, limits_
 from archcast.render.document import document
 from archcast.render.human import percent, text
 from archcast.render.markup import esc, section
+from archcast.render.pipeline_charts import STYLE as BAR_STYLE
+from archcast.render.pipeline_plan_chain import chain_sections, over_time
 from archcast.render.pipeline_plan_charts import STYLE, front_chart, loss_chart
 from archcast.render.pipeline_plan_text import effort_words, loss_words
 from archcast.render.serving_charts import STYLE as CHART_STYLE
@@ -28,15 +30,15 @@ def pipeline_plan_page(plan: PipelinePlan) -> str:
     if plan.chosen is not None:
         parts += [_cards(plan, plan.chosen), _pictures(plan), _front(plan)]
         if plan.confirmation is not None:
-            parts.append(_events(plan))
-        parts.append(_robustness(plan))
+            parts += [_events(plan), over_time(plan.confirmation.counted)]
+        parts += [_robustness(plan), chain_sections(plan)]
     parts.append(_provenance(plan))
     version = esc(plan.versions.get("archcast", ""))
     parts.append(
         f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
     )
     body = f"<main>{''.join(parts)}</main>"
-    return document(f"{Path(plan.file).name} - archcast", style + CHART_STYLE + STYLE, body, script)
+    return document(f"{Path(plan.file).name} - archcast", style + CHART_STYLE + BAR_STYLE + STYLE, body, script)
 
 
 def _header(plan: PipelinePlan) -> str:

@@ -115,7 +115,7 @@ class _Run:
 
     def _start(self, events: list[tuple[int, int, int, int]]) -> None:
         """Put (tick, rank, element, slot) into the heap: in order, they are one."""
-        heap = np.zeros(2 * len(events) + 64, layout.EVENT)
+        heap = np.zeros(len(events) + 1, layout.EVENT)
         codes = [(tick, rank << layout.RANK_SHIFT | e << layout.ELEMENT_SHIFT | slot) for tick, rank, e, slot in events]
         for at, (tick, code) in enumerate(sorted(codes)):
             heap["tick"][at], heap["code"][at] = tick, code
@@ -128,9 +128,8 @@ class _Run:
         """Tell the kernel where a table is, and how many rows it has where it can be used up."""
         table = self.tables[name]
         self.run[name] = table.ctypes.data
-        rows = {"samples": 0, "shares": 1}.get(name, 0)
         if f"{name}_full" in layout.RUN_FIELDS and name != "log":
-            self.run[f"{name}_full"] = table.shape[rows]
+            self.run[f"{name}_full"] = table.shape[1 if name == "shares" else 0]
 
     def go(self) -> None:
         """Run to the horizon."""

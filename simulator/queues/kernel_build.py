@@ -12,8 +12,10 @@ from simulator.queues.compiled import DISCIPLINES, Compiled, Kind
 from simulator.queues.feeds import Ints
 from simulator.queues.record import HISTOGRAM_BINS, N_CAUSES
 
-ITEMS_AT_FIRST = 1_024
+ROWS_AT_FIRST = 256
+"""Rows of tables that grow as they are used up."""
 LOG_ROWS = 32_768
+"""Recorded times that wait for Python to take them."""
 
 
 def build(network: Compiled, horizon: int, sample: int, observe: Iterable[int]) -> dict[str, Any]:
@@ -29,14 +31,14 @@ def build(network: Compiled, horizon: int, sample: int, observe: Iterable[int]) 
     batch_s = np.array([time for times in network.batch_time_s for time in times] or [0.0])
     elements["batch_at"] = _starts(network.batch_time_s)
     rules = _rules(network, elements)
-    log_rows = LOG_ROWS + 2 * int(network.batch_size.max(initial=0))
-    run["log_full"] = log_rows - int(network.batch_size.max(initial=0)) - 2
+    run["log_full"] = LOG_ROWS
+    log_rows = LOG_ROWS + int(network.batch_size.max(initial=0)) + 1  # a step records one batch at most
     tables = {
-        "heap": np.zeros(64, layout.EVENT),
-        "stack": np.zeros(64, layout.STEP),
+        "heap": np.zeros(1, layout.EVENT),
+        "stack": np.zeros(ROWS_AT_FIRST, layout.STEP),
         "elements": elements,
         "servers": servers,
-        "items": np.zeros(ITEMS_AT_FIRST, layout.ITEM),
+        "items": np.zeros(ROWS_AT_FIRST, layout.ITEM),
         "services": _services(network),
         "fixed": network.fixed,
         "targets": network.targets,
@@ -50,8 +52,8 @@ def build(network: Compiled, horizon: int, sample: int, observe: Iterable[int]) 
         "histogram": np.zeros((n, HISTOGRAM_BINS), np.int64),
         "lost": np.zeros((n, N_CAUSES), np.int64),
         "log": np.zeros(log_rows, layout.LOGGED),
-        "samples": np.zeros((256 if sample else 1, n, 2), np.int64),
-        "shares": np.zeros((max(1, int(elements["share"].sum())), 64), layout.SHARED),
+        "samples": np.zeros((ROWS_AT_FIRST if sample else 1, n, 2), np.int64),
+        "shares": np.zeros((max(1, int(elements["share"].sum())), ROWS_AT_FIRST), layout.SHARED),
         "rules": rules,
         "ring": np.full(1 + int(rules["accepts"].sum()), -1, np.int64),
         "branch_bytes": network.branch_bytes,

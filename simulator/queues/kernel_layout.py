@@ -19,9 +19,9 @@ R_OUTAGE, R_END, R_DELAY, R_BATCH, R_EMIT, R_SAMPLE, R_WARM = range(7)
 # kinds of elements, as in compiled.Kind: also the steps in which an item enters one
 SOURCE, STATION, DELAY, RULES, GATE, FORK, JOIN, PACK, UNPACK, EXIT = range(10)
 # further steps; those left last run first: what a step causes runs before what it left for later
-ROUTE, FREE, MORE, NEXT, ADMIT, GIVE, CREDITS, FAMILY, MEMBERS, BRANCH, UNTIE, SHARED_NEXT, FAIL = range(10, 23)
+ROUTE, FREE, MORE, NEXT, ADMIT, GIVE, CREDITS, FAMILY, MEMBERS, BRANCH, UNTIE, SHARED_NEXT, FAIL, VACATE = range(10, 24)
 # steps that events start
-OUTAGE, SHARED_END, EMIT, SAMPLE = range(23, 27)
+OUTAGE, SHARED_END, EMIT, SAMPLE = range(24, 28)
 
 # what a run may ask of Python before it goes on; the argument says which
 DONE, WARM, FEED, ITEMS, HEAP, STACK, LOG, SHARES, SAMPLES = range(9)

@@ -58,11 +58,12 @@ from simulator.queues.kernel_layout import (
     STACK,
     STATION,
     UNTIE,
+    VACATE,
     WARM,
     State,
 )  # fmt: skip
 from simulator.queues.kernel_line import hold
-from simulator.queues.kernel_moves import admit, emit, enter_delay, enter_exit, send
+from simulator.queues.kernel_moves import admit, emit, enter_delay, enter_exit, send, vacate
 from simulator.queues.kernel_outages import fail, switch
 from simulator.queues.kernel_parts import (
     branch,
@@ -178,6 +179,8 @@ def seldom(s: State, step: int, e: int, i: int, v: int) -> int:
         admit(s, e)
     elif step == GIVE:
         give(s, e)
+    elif step == VACATE:
+        vacate(s, e, i, v)
     elif step == CREDITS:
         return_credits(s, e, i, v)
     elif step == FAMILY:

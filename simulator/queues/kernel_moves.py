@@ -38,6 +38,7 @@ from simulator.queues.kernel_layout import (
     PACK,
     R_DELAY,
     R_EMIT,
+    VACATE,
     WORKING,
     State,
 )  # fmt: skip
@@ -101,6 +102,8 @@ def send(s: State, e: int, i: int, v: int) -> int:
         later(s, MORE, e, -1, v)
     enter_later(s, target, i, NEWCOMER)
     leave(s, e, i)
+    vacate(s, e, i, item_at(s, i).serial)
+    admit_shared(s, e)
     if last:
         later(s, FREE, e, -1, v)
     return 0
@@ -108,21 +111,30 @@ def send(s: State, e: int, i: int, v: int) -> int:
 
 @inlined
 def leave(s: State, e: int, i: int) -> None:
-    """Let an item leave; the credit that it gives back, and who enters a shared station for it, are left for later."""
-    el, item = element_at(s, e), item_at(s, i)
+    """Count what leaves an element: the item, or the parts or items that it is made of."""
     close(s, e)
-    if el.kind == JOIN:
+    kind = element_at(s, e).kind
+    if kind == JOIN:
         leave_join(s, e, i)
-    elif el.kind == PACK:
+    elif kind == PACK:
         leave_pack(s, e, i)
     else:
         go(s, e, i)
-    if el.returns >= 0:
-        bit = element_at(s, el.returns).bit
-        if item.credits & bit:
-            item.credits &= ~bit
-            later(s, GIVE, el.returns, -1, -1)
-    if el.share and el.held_n > 0:
+
+
+@inlined
+def vacate(s: State, e: int, i: int, serial: int) -> None:
+    """Let the credit go back that an item holds which has left an element; the item's row may have another one now."""
+    gate, item = element_at(s, e).returns, item_at(s, i)
+    if gate >= 0 and item.serial == serial and (item.credits & element_at(s, gate).bit) != 0:
+        item.credits &= ~element_at(s, gate).bit
+        later(s, GIVE, gate, -1, -1)
+
+
+@inlined
+def admit_shared(s: State, e: int) -> None:
+    """After an item has left a shared station, held ones may enter it."""
+    if element_at(s, e).share and element_at(s, e).held_n > 0:
         later(s, ADMIT, e, -1, -1)
 
 
@@ -146,6 +158,9 @@ def admit(s: State, e: int) -> None:
             if not last:
                 later(s, MORE, old, -1, v)
         leave(s, old, i)
+        if element_at(s, old).returns >= 0:
+            later(s, VACATE, old, i, item.serial)
+        admit_shared(s, old)
         if last:
             later(s, FREE, old, -1, v)
     enter_later(s, e, i, ADMITTED)

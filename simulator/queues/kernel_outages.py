@@ -15,6 +15,7 @@ from simulator.queues.kernel_layout import (
     FAILURE,
     FEED,
     FINISH,
+    HEAP,
     IDLE,
     LOSE,
     NEED_SHIFT,
@@ -37,10 +38,12 @@ def switch(s: State, e: int, slot: int) -> int:
     leader = server_at(s, first + slot)
     if spent(s, leader.switch_feed):
         return FEED << NEED_SHIFT | leader.switch_feed
+    count = el.servers if el.together else 1
+    if s.heap_n + count + 1 > s.heap_full:  # each may go on with its item
+        return HEAP << NEED_SHIFT
     push_event(s, whole_at(s, take(s, leader.switch_feed)).value, R_OUTAGE, e, slot, -1)
     close(s, e)
     goes_up = leader.up == 0
-    count = el.servers if el.together else 1
     if not goes_up:
         later(s, FAIL, e, -1, first + slot)
     else:

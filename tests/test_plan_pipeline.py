@@ -8,6 +8,7 @@ from pipeline_plan_samples import answer, small
 
 from archcast.planning.pipeline_answer import PipelinePlan
 from archcast.planning.run import plan
+from foundation.errors import BadFileError
 from simulator.queues.closed_finite import mmck, places_for_loss
 
 SERVICE_S, RATE_HZ = 0.01, 1000.0
@@ -123,6 +124,35 @@ def test_too_few_servers_for_the_load_say_how_many_it_takes() -> None:
     assert "the load alone takes more than there is" in found.summary
     assert found.to_json()["beyond_choices"]["servers"] == found.beyond.farm.servers
     assert "Infeasible" in found.page()
+
+
+def test_a_batch_needs_room_for_its_events_and_batches_count_as_services() -> None:
+    pipeline = dict(small()["pipeline"])
+    farm = {**pipeline["stages"][0], "batch": {"size": 8, "max_wait_s": "20 ms"}, "places": 64}
+    pipeline["stages"] = [farm]
+    found = answer(pipeline=pipeline, choices={"servers": {"from": 1, "to": 80}, "places": [8, 64]})
+    assert found.chosen is not None
+    part = found.chosen.farm.part(0)
+    assert part.arrival_hz == pytest.approx(RATE_HZ / 8)
+    assert part.service_s == pytest.approx(8 * SERVICE_S)
+    with pytest.raises(BadFileError, match="a batch of the stage 'Farm' has 8 events"):
+        answer(pipeline=pipeline, choices={"servers": 20, "places": [4, 64]})
+
+
+def test_a_service_may_be_a_workload_on_a_device() -> None:
+    found = plan({
+        "kind": "plan", "pipeline": str(ROOT / "examples" / "trigger_nn_on_gpu.yaml"), "stage": "NN",
+        "choices": {"servers": {"from": 1, "to": 50}, "places": [256, 4096],
+                    "alternatives": {"gpu": {}, "npu": {"improved_by": "npu"}}},
+        "limits": {"loss": 1e-6}, "objective": "power", "confirm": {"engine": "none"},
+    })  # fmt: skip
+    assert isinstance(found, PipelinePlan)
+    times = {site.name: site.service_s for site in found.sites}
+    assert times["gpu"] != times["npu"]
+    assert all(0 < lo < value < hi for value, lo, hi in times.values())
+    assert {row.farm.site.name for row in found.rows} == {"gpu", "npu"}
+    assert found.chosen is not None
+    assert found.chosen.power_w == min(row.power_w for row in found.rows)
 
 
 def test_robustness_points_the_right_way() -> None:

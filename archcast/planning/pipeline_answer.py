@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archcast.planning.pipeline_chain import chain_rows
-from archcast.planning.pipeline_confirm import Counted, Ratio, Seen, seen_loss
+from archcast.planning.pipeline_confirm import Counted, Ratio, Seen, room_events, seen_loss
 from archcast.planning.pipeline_farm import Farm, Site
 from archcast.planning.pipeline_file import FarmStudy
 from archcast.planning.pipeline_search import Judged
@@ -148,7 +148,7 @@ def counted_json(counted: Counted) -> dict[str, Any]:
         "events": counted.events, "lost": counted.losses, "loss_share": _plain(counted.loss),
         "upper_95_loss_share": counted.upper, "upper_95_if_independent_loss_share": counted.upper_if_single,
         "dispersion": counted.dispersion, "closed_form_loss_share": counted.closed_loss,
-        "buffer_events": counted.part.room * counted.farm.site.batch, "utilisation": counted.part.load,
+        "buffer_events": room_events(counted.farm, counted.part), "utilisation": counted.part.load,
         "replications": len(counted.arrived), "horizon_s": counted.horizon_s, "warm_up_s": counted.warm_up_s,
         "engine": counted.engine, "trace_hash": counted.trace_hash,
     }  # fmt: skip

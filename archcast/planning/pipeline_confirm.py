@@ -137,8 +137,9 @@ class Confirmer:
         """Run a part for a share of the events of the plan."""
         engine = self.engine(farm, part)
         each = max(2_000, int(self.budget(engine) * share / self.effort.replications))
-        warm_s = warm_up_s(part, each / part.arrival_hz)
-        horizon_s = self.effort.horizon_s or warm_s + each / part.arrival_hz
+        window_s = each / (part.arrival_hz * farm.site.batch)
+        warm_s = warm_up_s(part, window_s)
+        horizon_s = self.effort.horizon_s or warm_s + window_s
         warm_s = min(warm_s, MOST_WARM * horizon_s)
         network = network_of(farm, part)
         arrived, lost, first, series = list[int](), list[int](), "", None
@@ -214,12 +215,24 @@ def network_of(farm: Farm, part: Part) -> Network:
     arrivals: Arrivals = poisson(hz) if cv > 1 - 1e-9 else Renewal(Law("gamma", 1 / hz, cv))
     polynomial = Service((part.service_s / batch,), service.spread)
     station = Station(
-        "farm", polynomial, to("done"), servers=part.servers, places=part.room * batch, when_full="drop", batch=batches
+        "farm",
+        polynomial,
+        to("done"),
+        servers=part.servers,
+        places=room_events(farm, part),
+        when_full="drop",
+        batch=batches,
     )
     ticks = 10**12
     while 1e7 / hz * ticks > 4e13 and ticks > 10**6:
         ticks //= 1000
     return Network((Source("events", arrivals, to("farm")), station, Exit("done")), ticks_per_second=ticks)
+
+
+def room_events(farm: Farm, part: Part) -> int:
+    """Return the waiting places of a part in events; a batch that is being collected takes its own."""
+    batch = farm.site.batch
+    return part.room if batch == 1 else (part.room + 1) * batch
 
 
 def levels_of(farm: Farm, part: Part) -> tuple[Part, ...]:

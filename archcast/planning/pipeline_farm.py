@@ -99,7 +99,7 @@ class Farm:
     def label(self) -> str:
         """Return e.g. `17,800 parts of 256 servers`."""
         head = f"{self.site.name}: " if self.site.name else ""
-        each = f"{self.servers:,} servers"
+        each = f"{self.servers:,} {'server' if self.servers == 1 else 'servers'}"
         return f"{head}{self.parts:,} parts of {each}" if self.parts > 1 else head + each
 
     def with_sought(self, count: int) -> Farm:
@@ -108,6 +108,12 @@ class Farm:
     @property
     def sought(self) -> int:
         return self.parts if self.site.seeks_parts else self.servers
+
+    @property
+    def room(self) -> int:
+        """Return how many services may wait: events, or batches beside the one that is being collected."""
+        batch = self.site.batch
+        return self.places if batch == 1 else max(0, self.places // batch - 1)
 
     def units_down(self, failing: float) -> int:
         """Return how many parts (of several) or servers (of one part) are down: a share, rounded up."""
@@ -119,11 +125,11 @@ class Farm:
         site, several = self.site, self.parts > 1
         parts, servers = (self.parts - down, self.servers) if several else (1, self.servers - down)
         if parts < 1 or servers < 1:
-            return Part(1, self.places // site.batch, math.inf, site.service_s[0])
+            return Part(1, self.room, math.inf, site.service_s[0])
         cv = site.cv[0] if stress.cv is None else stress.cv
         hz = site.rate_hz * stress.rate / parts / site.batch
         return Part(
-            servers, self.places // site.batch, hz, stress.service_s or site.service_s[0], site.law,
+            servers, self.room, hz, stress.service_s or site.service_s[0], site.law,
             CV2.get(site.law, cv**2), 1 / (parts * site.batch),
         )  # fmt: skip
 
@@ -209,9 +215,17 @@ def _site(study: FarmStudy, alternative: Alternative, model: Any) -> Site:
             "Where parts are sought, list at most 64 numbers of servers.",
         )  # fmt: skip
     service_s = _service_s(stage, own, flow.size_in_bytes, size)
+    buffers = study.choices.buffers or _buffers(study, stage)
+    least = size * (flow.size_in_bytes if buffers.in_bytes else 1.0)
+    if size > 1 and buffers.values[0] < least:
+        what = f"{least:g} bytes" if buffers.in_bytes else f"{size} places"
+        raise study.settings.fault(
+            ("choices", "buffer_bytes" if buffers.in_bytes else "places"),
+            f"a batch of the stage '{stage.name}' has {size} events, which wait together: at least {what}.",
+        )  # fmt: skip
     return Site(
         alternative.name, spec, stage, times, rate_hz, flow.size_in_bytes, service_s,
-        cv, size, parts, servers, study.choices.buffers or _buffers(study, stage),
+        cv, size, parts, servers, buffers,
     )  # fmt: skip
 
 

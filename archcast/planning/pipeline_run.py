@@ -105,7 +105,8 @@ def _plan(study: FarmStudy, sites: tuple[Site, ...], file: str, seed: int) -> Pi
         closed_front=first.front, smaller=smaller, confirmation=confirmation,
         stresses=stresses(best.farm, found.searcher), beyond=None, chain=rates_with(best.farm),
         summary=summary, binds=binds_of(study, best), why=why_not_smaller(study, smaller, found.ratio),
-        evaluated=closed.evaluated + found.searcher.evaluated, notes=(*notes, *_notes(study, best)), versions=_versions(),
+        evaluated=closed.evaluated + found.searcher.evaluated, notes=(*notes, *_notes(study, best)),
+        versions=_versions(),
     )  # fmt: skip
 
 
@@ -178,7 +179,8 @@ def _infeasible(
     return PipelinePlan(
         file=file, study=study, sites=sites, seed=seed, chosen=None, rows=(), front=(), closed_front=(), smaller=(),
         confirmation=None, stresses=(), beyond=beyond, chain=None,
-        summary=why_none(study, sites, search, beyond), binds="", why="", evaluated=searcher.evaluated, notes=(), versions=_versions(),
+        summary=why_none(study, sites, search, beyond), binds="", why="", evaluated=searcher.evaluated, notes=(),
+        versions=_versions(),
     )  # fmt: skip
 
 

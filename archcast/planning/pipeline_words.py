@@ -95,7 +95,7 @@ def binds_of(study: FarmStudy, best: Judged) -> str:
     more = farm.total / least - 1
     if more < NEAR:
         servers = (
-            f"Load binds the servers: {least:,} are busy all the time with the failing share down, the farm has "
+            f"Load binds the servers: with the failing share down it takes at least {least:,}; the farm has "
             f"{percent(more)} more and is {percent(best.load)} busy"
         )
     else:

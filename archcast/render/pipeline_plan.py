@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archcast.planning.pipeline_confirm import room_events
 from archcast.planning.pipeline_words import buffer_words, demand_words, limits_words, share
 from archcast.render.document import document
 from archcast.render.human import percent, text
@@ -128,7 +129,7 @@ def _events(plan: PipelinePlan) -> str:
 
 def _counted(name: str, one: Counted) -> list[str]:
     return [
-        name, f"{one.part.room * one.farm.site.batch:,} events", percent(one.part.load), f"{one.events:,}",
+        name, f"{room_events(one.farm, one.part):,} events", percent(one.part.load), f"{one.events:,}",
         f"{one.losses:,}", share(one.loss), share(one.upper), share(one.upper_if_single), share(one.closed_loss),
     ]  # fmt: skip
 

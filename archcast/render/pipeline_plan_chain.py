@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archcast.planning.pipeline_chain import ChainRow, chain_rows
+from archcast.planning.pipeline_confirm import room_events
 from archcast.planning.pipeline_words import share
 from archcast.render.human import text
 from archcast.render.markup import esc, section
@@ -65,7 +66,7 @@ def over_time(counted: Counted) -> str:
     if counted.series is None or not len(counted.series[0]):
         return ""
     at, waiting, busy = counted.series
-    room = counted.part.room * counted.farm.site.batch
+    room = room_events(counted.farm, counted.part)
     limit = (float(room), f"room for {room:,}") if room else None
     first = chart([Line("waiting", at, waiting, 0, filled=True)], Axis("time", "s"), Axis("waiting events", "count"),
                   limit=limit)  # fmt: skip

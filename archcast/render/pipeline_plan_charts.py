@@ -113,10 +113,12 @@ def loss_chart(plan: PipelinePlan) -> str:
     chosen = plan.chosen
     assert chosen is not None
     xs, found = losses_by_servers(plan, chosen.farm)
+    if len(xs) < 2:
+        return '<p class="note">No fewer servers lose enough to be drawn: the load alone binds.</p>'
     closed = [seen.closed for seen in found]
     limit = plan.study.limits.loss
     corrected = all(math.isfinite(seen.hi) and not seen.exact for seen in found)
-    frame = _Frame(xs, [limit * FLOOR, max(limit * 10, *closed)], (False, True))
+    frame = _Frame(xs, [limit * FLOOR, max([limit * 10, *closed])], (False, True))
     body = ""
     if corrected:
         low, mid, high = ([getattr(seen, end) for seen in found] for end in ("lo", "value", "hi"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from archcast.planning.pipeline_confirm import room_events
 from archcast.planning.pipeline_words import share
 from archcast.render.human import percent, text
 from archcast.render.plan_text import table
@@ -21,7 +22,14 @@ def pipeline_plan_text(plan: PipelinePlan) -> str:
     """Return the answer as lines."""
     parts = [plan.summary]
     if plan.chosen is not None:
-        parts += ["", plan.binds, plan.why, "", f"Front of {plan.study.objective} against buffer:", *front_lines(plan)]
+        parts += [
+            "",
+            plan.binds,
+            *([plan.why] if plan.why else []),
+            "",
+            f"Front of {plan.study.objective} against buffer:",
+            *front_lines(plan),
+        ]
         if plan.confirmation is not None:
             parts += ["", f"Events ({plan.confirmation.verdict}): {plan.confirmation.words}", *level_lines(plan)]
         parts += ["", "How far it holds:", *(f"  {stress_line(stress)}" for stress in plan.stresses)]
@@ -58,7 +66,7 @@ def level_lines(plan: PipelinePlan) -> list[str]:
     rows = [("  buffer", "busy", "events", "lost", "loss", "closed form", "dispersion")]
     for one in plan.confirmation.ratio.levels:
         rows.append((
-            f"  {one.part.room * one.farm.site.batch:,} events", percent(one.part.load), f"{one.events:,}",
+            f"  {room_events(one.farm, one.part):,} events", percent(one.part.load), f"{one.events:,}",
             f"{one.losses:,}", share(one.loss), share(one.closed_loss), f"{one.dispersion:.3g}",
         ))  # fmt: skip
     return table(rows)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
+from numba.core.cgutils import intp_t as word
 from numba.extending import intrinsic
 
 from simulator.queues import kernel_layout as layout
@@ -25,7 +25,6 @@ def _rows(name: str, dtype: np.dtype[Any]) -> Any:
     @intrinsic
     def row(context: Any, s: Any, index: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            word = ir.IntType(64)
             field = builder.add(builder.ptrtoint(args[0], word), word(offset))
             address = builder.load(builder.inttoptr(field, word.as_pointer()))
             at = builder.add(address, builder.mul(args[1], word(size)))

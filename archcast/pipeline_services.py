@@ -106,9 +106,9 @@ def _times(estimates: Mapping[int, Estimate], most: int) -> ServiceTimes:
         for end in ("value", "lo", "hi")
     )
     energy = estimates[most].energy_j
-    energy_j = None if energy is None else energy.value / most
     last = estimates[most]
-    return ServiceTimes(time_s, lo_s, hi_s, energy_j, f"{last.workload} on {last.device}")
+    energy_j, ends = (None, None) if energy is None else (energy.value / most, (energy.lo / most, energy.hi / most))
+    return ServiceTimes(time_s, lo_s, hi_s, energy_j, f"{last.workload} on {last.device}", ends)
 
 
 def _beside(name: str, folder: Path) -> str:

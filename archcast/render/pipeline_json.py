@@ -61,9 +61,16 @@ def _estimated(answer: Pipeline) -> list[dict[str, Any]]:
 def _service(found: Any) -> dict[str, Any]:
     times = found.times
     return {
-        "source": found.source, "on": found.device, "from": times.source, "energy_per_event_j": times.energy_j,
+        "source": found.source, "on": found.device, "from": times.source, "energy_per_event_j": _energy(times),
         "latency_by_batch_s": [
             {"batch": i + 1, "value": time, "lo": lo, "hi": hi}
             for i, (time, lo, hi) in enumerate(zip(times.time_s, times.lo_s, times.hi_s, strict=True))
         ],
     }  # fmt: skip
+
+
+def _energy(times: Any) -> dict[str, float] | None:
+    if times.energy_j is None:
+        return None
+    lo, hi = times.energy_ends_j or (times.energy_j, times.energy_j)
+    return {"value": times.energy_j, "lo": lo, "hi": hi}

@@ -9,6 +9,7 @@ from simulator.pipelines.rates_ranges import ONE, ZERO, Range
 if TYPE_CHECKING:
     from hardware_specs.pipeline_schema import DetectorSpec, StageSpec
     from simulator.pipelines.rates_results import Servers
+    from simulator.pipelines.services import ServiceTimes
 
 
 def operations_of(stage: StageSpec, size_bytes: Range) -> Range:
@@ -21,19 +22,19 @@ def operations_of(stage: StageSpec, size_bytes: Range) -> Range:
 
 
 def stage_power_w(
-    stage: StageSpec, size_bytes: Range, served_hz: Range, servers: Servers | None, energy_j: float | None
+    stage: StageSpec, size_bytes: Range, served_hz: Range, servers: Servers | None, times: ServiceTimes | None
 ) -> dict[str, Range]:
     """Return the power of a stage by part, without its link, in the technology of its figures.
 
     Args:
-        served_hz: events a second that are worked on. energy_j: of one service, where the cost model gave it.
+        served_hz: events a second that are worked on. times: of its service, where the cost model gave them.
 
     operations: energy per operation x operations x rate. services: energy per event x rate. servers_idle: of servers
     that are up. servers_busy: what they take more while they work (all the time where no service says how much).
     """
     powers = {
         "operations": Range.of(stage.energy_per_operation_j) * operations_of(stage, size_bytes) * served_hz,
-        "services": (Range.of(stage.energy_per_event_j) + ONE * (energy_j or 0.0)) * served_hz,
+        "services": (Range.of(stage.energy_per_event_j) + _energy_of(times)) * served_hz,
     }
     if stage.idle_power_w is None and stage.busy_power_w is None:
         return powers
@@ -46,6 +47,13 @@ def stage_power_w(
     )
     powers["servers_busy"] = more * busy * up
     return powers
+
+
+def _energy_of(times: ServiceTimes | None) -> Range:
+    """Return the energy of one service that the cost model timed."""
+    if times is None or times.energy_j is None:
+        return ZERO
+    return Range(times.energy_j, *(times.energy_ends_j or (times.energy_j, times.energy_j)))
 
 
 def detector_power_w(detector: DetectorSpec, rate_hz: Range) -> Range:

@@ -72,7 +72,7 @@ def stage_rates(
         losses, selections[0], inflow.truths[0].relevant_share * inflow.rate_hz.value,
         passed(inflow.truths[0], selections[0]).relevant_share * leaving.value, latency_s, served.wait_s,
         served.memory_bytes + _pipeline_bytes(stage, inflow.size_bytes), served.buffer_needed_bytes,
-        stage_power_w(stage, inflow.size_bytes, accepted, served.servers, times.energy_j if times else None),
+        stage_power_w(stage, inflow.size_bytes, accepted, served.servers, times),
         Range.of(stage.price_usd) * float(stage.parts * (served.servers.count if served.servers else 1)),
         served.servers, link, fragment_rates(stage, link_in, accepted, inflow.size_bytes, served.time_s), backlog_hz,
     )  # fmt: skip

@@ -12,7 +12,8 @@ from foundation.errors import BadValueError
 class ServiceTimes:
     """Times of one service, in seconds: `time_s[n - 1]` of a batch of n events, with the bounds `lo_s` and `hi_s`.
 
-    `energy_j` is that of one event at the largest batch (None: not known), `source` says where the times come from.
+    `energy_j` is that of one event at the largest batch (None: not known), with its bounds `energy_ends_j`; `source`
+    says where the times come from.
 
     Raises:
         BadValueError: no time, different numbers of them, or one that is not above 0 and within its bounds.
@@ -23,6 +24,7 @@ class ServiceTimes:
     hi_s: tuple[float, ...]
     energy_j: float | None = None
     source: str = ""
+    energy_ends_j: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.time_s or not len(self.time_s) == len(self.lo_s) == len(self.hi_s):

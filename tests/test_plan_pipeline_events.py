@@ -133,6 +133,8 @@ def test_the_page_shows_both_pictures_and_the_events() -> None:
         "Servers against buffer",
         "What events show",
         "How far it holds",
+        "Occupancy over time",
+        "The chain",
         "limit 1e-05",
     ):
         assert words in page

@@ -145,7 +145,7 @@ class Confirmer:
         arrived, lost, first, series = list[int](), list[int](), "", None
         for replication in range(self.effort.replications):
             run = run_network(
-                network, horizon_s=horizon_s, warm_up_s=warm_s, samples=SAMPLES, seed=self.seed,
+                network, horizon_s=horizon_s, warm_up_s=warm_s, samples=0 if replication else SAMPLES, seed=self.seed,
                 replication=replication, engine=engine,  # type: ignore[arg-type]
             )  # fmt: skip
             window, at = run.record.window, run.record.at("farm")

@@ -155,6 +155,13 @@ def test_a_service_may_be_a_workload_on_a_device() -> None:
     assert found.chosen.power_w == min(row.power_w for row in found.rows)
 
 
+def test_the_least_choice_is_said_to_bind_where_fewer_would_do() -> None:
+    found = answer(choices={"servers": {"from": 60, "to": 80}, "places": [0, 5]})
+    assert found.chosen is not None
+    assert (found.chosen.farm.servers, found.chosen.farm.places) == (60, 0)
+    assert found.binds.startswith("The choices bind the servers: they begin at 60")
+
+
 def test_robustness_points_the_right_way() -> None:
     found = answer()
     by_name = {stress.name: stress for stress in found.stresses}

@@ -93,7 +93,12 @@ def binds_of(study: FarmStudy, best: Judged) -> str:
     farm, limits = best.farm, study.limits
     least = load_only(study, farm)
     more = farm.total / least - 1
-    if more < NEAR:
+    if farm.site.sought.below(farm.sought) is None:
+        servers = (
+            f"The choices bind the servers: they begin at {farm.sought:,}, and the load alone takes {least:,} of the "
+            f"{farm.total:,}; they are {percent(best.load)} busy"
+        )
+    elif more < NEAR:
         servers = (
             f"Load binds the servers: with the failing share down it takes at least {least:,}; the farm has "
             f"{percent(more)} more and is {percent(best.load)} busy"

@@ -55,6 +55,7 @@ def test_any_buffer_of_a_span_is_cut_to_the_last_place() -> None:
     found = answer(choices={"servers": 14, "places": {"from": 0, "to": 1000}}, failing=0.0)
     assert found.chosen is not None
     assert found.chosen.farm.places == places_for_loss(RATE_HZ, SERVICE_S, 14, 1e-3) - 14
+    assert [one.judged.farm.places for one in found.smaller] == [found.chosen.farm.places - 1]
 
 
 def test_a_buffer_in_bytes_holds_whole_events() -> None:

@@ -117,6 +117,8 @@ class Searcher:
         sizes = farm.site.buffers
         now = farm.buffer_bytes if sizes.in_bytes else float(farm.places)
         smaller = max((v for v in sizes.values if v < now), default=None)
+        if smaller is not None and sizes.free:
+            smaller = (farm.places - 1) * (max(1.0, farm.site.size_bytes) if sizes.in_bytes else 1.0)
         if smaller is not None:
             found.append(("buffer", farm_of(farm.site, farm.parts, farm.servers, smaller)))
         return found

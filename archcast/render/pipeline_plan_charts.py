@@ -196,7 +196,7 @@ def _ticks(ends: tuple[float, float], log: bool) -> list[float]:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         for steps in ((1, 2, 5), (1, 3), (1,)):
             found = [m * 10.0**e for e in decades for m in steps if low <= m * 10.0**e <= high]
-            if len(found) <= 9:
+            if len(found) <= 7:
                 return found
         return found[:: max(1, len(found) // 7)]
     size = 10.0 ** math.floor(math.log10((high - low) / 4))

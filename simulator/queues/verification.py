@@ -19,7 +19,7 @@ import numpy as np
 
 from simulator.queues.arrivals import Arrivals, poisson
 from simulator.queues.elements import Exit, Network, Route, Service, Source, Station, to
-from simulator.queues.laws import CONSTANT, EXPONENTIAL, Law
+from simulator.queues.laws import CONSTANT, EXPONENTIAL, Floats, Law
 from simulator.queues.replications import Metric, Replications, replicate
 from simulator.queues.run import EngineName
 from simulator.queues.statistics import NetworkRun
@@ -44,6 +44,8 @@ class Measure:
     metric: Metric
     expected: Callable[[], float] = field(repr=False)
     bound: float
+    error: float = 0.0
+    """Standard error of what is expected, where that was simulated or rounded itself."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,20 @@ class Row:
     standard_error: float
     cpu_s: float
     """Of the whole check."""
+    times: int = 1
+
+    @property
+    def bound(self) -> float:
+        """The measure's, over the root of how many times more replications were run (not where it has an error)."""
+        return self.measure.bound if self.measure.error else self.measure.bound / math.sqrt(self.times)
 
     @property
     def deviation(self) -> float:
-        """Simulated less expected, in standard errors."""
+        """Simulated less expected, in standard errors (of both, where the expected number has one)."""
         off = self.simulated - self.expected
-        if self.standard_error > 0:
-            return off / self.standard_error
+        error = math.hypot(self.standard_error, self.measure.error)
+        if error != 0:
+            return off / error
         return 0.0 if off == 0 else math.copysign(math.inf, off)
 
     @property
@@ -101,25 +110,44 @@ class Row:
     @property
     def passed(self) -> bool:
         """Within the standard errors and within the bound; a number that is not known does not pass."""
-        return abs(self.deviation) <= MOST_ERRORS and abs(self.relative_error) <= self.measure.bound
+        return abs(self.deviation) <= MOST_ERRORS and abs(self.relative_error) <= self.bound
 
 
-def run_check(check: Check, engine: EngineName = "callbacks", network: Network | None = None) -> list[Row]:
-    """Run a check (or another network in its place, which it should notice). Raises as `replicate`."""
+def run_check(
+    check: Check, engine: EngineName = "callbacks", network: Network | None = None, times: int = 1
+) -> list[Row]:
+    """Run a check.
+
+    Args:
+        network: another one in its place, which the check should notice.
+        times: so many times the replications, held to bounds that are tighter by the root of it.
+
+    Raises:
+        As `replicate`.
+    """
     start = time.process_time()
-    found = replications_of(check, engine, network)
+    found = replications_of(check, engine, network, times)
     values = [np.array(found.values(measure.metric)) for measure in check.measures]
     cpu_s = time.process_time() - start
-    return [
-        Row(check, measure, measure.expected(), float(x.mean()), float(x.std(ddof=1) / math.sqrt(len(x))), cpu_s)
-        for measure, x in zip(check.measures, values, strict=True)
-    ]
+    return [_row(check, measure, x, cpu_s, times) for measure, x in zip(check.measures, values, strict=True)]
 
 
-def replications_of(check: Check, engine: EngineName = "callbacks", network: Network | None = None) -> Replications:
+def _row(check: Check, measure: Measure, values: Floats, cpu_s: float, times: int) -> Row:
+    expected = measure.expected()
+    if not measure.bound:
+        # Equal in every run, not in the mean.
+        worst = float(values[np.argmax(np.abs(values - expected))])
+        return Row(check, measure, expected, worst, 0.0, cpu_s, times)
+    error = float(values.std(ddof=1) / math.sqrt(len(values)))
+    return Row(check, measure, expected, float(values.mean()), error, cpu_s, times)
+
+
+def replications_of(
+    check: Check, engine: EngineName = "callbacks", network: Network | None = None, times: int = 1
+) -> Replications:
     """Return the runs of a check."""
     return replicate(
-        network or check.network(), check.replications, horizon_s=check.horizon_s,
+        network or check.network(), check.replications * times, horizon_s=check.horizon_s,
         warm_up_s=check.horizon_s * check.warm_up, seed=check.seed, engine=engine,
     )  # fmt: skip
 
@@ -135,11 +163,12 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         check, first = row.check, row.check is not before
         before = check
-        done = f"{check.customers * check.replications:,}", f"{row.cpu_s:.2f}"
+        done = f"{check.customers * check.replications * row.times:,}", f"{row.cpu_s:.2f}"
         cells = [
             check.name if first else "", check.closed_form if first else "", row.measure.what, f"{row.expected:.6g}",
-            f"{row.simulated:.6g}", f"{row.standard_error:.2g}", f"{row.deviation:+.2f}{'' if row.passed else ' FAILS'}",
-            f"{row.measure.bound:.1%}" if row.measure.bound else "equal", *(done if first else ("", "")),
+            f"{row.simulated:.6g}", f"{row.standard_error:.2g}",
+            f"{row.deviation:+.2f}{'' if row.passed else ' FAILS'}",
+            f"{row.bound:.1%}" if row.measure.bound else "equal", *(done if first else ("", "")),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -8,13 +8,14 @@ from simulator.queues.verification import Check
 from simulator.queues.verification_exact import exact_checks
 from simulator.queues.verification_limits import limit_checks
 from simulator.queues.verification_networks import network_checks
+from simulator.queues.verification_published import published_checks
 from simulator.queues.verification_stations import station_checks
 
 
 @cache
 def checks() -> tuple[Check, ...]:
     """Return every check."""
-    return (*station_checks(), *limit_checks(), *network_checks(), *exact_checks())
+    return (*station_checks(), *limit_checks(), *network_checks(), *published_checks(), *exact_checks())
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Checks without chance: constant times, where every number must be equal in whole ticks; laws that hold in every run."""
+"""Checks without chance: constant times, equal in whole ticks, and laws that hold in every run."""
 
 from __future__ import annotations
 
@@ -130,9 +130,12 @@ def laws() -> list[Check]:
 
     little = Measure("area / stays", ratio, exact(1.0), 0.0)
     found = []
-    for name, network in (("M/M/1, load 0.95", partial(single, 0.95)), ("M/M/4/6", partial(single, 4.0, servers=4, places=2))):
-        found.append(Check("Laws of every run", f"Little's law, {name}", "integral of the number = sum of the stays", network,
-                           (little,), 4_000, 0.95 if "/1" in name else 4.0, 10))  # fmt: skip
+    for name, network in (
+        ("M/M/1, load 0.95", partial(single, 0.95)),
+        ("M/M/4/6", partial(single, 4.0, servers=4, places=2)),
+    ):
+        found.append(Check("Laws of every run", f"Little's law, {name}", "integral of the number = sum of the stays",
+                           network, (little,), 4_000, 0.95 if "/1" in name else 4.0, 10))  # fmt: skip
     return found
 
 

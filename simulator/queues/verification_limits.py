@@ -12,15 +12,15 @@ from simulator.queues.crossings import Crossings
 from simulator.queues.elements import Delay, Exit, Gate, Network, Rules, Service, Source, Station, to
 from simulator.queues.fill_patterns import EVERY_CROSSING, FillPattern, lhc_trains
 from simulator.queues.laws import CONSTANT, EXPONENTIAL
+from simulator.queues.replications import value_of
+from simulator.queues.statistics import NetworkRun
 from simulator.queues.verification import H2, LAWS, TICKS_PER_SECOND, Check, Measure, exact, single
 
 CROSSING_RATE_HZ = 40.0789e6
 """Of the reference values; here a crossing takes one second, which is one tick, so that slots are exact."""
-PUBLISHED_DEAD_SHARES = {(100e3, "uniform"): 0.00900, (100e3, "trains"): 0.01072, (750e3, "uniform"): 0.359,
-                         (750e3, "trains"): 0.364}  # fmt: skip
-"""Dead share of the four CMS rules by trigger rate, simulated by others (0.900 +- 0.018 %, 1.072 +- 0.010 %)."""
 CMS_DEAD_SHARES = {100e3: 0.00897609307966396, 750e3: 0.3584088598312293}
-"""The same for uniform crossings by `rules_live_share`, which takes a minute for the second: a slow test repeats it."""
+"""Dead share of the four rules of CMS at two rates of triggers by `rules_live_share`, which takes a minute: a slow test
+repeats it."""
 DEPTH_SLOTS = 48
 """Readout time of the derandomizer in crossings: a load of 0.898 at 750 kHz."""
 
@@ -42,7 +42,8 @@ def loss_systems() -> list[Check]:
             found.append(
                 Check("Losses", f"M/G/{servers}/{servers}, {name}, {load:g} erlang", "Erlang B",
                       partial(single, load, LAWS[name], servers=servers, places=0),
-                      (_loss(means.loss, 0.06 if servers == 8 else 0.12), _busy(means.utilisation)), 6_000, load)
+                      (_loss(means.loss, 0.075 if servers == 8 else 0.18), _busy(means.utilisation, 0.025)),
+                      4_000, load)
             )  # fmt: skip
     return found
 
@@ -50,31 +51,31 @@ def loss_systems() -> list[Check]:
 def limited_lines() -> list[Check]:
     """M/M/1/K, M/M/c/K, M/D/1/K and M/G/1/K."""
     found = []
-    for places, load, bound in ((5, 0.8, 0.07), (10, 0.95, 0.1), (10, 1.2, 0.05)):
+    for places, load, bound in ((5, 0.8, 0.08), (10, 0.95, 0.125), (10, 1.2, 0.07)):
         means = forms.mm1k(load, 1.0, places)
-        measures = (_loss(means.loss, bound), _busy(means.utilisation),
-                    Measure("number", "queue.mean_present", exact(means.number), bound))  # fmt: skip
+        measures: tuple[Measure, ...] = (_loss(means.loss, bound), _busy(means.utilisation),
+                    Measure("number", "queue.mean_present", exact(means.number), 0.05))  # fmt: skip
         found.append(
             Check("Losses", f"M/M/1/{places}, load {load:g}", "loss = (1 - rho) rho^K / (1 - rho^(K+1))",
-                  partial(single, load, places=places - 1), measures, 8_000, load)
+                  partial(single, load, places=places - 1), measures, 5_000, load)
         )  # fmt: skip
     for servers, places, load in ((3, 8, 2.7), (4, 10, 5.0)):
         means = forms.mmck(load, 1.0, servers, places)
-        measures = (_loss(means.loss, 0.07), _busy(means.utilisation),
+        measures = (_loss(means.loss, 0.1), _busy(means.utilisation),
                     Measure("wait / s", "queue.mean_wait_s", exact(means.wait_s), 0.06))  # fmt: skip
         found.append(
             Check("Losses", f"M/M/{servers}/{places}, {load:g} erlang", "birth and death chain",
-                  partial(single, load, servers=servers, places=places - servers), measures, 8_000, load)
+                  partial(single, load, servers=servers, places=places - servers), measures, 5_000, load)
         )  # fmt: skip
-    laws = (("D", "constant", 4, 0.8, 0.08), ("D", "constant", 8, 0.9, 0.12), ("D", "constant", 16, 0.9, 0.4),
-            ("H2", "hyperexponential", 8, 0.9, 0.07))  # fmt: skip
-    for symbol, law, places, load, bound in laws:
+    laws = (("D", "constant", 4, 0.8, 9_000, 0.08), ("D", "constant", 8, 0.9, 9_000, 0.13),
+            ("D", "constant", 16, 0.9, 20_000, 0.3), ("H2", "hyperexponential", 8, 0.9, 9_000, 0.075))  # fmt: skip
+    for symbol, law, places, load, customers, bound in laws:
         spread = CONSTANT if symbol == "D" else H2
         means = forms.mg1k(load, 1.0, places, law, spread.cv2)
         measures = (_loss(means.loss, bound), _busy(means.utilisation))
         found.append(
             Check("Losses", f"M/{symbol}/1/{places}, load {load:g}", "embedded chain, loss = 1 - 1 / (pi_0 + rho)",
-                  partial(single, load, spread, places=places - 1), measures, 14_000, load)
+                  partial(single, load, spread, places=places - 1), measures, customers, load)
         )  # fmt: skip
     return found
 
@@ -92,33 +93,29 @@ def dead_times() -> list[Check]:
             name = f"{'paralyzable' if extendable else 'non-paralyzable'} dead time, lambda tau {load:g}"
             rules = Rules("dead", to("exit"), dead_s=load, extendable=extendable)
             rate_hz = (forms.paralyzable_hz if extendable else forms.non_paralyzable_hz)(1.0, load)
-            share = Measure("share recorded", _kept, exact(rate_hz), 0.005 * (1 + 2 * load))
-            found.append(Check("Dead time", name, form, partial(_behind, poisson(1.0), rules), (share,), 6_000, 1.0))
+            share = Measure("share recorded", _kept, exact(rate_hz), 0.0075 * (1 + 2 * load))
+            found.append(Check("Dead time", name, form, partial(_behind, poisson(1.0), rules), (share,), 4_000, 1.0))
     first, second = Rules("fixed", to("extendable"), dead_s=0.4), Rules("extendable", to("exit"), (), 0.9, True)
-    both = Measure("share recorded", _through, exact(forms.hybrid_hz(1.0, 0.4, 0.5)), 0.012)
+    both = Measure("share recorded", _through, exact(forms.hybrid_hz(1.0, 0.4, 0.5)), 0.016)
     found.append(
         Check("Dead time", "fixed 0.4, then extendable 0.5", "lambda exp(-lambda tau_p) / (1 + lambda tau_n)",
-              partial(_behind, poisson(1.0), first, second), (both,), 6_000, 1.0)
+              partial(_behind, poisson(1.0), first, second), (both,), 4_000, 1.0)
     )  # fmt: skip
     slots = Rules("dead", to("exit"), dead_s=5.0)
     share = Measure("share recorded", _kept, exact(forms.bernoulli_live_share(0.3, 4)), 0.01)
     found.append(
         Check("Dead time", "4 slots after each trigger, 0.3 a slot", "1 / (1 + p d)",
-              partial(_behind, Crossings(1.0, 0.3), slots), (share,), 6_000, 0.3)
+              partial(_behind, Crossings(1.0, 0.3), slots), (share,), 4_000, 0.3)
     )  # fmt: skip
     return found
 
 
-def _kept(run: object) -> float:
-    from simulator.queues.replications import value_of
-
-    return 1.0 - value_of(run, "dead.loss_share")  # type: ignore[arg-type]
+def _kept(run: NetworkRun) -> float:
+    return 1.0 - value_of(run, "dead.loss_share")
 
 
-def _through(run: object) -> float:
-    from simulator.queues.replications import value_of
-
-    return value_of(run, "exit.left_hz") / value_of(run, "source.left_hz")  # type: ignore[arg-type]
+def _through(run: NetworkRun) -> float:
+    return value_of(run, "exit.left_hz") / value_of(run, "source.left_hz")
 
 
 def trigger_rules() -> list[Check]:
@@ -129,15 +126,15 @@ def trigger_rules() -> list[Check]:
         dead = partial(_dead_share, 0.02, tuple(rules))
         found.append(
             Check("Trigger rules", f"at most {_words(rules)} crossings, 0.02 a crossing", "chain of the last gaps",
-                  partial(_ruled, Crossings(1.0, 0.02), tuple(rules)),
-                  (Measure("dead share", "rules.loss_share", dead, 0.04),), 8_000, 0.02)
+                  partial(ruled, Crossings(1.0, 0.02), tuple(rules)),
+                  (Measure("dead share", "rules.loss_share", dead, 0.05),), 5_000, 0.02)
         )  # fmt: skip
     for rate_hz, bound in ((100e3, 0.15), (750e3, 0.02)):
         chain = Measure("dead share", "rules.loss_share", exact(CMS_DEAD_SHARES[rate_hz]), bound)
         process = crossings(rate_hz, "uniform")
         found.append(
             Check("Trigger rules", f"the four of CMS at {rate_hz / 1e3:g} kHz", "chain of the last gaps",
-                  partial(_ruled, process, forms.CMS_RULES), (chain,), 8_000, process.mean_rate_hz())
+                  partial(ruled, process, forms.CMS_RULES), (chain,), 5_000, process.mean_rate_hz())
         )  # fmt: skip
     return found
 
@@ -151,14 +148,15 @@ def _dead_share(probability: float, rules: tuple[tuple[int, int], ...]) -> float
     return 1.0 - forms.rules_live_share(probability, rules)
 
 
-def _ruled(process: Arrivals, rules: tuple[tuple[int, int], ...]) -> Network:
+def ruled(process: Arrivals, rules: tuple[tuple[int, int], ...]) -> Network:
+    """Return a source behind which rules of (accepts, crossings) stand, on a tick of one crossing."""
     limits = tuple((accepts, float(crossings)) for accepts, crossings in rules)
-    return _slotted(process, Rules("rules", to("exit"), limits))
+    return slotted(process, Rules("rules", to("exit"), limits))
 
 
-def _slotted(process: Arrivals, element: Rules | Station) -> Network:
-    """Return a network whose tick is a crossing."""
-    return Network((Source("source", process, to(element.name)), element, Exit("exit")), ticks_per_second=1)
+def slotted(process: Arrivals, element: Rules | Station, ticks: int = 1) -> Network:
+    """Return a network with so many ticks a crossing."""
+    return Network((Source("source", process, to(element.name)), element, Exit("exit")), ticks_per_second=ticks)
 
 
 def pattern(name: str) -> FillPattern:
@@ -176,14 +174,14 @@ def derandomizers() -> list[Check]:
     """A buffer behind a trigger with a constant readout, for uniform crossings and trains."""
     found = []
     for name in ("uniform", "trains"):
-        for places, bound in ((4, 0.06), (8, 0.12)):
+        for places, bound in ((4, 0.06), (8, 0.16)):
             process = crossings(750e3, name)
             queue = Station("queue", Service((float(DEPTH_SLOTS),)), to("exit"), places=places - 1)
             value = partial(_buffer_loss, process.probability, places, name)
             found.append(
                 Check("Derandomizers", f"{places} places, {name}, 750 kHz, readout of {DEPTH_SLOTS} crossings",
-                      "chain of the work in the buffer", partial(_slotted, process, queue),
-                      (Measure("loss", "queue.loss_share", value, bound),), 10_000, process.mean_rate_hz())
+                      "chain of the work in the buffer", partial(slotted, process, queue),
+                      (Measure("loss", "queue.loss_share", value, bound),), 6_500, process.mean_rate_hz())
             )  # fmt: skip
     return found
 
@@ -206,17 +204,17 @@ def gates() -> list[Check]:
         delay = Delay("delay", Service((1.0,), EXPONENTIAL), to("exit"), returns="gate")
         elements = (Source("source", poisson(2.4), to("gate")), gate, delay, Exit("exit"))
         means = forms.mmc(2.4, 1.0, 3) if places is None else forms.mmck(2.4, 1.0, 3, 3 + places)
-        wait = Measure("wait / s", "gate.mean_wait_s", exact(means.wait_s), 0.2 if places is None else 0.04)
-        held = Measure("number behind", "delay.mean_present", exact(3 * means.utilisation), 0.015)
+        wait = Measure("wait / s", "gate.mean_wait_s", exact(means.wait_s), 0.2 if places is None else 0.07)
+        held = Measure("number behind", "delay.mean_present", exact(3 * means.utilisation), 0.02)
         if places is None:
             waits = forms.mmc_wait_probability(2.4, 1.0, 3)
-            extra = Measure("share that waits", "gate.wait_share", exact(waits), 0.04)
+            extra = Measure("share that waits", "gate.wait_share", exact(waits), 0.045)
         else:
-            extra = _loss(means.loss, 0.1, "gate")
+            extra = _loss(means.loss, 0.14, "gate")
         name = "M/M/3 as 3 credits and a delay" if places is None else "M/M/3/8 as 3 credits, 5 places and a delay"
         found.append(
             Check("Credits", name, "Erlang C" if places is None else "birth and death chain",
-                  partial(Network, elements, TICKS_PER_SECOND), (wait, held, extra), 6_000, 2.4)
+                  partial(Network, elements, TICKS_PER_SECOND), (wait, held, extra), 4_000, 2.4)
         )  # fmt: skip
     return found
 

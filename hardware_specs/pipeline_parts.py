@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -16,6 +17,13 @@ Share = Quantity("", 0, 1)
 Bytes = Quantity("B", 0, 1e18)
 Rate = Quantity("Hz", 1e-6, 1e12)
 EnergyPerOperation = Quantity("J/OP", 0, 1e6)
+
+MOST_ACCEPTS, MOST_CROSSINGS = 10_000, 10**6
+"""Of a trigger rule; its loss is summed over every crossing of its window."""
+MOST_TOGETHER = 10**6
+"""Events of a batch or of a packet."""
+LEAST_MTBF_S, LEAST_PERIOD_S = 1e-3, 1e-6
+"""Below, a window would simulate nothing but failures, or pauses."""
 
 
 def value_of(figure: Figure | None, default: float = 0.0) -> float:
@@ -97,7 +105,8 @@ class TechnologySpec(Counted):
 class BeamSpec(Counted):
     """Bunch crossings: `fill` is a list of runs [filled, empty] that repeats up to `slots`, the crossings of an orbit.
 
-    Without `fill`, `filled_slots` says how many are filled (a synthetic pattern of trains); without both, all are.
+    Without `fill`, `filled_slots` says how many are filled, in trains as in the nominal scheme of the LHC; without
+    both, all are.
     """
 
     crossing_rate_hz: Annotated[Figure, Rate]
@@ -120,7 +129,8 @@ class BeamSpec(Counted):
     def pattern(self) -> tuple[bool, ...]:
         """Return which of the orbit's crossings are filled.
 
-        The synthetic pattern spreads trains of 72 filled crossings (the last one shorter) evenly over the orbit.
+        The synthetic pattern is the nominal scheme of the LHC for 2,808 of 3,564, and has trains in such groups for
+        other numbers.
         """
         if not self.fill:
             return _trains(self.slots, self.slots if self.filled_slots is None else self.filled_slots)
@@ -146,6 +156,12 @@ class BatchSpec(Counted):
     size: Whole
     max_wait_s: Annotated[Figure | None, Time] = None
 
+    @model_validator(mode="after")
+    def _not_too_large(self) -> BatchSpec:
+        if self.size > MOST_TOGETHER:
+            raise fault(f"a batch has at most {MOST_TOGETHER:,} events, not {self.size:,}.", ("size",))
+        return self
+
 
 class FailureSpec(Counted):
     """Failures of one server, exponential in time; `lost` says what becomes of the event in service."""
@@ -153,6 +169,13 @@ class FailureSpec(Counted):
     mtbf_s: Annotated[Figure, Quantity("s", 1e-6, 1e12)]
     mttr_s: Annotated[Figure, Quantity("s", 0, 1e12)]
     lost: Literal["resume", "restart", "lose"] = "resume"
+
+    @model_validator(mode="after")
+    def _not_too_often(self) -> FailureSpec:
+        if self.mtbf_s.value < LEAST_MTBF_S:
+            least = f"{1e3 * LEAST_MTBF_S:g} ms"
+            raise fault(f"a server runs at least {least} between failures, not {self.mtbf_s.value:g} s.", ("mtbf_s",))
+        return self
 
 
 class DutySpec(Counted):
@@ -163,6 +186,11 @@ class DutySpec(Counted):
 
     @model_validator(mode="after")
     def _on_within_period(self) -> DutySpec:
+        if self.on_s.value <= 0:
+            raise fault("a duty of 0 s never serves; leave the stage out, or make on_s longer.", ("on_s",))
+        if self.period_s.value < LEAST_PERIOD_S:
+            least = f"{1e6 * LEAST_PERIOD_S:g} us"
+            raise fault(f"a period of duty is at least {least}, not {self.period_s.value:g} s.", ("period_s",))
         if self.on_s.value > self.period_s.value:
             raise fault(f"{self.on_s.value:g} s on do not fit in a period of {self.period_s.value:g} s.", ("on_s",))
         return self
@@ -178,6 +206,10 @@ class RuleSpec(Counted):
     def _restricts(self) -> RuleSpec:
         if self.accepts >= self.crossings:
             raise fault(f"{self.accepts} accepts in {self.crossings} crossings is no restriction.", ("accepts",))
+        if self.accepts > MOST_ACCEPTS:
+            raise fault(f"a rule allows at most {MOST_ACCEPTS:,} accepts, not {self.accepts:,}.", ("accepts",))
+        if self.crossings > MOST_CROSSINGS:
+            raise fault(f"a rule covers at most {MOST_CROSSINGS:,} crossings, not {self.crossings:,}.", ("crossings",))
         return self
 
 
@@ -248,13 +280,46 @@ class ClassifierSpec(Counted):
         return self
 
 
-def _trains(slots: int, filled: int, length: int = 72) -> tuple[bool, ...]:
-    """Return trains of `length` filled crossings, spread evenly over the orbit."""
+TRAIN = 72
+GAP, GROUP_GAPS, END_GAP = 8, {3: 30, 4: 31}, 81
+GROUPS = (3, 3, 4, 3, 3, 4, 3, 3, 4, 3, 3, 3)
+"""The nominal 25 ns scheme of the LHC (LHC Design Report, CERN-2004-003, from memory; the sums hold): trains of 72,
+each followed by 8 empty crossings, a group of trains from one injection by 30 or 31 more, and the orbit by 81 more: 2,808
+of 3,564 are filled."""
+
+
+def _trains(slots: int, filled: int) -> tuple[bool, ...]:
+    """Return trains in groups as in the nominal scheme, the last train shorter.
+
+    Empty crossings that are left over stand between the groups in equal shares; where there are too few, every gap is
+    shorter in proportion.
+    """
     if filled == slots:
         return (True,) * slots
-    trains = -(-filled // length)
+    trains = [TRAIN] * (filled // TRAIN) + [filled % TRAIN] * (filled % TRAIN > 0)
+    gaps, ends = _gaps(len(trains))
+    empty = slots - filled
+    spare = empty - sum(gaps)
+    shares = [float(i in ends) for i in range(len(trains))] if spare > 0 else [float(gap) for gap in gaps]
+    total, given, done = sum(shares), 0, 0.0
     pattern: list[bool] = []
-    for train in range(trains):
-        for what, total in ((True, filled), (False, slots - filled)):
-            pattern += [what] * (total * (train + 1) // trains - total * train // trains)
+    for train, gap, share in zip(trains, gaps, shares, strict=True):
+        done += share
+        more = int(abs(spare) * done / total + 1e-9) - given  # cumulated, so that the sum is exact
+        given += more
+        pattern += [True] * train + [False] * (gap + more if spare > 0 else gap - more)
     return tuple(pattern)
+
+
+def _gaps(trains: int) -> tuple[list[int], set[int]]:
+    """Return the empty crossings after each train, and the trains that end a group."""
+    gaps, ends = list[int](), set[int]()
+    for group in cycle(GROUPS):
+        count = min(group, trains - len(gaps))
+        gaps += [GAP] * count
+        gaps[-1] += GROUP_GAPS[group]
+        ends.add(len(gaps) - 1)
+        if len(gaps) == trains:
+            break
+    gaps[-1] += END_GAP
+    return gaps, ends

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from foundation.errors import nearest_names
 from hardware_specs.figures import Figure, Place, Sourced, fault
 from hardware_specs.pipeline_parts import (
+    MOST_TOGETHER,
     BatchSpec,
     BeamSpec,
     Bytes,
@@ -132,6 +133,13 @@ class StageSpec(Counted):
             raise fault(f"{len(self.speeds)} speeds for {self.servers} servers.", ("speeds",))
         if self.share_down is not None and self.share_down.value >= 1:
             raise fault("no server is left.", ("share_down",))
+        if self.events_per_packet > MOST_TOGETHER:
+            problem = f"a packet has at most {MOST_TOGETHER:,} events, not {self.events_per_packet:,}."
+            raise fault(problem, ("events_per_packet",))
+        batch = self.batch
+        if batch and batch.max_wait_s is None and self.places is not None and self.places < batch.size:
+            problem = f"a batch of {batch.size:,} never fills where {self.places:,} events may wait"
+            raise fault(f"{problem}; give more places, or the batch a max_wait_s.", ("places",))
         if self.classifier and self.classifier.kind in ("gaussian", "turn_on") and self.reduction is None:
             raise fault(f"a classifier of kind {self.classifier.kind} needs the stage's reduction.", ("classifier",))
         if self.classifier and self.classifier.kind in ("all", "rates") and self.reduction is not None:
@@ -176,8 +184,8 @@ class PipelineSpec(Sourced):
     technology: TechnologySpec = Field(default_factory=TechnologySpec)
     beam: BeamSpec | None = None
     relevant_fraction: Annotated[Figure | None, Share] = None
-    detectors: Annotated[tuple[DetectorSpec, ...], Field(min_length=1)]
-    stages: Annotated[tuple[StageSpec, ...], Field(min_length=1)]
+    detectors: tuple[DetectorSpec, ...]
+    stages: tuple[StageSpec, ...]
     events: tuple[WindowSpec, ...] = ()
     improvements: dict[str, dict[str, Any]] = Field(default_factory=dict)
     improved_by: tuple[str, ...] = ()
@@ -211,6 +219,9 @@ class PipelineSpec(Sourced):
 
     @model_validator(mode="after")
     def _names(self) -> PipelineSpec:
+        for field in ("detectors", "stages"):
+            if not getattr(self, field):
+                raise fault(f"a pipeline needs at least one of its {field}; the list is empty.", (field,))
         stages = [stage.name for stage in self.stages]
         _stand_once("detectors", [detector.name for detector in self.detectors], ())
         _stand_once("stages", stages, [detector.name for detector in self.detectors])
@@ -227,6 +238,8 @@ class PipelineSpec(Sourced):
                 _known("stage", name, stages, ("events", i, "stages", j))
         for i, name in enumerate(self.improved_by):
             _known("improvement", name, list(self.improvements), ("improved_by", i))
+            if name in self.improved_by[:i]:
+                raise fault(f"the improvement '{name}' stands twice.", ("improved_by", i))
         self.in_order()
         return self
 

@@ -161,6 +161,8 @@ def _switched_on(document: _Changed, improvements: Mapping[str, Any]) -> list[st
         if name not in improvements:
             near = ", ".join(nearest_names(str(name), improvements) or improvements) or "this file has none"
             raise document.fault(("improved_by", index), f"unknown improvement '{name}'. Nearest: {near}.")
+        if name in names[:index]:
+            raise document.fault(("improved_by", index), f"the improvement '{name}' stands twice.")
     document.data["improved_by"] = names
     return names
 

@@ -14,6 +14,7 @@ from foundation.overrides import copied, get_at, read_value, set_at
 from foundation.yaml_file import parse_yaml
 from hardware_specs.pipeline_schema import GIVEN, BeamSpec, PipelineSpec, value_of
 from hardware_specs.pipelines import load_pipeline, read_pipeline
+from simulator.queues.fill_patterns import lhc_trains
 
 CHAIN = """kind: pipeline
 beam: {crossing_rate_hz: 40 MHz, slots: 10, fill: [[3, 2]]}
@@ -149,6 +150,19 @@ REFUSED = [
 ]  # fmt: skip
 
 
+REFUSED += [
+    ("rules: [{accepts: 1, crossings: 3}]", "duty: {on_s: 0 s, period_s: 1 s}", 13, "stages[0].duty", "never serves"),
+    ("rules: [{accepts: 1, crossings: 3}]", "duty: {on_s: 1 ns, period_s: 9 ns}", 13, "stages[0].duty", "least 1 us"),
+    ("accepts: 1, crossings: 3", "accepts: 10001, crossings: 20000", 13, "stages[0].rules", "at most 10,000 accepts"),
+    ("accepts: 1, crossings: 3", "accepts: 1, crossings: 1000001", 13, "stages[0].rules", "1,000,000 crossings"),
+    ("pipeline_crossings: 512", "events_per_packet: 1000001", 12, "stages[0].events_per_packet", "at most 1,000,000"),
+    ("pipeline_crossings: 512", "batch: {size: 1000001}", 12, "stages[0].batch", "at most 1,000,000 events"),
+    ("buffer_bytes: 1 GB", "places: 7\n    batch: {size: 8}", 20, "stages[1].places", "a batch of 8 never fills"),
+    ("buffer_bytes: 1 GB", "failures: {mtbf_s: 0.5 ms, mttr_s: 1 s}", 20, "stages[1].failures", "at least 1 ms"),
+    ("kind: pipeline", "improved_by: [gpu, gpu]", 1, "improved_by[1]", "'gpu' stands twice"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(("old", "new", "line", "key", "words"), REFUSED)
 def test_what_cannot_be_is_refused_with_line_and_key(old: str, new: str, line: int, key: str, words: str) -> None:
     with pytest.raises(BadFileError) as refused:
@@ -156,6 +170,37 @@ def test_what_cannot_be_is_refused_with_line_and_key(old: str, new: str, line: i
     assert refused.value.line == line
     assert refused.value.key.startswith(key)
     assert words in str(refused.value)
+
+
+def test_an_empty_list_of_stages_is_refused_in_a_sentence() -> None:
+    with pytest.raises(BadFileError, match="needs at least one of its stages; the list is empty"):
+        read("kind: pipeline\ndetectors: [{name: a, to: b, size_bytes: 1, rate_hz: 1}]\nstages: []\n")
+
+
+def test_a_batch_may_be_larger_than_its_places_if_it_does_not_wait_for_ever() -> None:
+    text = changed("buffer_bytes: 1 GB", "places: 7\n    batch: {size: 8, max_wait_s: 1 s}")
+    assert read(text).stage("Farm").places == 7
+
+
+def test_the_nominal_numbers_of_the_lhc_give_its_nominal_scheme() -> None:
+    beam = BeamSpec.model_validate({"crossing_rate_hz": {"value": 40e6, "source": GIVEN}, "filled_slots": 2808})
+    assert tuple(slot for slot, filled in enumerate(beam.pattern()) if filled) == lhc_trains().filled
+
+
+@given(st.integers(1, 5000).flatmap(lambda slots: st.tuples(st.just(slots), st.integers(1, slots))))
+def test_a_pattern_of_trains_has_the_slots_and_filled_ones_that_it_was_asked_for(numbers: tuple[int, int]) -> None:
+    slots, filled = numbers
+    figure = {"value": 40e6, "source": GIVEN}
+    pattern = BeamSpec.model_validate({"crossing_rate_hz": figure, "slots": slots, "filled_slots": filled}).pattern()
+    assert (len(pattern), sum(pattern)) == (slots, filled)
+
+
+def test_trains_of_other_numbers_stand_in_groups() -> None:
+    figure = {"value": 40e6, "source": GIVEN}
+    pattern = BeamSpec.model_validate({"crossing_rate_hz": figure, "filled_slots": 2748}).pattern()
+    gaps = [len(gap) for gap in "".join("x" if filled else "." for filled in pattern).split("x") if gap]
+    assert (gaps.count(8), len(gaps), gaps[-1]) == (27, 39, 124)  # 12 groups; the abort gap, 119 + 5
+    assert set(gaps[:-1]) == {8, 43, 44}
 
 
 def test_improvements_come_before_settings() -> None:

@@ -39,6 +39,8 @@ CHOICES = {"servers": {"from": 1, "to": 80}, "places": [0, 10]}
         ({"objective": "carbon"}, "objective", "Known: servers, price, power"),
         ({"objective": "price"}, "objective", "no price_usd"),
         ({"objective": "power"}, "objective", "no power"),
+        ({"limits": {"power_w": "1 W"}}, "limits.power_w", "no power of a server, so power cannot be limited"),
+        ({"limits": {"price_usd": 5}}, "limits.price_usd", "no price_usd of a server, so price cannot be limited"),
         ({"confirm": {"engine": "simpy"}}, "confirm.engine", "Unknown engine"),
         ({"confirm": {"replications": 1}}, "confirm.replications", "from 3"),
         ({"pipeline": 3}, "pipeline", "a name of the catalogue"),

@@ -47,7 +47,7 @@ def plan_pipeline(
     study = read_farm_plan(document, settings)
     try:
         sites = sites_of(study)
-        _check_objective(study, sites)
+        _check_figures(study, sites)
         return _plan(study, sites, file, seed)
     except BadFileError:
         raise
@@ -55,15 +55,22 @@ def plan_pipeline(
         raise BadFileError(document.path, str(error)) from None
 
 
-def _check_objective(study: FarmStudy, sites: tuple[Site, ...]) -> None:
-    for site in sites:
+def _check_figures(study: FarmStudy, sites: tuple[Site, ...]) -> None:
+    """Refuse an objective or a limit that the figures of a server cannot be held against."""
+    limits, asks = study.limits, list[tuple[tuple[str, ...], str]]()
+    if study.objective in ("price", "power"):
+        asks.append((("objective",), study.objective))
+    asks += [(("limits", "price_usd"), "price")] * math.isfinite(limits.price_usd)
+    asks += [(("limits", "power_w"), "power")] * math.isfinite(limits.power_w)
+    for (at, what), site in ((ask, site) for ask in asks for site in sites):
         stage = site.stage
-        if study.objective == "price" and stage.price_usd is None and not study.buffer_usd_per_byte:
+        limited = f", so {what} cannot be limited" if at[0] == "limits" else ""
+        if what == "price" and stage.price_usd is None and not study.buffer_usd_per_byte:
             hint = "Give settings: {stages.NAME.price_usd: 50 USD}."
-            raise study.settings.fault(("objective",), f"the stage '{stage.name}' has no price_usd of a server.", hint)
-        if study.objective == "power" and stage.idle_power_w is None and stage.busy_power_w is None:
+            raise study.settings.fault(at, f"the stage '{stage.name}' has no price_usd of a server{limited}.", hint)
+        if what == "power" and stage.idle_power_w is None and stage.busy_power_w is None:
             hint = "Give settings: {stages.NAME.idle_power_w: 2 W, stages.NAME.busy_power_w: 5 W}."
-            raise study.settings.fault(("objective",), f"the stage '{stage.name}' has no power of a server.", hint)
+            raise study.settings.fault(at, f"the stage '{stage.name}' has no power of a server{limited}.", hint)
 
 
 @dataclass(frozen=True)

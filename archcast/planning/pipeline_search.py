@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from archcast.planning.pipeline_chain import rates_with
 from archcast.planning.pipeline_choices import MOST_UNITS, Span
 from archcast.planning.pipeline_farm import AS_GIVEN, Adjust, Farm, Site, Stressed, as_it_is, farm_of, loss_of
 from archcast.planning.pipeline_file import FarmStudy
@@ -37,13 +38,15 @@ class Judged:
 @dataclass(frozen=True)
 class Search:
     """What the search found. `rows`: the least farm of each buffer, alternative and size of a part, best first;
-    `front`: those that no other beats in both objective and buffer. `missing`: the limit that keeps all out."""
+    `front`: those that no other beats in both objective and buffer. `missing`: the limit that keeps all out.
+    `least`: of what is missing, what the least farm takes (W or USD)."""
 
     rows: tuple[Judged, ...]
     front: tuple[Judged, ...]
     best: Judged | None
     evaluated: int
     missing: str = ""
+    least: float = math.nan
 
 
 class Searcher:
@@ -89,24 +92,24 @@ class Searcher:
 
     def search(self) -> Search:
         """Return the least farms of all choices and the best of them."""
-        rows, missing = list[Judged](), ""
+        rows, missing, least = list[Judged](), "", math.nan
         for site in self.sites:
             others = site.servers if site.seeks_parts else site.parts
             for other in (others.at(i) for i in range(len(others))):
                 rows += self._rows(site, other)
         within = [row for row in rows if self.within(row)]
         if not within:
-            missing = self._missing(rows)
+            missing, least = self._missing(rows)
         ordered = sorted(within, key=self._order)
         best = self._smaller_buffer(ordered[0]) if ordered else None
         if best is not None and best.farm != ordered[0].farm:
             ordered = sorted([best, *ordered], key=self._order)
-        return Search(tuple(ordered), front_of(ordered), best, self.evaluated, missing)
+        return Search(tuple(ordered), front_of(ordered), best, self.evaluated, missing, least)
 
     def within(self, row: Judged) -> bool:
-        """Tell whether power and price are within their limits."""
+        """Tell whether the price, and the power of the whole pipeline with that farm, are within their limits."""
         limits = self.study.limits
-        return row.power_w <= limits.power_w and row.price_usd <= limits.price_usd
+        return row.price_usd <= limits.price_usd and (math.isinf(limits.power_w) or chain_w(row) <= limits.power_w)
 
     def below(self, farm: Farm) -> list[tuple[str, Farm]]:
         """Return the next smaller choices: one below in what is sought, and one below in the buffer."""
@@ -152,12 +155,13 @@ class Searcher:
         index = first_true(farm.places - first + 1, lambda i: self.holds(sized(i)))
         return best if index is None else self.judge(sized(index))
 
-    def _missing(self, rows: Sequence[Judged]) -> str:
-        """Return which limit keeps every choice from holding."""
+    def _missing(self, rows: Sequence[Judged]) -> tuple[str, float]:
+        """Return which limit keeps every choice from holding, and what the least farm takes of it."""
         if not rows:
-            return "loss"
-        limits = self.study.limits
-        return "price_usd" if all(row.price_usd > limits.price_usd for row in rows) else "power_w"
+            return "loss", math.nan
+        if all(row.price_usd > self.study.limits.price_usd for row in rows):
+            return "price_usd", min(row.price_usd for row in rows)
+        return "power_w", min(chain_w(row) for row in rows)
 
     def beyond(self) -> Judged | None:
         """Return the least farm that would hold with any number of what is sought, with the largest buffer."""
@@ -195,8 +199,13 @@ def front_of(rows: Sequence[Judged]) -> tuple[Judged, ...]:
     return tuple(found)
 
 
+def chain_w(row: Judged) -> float:
+    """Return the power of the whole pipeline with a farm (W), as the plan reports it: after technology scaling."""
+    return rates_with(row.farm).power_w.value
+
+
 def power_w(farm: Farm) -> float:
-    """Return the power of the servers at the given rate, all up; 0 where the stage has no such figures."""
+    """Return the power of the servers (W) at the given rate, all up; 0 where the stage has no such figures."""
     stage = farm.site.stage
     if stage.idle_power_w is None and stage.busy_power_w is None:
         return 0.0

@@ -191,7 +191,12 @@ def why_none(study: FarmStudy, sites: tuple[Site, ...], search: Search, beyond: 
     head = f"No choice serves {demand_words(study, site)} within {limits_words(study)}"
     if search.missing in ("price_usd", "power_w"):
         name = {"price_usd": "price", "power_w": "power"}[search.missing]
-        return f"{head}: the {name} binds; every farm that keeps the loss is over it."
+        kind = {"price_usd": "usd", "power_w": "w"}[search.missing]
+        whole = " of the whole pipeline" if search.missing == "power_w" else ""
+        return (
+            f"{head}: the {name} binds; every farm that keeps the loss is over it, the least takes "
+            f"{text(search.least, kind)}{whole}."
+        )
     widest = max(sites, key=lambda s: s.sought.at(len(s.sought) - 1))
     top = widest.sought.at(len(widest.sought) - 1)
     unit = "parts" if widest.seeks_parts else "servers"

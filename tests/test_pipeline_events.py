@@ -248,3 +248,92 @@ def test_a_part_in_the_middle_of_a_window_takes_its_turn() -> None:
     assert run.stages["farm"].rate_in_hz.value == pytest.approx(1_000, rel=0.03)
     elements = {row.name: row for row in run.runs[0].elements}
     assert elements["other parts"].arrived_hz == pytest.approx(9 * elements["farm"].arrived_hz, rel=1e-2)
+
+
+def test_rejected_events_too_take_the_time_of_the_servers_that_decide() -> None:
+    gpu = {
+        "name": "HLT1",
+        "kind": "trigger",
+        "reduction": 30,
+        "parts": 100,
+        "service": {"time_s": "5 us"},
+        "servers": 1,
+    }
+    spec = described(gpu, rate="16 MHz", horizon="0.2 s", window={"warm_up_s": "0.02 s"})
+    run = simulated(spec)
+    assert not run.network.begins_accepted
+    assert run.stages["HLT1"].utilisation.value == pytest.approx(0.8, rel=0.02)
+    assert run.rate_out_hz.value == pytest.approx(16e6 / 30, rel=0.1)
+
+
+def test_the_link_into_an_event_builder_has_its_latency() -> None:
+    builder = {"name": "builder", "kind": "builder", "fragments": 4}
+    link = {"bandwidth_bytes_per_s": "1 MB/s", "lanes": 4, "latency_s": "30 ms"}
+    spec = described({"name": "readout", "link": link}, builder, rate="10 Hz", size="8 kB", horizon="20 s")
+    assert simulated(spec).latency_s["p50"].value == pytest.approx(32e-3, rel=1e-9)
+
+
+def test_a_stage_behind_one_of_several_parts_is_refused_unless_it_has_as_many() -> None:
+    chain = [{**FARM, "parts": 5}, {"name": "disk", "service": {"time_s": "0.5 ms"}}]
+    with pytest.raises(BadValueError, match=r"follows one of 5 parts of 'farm', so 'disk' behind it would see"):
+        simulated(described(*chain))
+    own = described({**FARM, "parts": 5}, {"name": "disk", "service": {"time_s": "0.5 ms"}, "parts": 5})
+    assert simulated(own).stages["disk"].rate_in_hz.value == pytest.approx(1_000, rel=0.05)
+
+
+def test_what_passes_a_decision_takes_turns_at_the_parts_behind_it() -> None:
+    trigger = {"name": "trigger", "kind": "trigger", "reduction": 4, "service": {"time_s": "0.1 ms"}}
+    spec = described(trigger, {**FARM, "parts": 5, "servers": 1, "service": {"time_s": "10 ms"}})
+    run = simulated(spec)
+    assert run.stages["farm"].rate_in_hz.value == pytest.approx(250, rel=0.05)
+    assert run.stages["farm"].utilisation.value == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_blocking_receiver_fills_the_link_and_then_the_buffer_before_it() -> None:
+    link = {"bandwidth_bytes_per_s": "100 MB/s"}
+    first = {"name": "readout", "places": 10, "service": {"time_s": "0.2 ms"}, "link": link}
+    slow = {"name": "farm", "service": {"time_s": "1.25 ms"}, "places": 3, "when_full": "block"}
+    run = simulated(described(first, slow))
+    # the farm serves 800 of 1000 a second: the rest is lost at the readout, nothing behind it
+    assert run.loss_share.value == pytest.approx(0.2, abs=0.01)
+    assert set(run.stages["readout"].lost_by_cause) == {"full"}
+    assert run.stages["readout"].blocked_share.value > 0.5
+    assert run.stages["farm"].loss_share.value == 0
+
+
+def test_a_link_that_cannot_keep_up_is_unstable() -> None:
+    first = {"name": "readout", "service": {"time_s": "0.2 ms"}, "link": {"bandwidth_bytes_per_s": "500 kB/s"}}
+    run = simulated(described(first, {**FARM, "service": {"time_s": "1 ms"}}))
+    assert "readout" in run.unstable
+
+
+def test_an_event_of_which_two_branches_lose_their_parts_is_lost_once() -> None:
+    stages: list[dict[str, Any]] = [
+        {"name": "split", "kind": "buffer"},
+        {"name": "left", "inputs": ["split"], "places": 0, "service": {"time_s": "0.1 ms", "law": "exponential"}},
+        {"name": "right", "inputs": ["split"], "places": 0, "service": {"time_s": "0.1 ms", "law": "exponential"}},
+        {"name": "merge", "kind": "merge", "inputs": ["left", "right"]},
+    ]
+    run = simulated(described(*stages))
+    kept = run.rate_out_hz.value / run.stages["split"].rate_in_hz.value
+    assert run.loss_share.value == pytest.approx(1 - kept, abs=2e-3)
+    assert run.stages["merge"].rate_in_hz.value < run.stages["split"].rate_in_hz.value * 1.001
+
+
+def test_branches_that_end_apart_and_servers_that_flicker_are_refused_in_words() -> None:
+    ends: list[dict[str, Any]] = [
+        {"name": "split", "kind": "buffer"},
+        {"name": "disk", "kind": "storage", "inputs": ["split"]},
+        {"name": "monitor", "kind": "storage", "inputs": ["split"]},
+    ]
+    with pytest.raises(BadValueError, match=r"that part at split end apart, at disk and monitor"):
+        simulated(described(*ends))
+    flicker = {**FARM, "failures": {"mtbf_s": "2 ms", "mttr_s": "1 ms"}}
+    with pytest.raises(BadValueError, match=r"'farm' would stop and go on .* times in the window 'all'"):
+        simulated(described(flicker, rate="1 Hz", horizon="10000 s"))
+
+
+def test_a_share_that_is_down_takes_whole_servers() -> None:
+    spec = described({**FARM, "servers": 5, "share_down": 0.3, "service": {"time_s": "1 ms"}}, horizon="20 s")
+    # 3.5 servers are left: three work
+    assert simulated(spec).stages["farm"].utilisation.value == pytest.approx(1 / 3, rel=0.03)

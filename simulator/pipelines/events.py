@@ -20,7 +20,7 @@ from simulator.pipelines.services import ServiceTimes
 from simulator.pipelines.steps import OTHER_PARTS, REJECTED, Step, steps_of, with_routes
 from simulator.queues.arrivals import Arrivals, Renewal, poisson
 from simulator.queues.crossings import crossings_at
-from simulator.queues.elements import Delay, Element, Exit, Fork, Network, Route, Service, Source, to
+from simulator.queues.elements import Delay, Element, Exit, Fork, Network, Route, Service, Source, Station, to
 from simulator.queues.fill_patterns import from_mask
 from simulator.queues.laws import Law
 
@@ -73,18 +73,20 @@ def window_network(
     entry_bytes = max(1.0, math.floor(sum(flows[s.name].size_in_bytes for s in first) + 0.5))
     parts = {stage.name: stage.parts for stage in stages if stage.parts > 1}
     rate /= parts.get(first[0].name, 1)
-    _check_size(window, rate)
+    scales = _scales(window, stages, parts)
+    _check_size(window, stages, rate)
     steps = _steps(spec, stages, first, flows, services, entry_bytes, accepted)
-    elements = _elements(stages, first, steps, parts)
+    elements = _elements(window, stages, first, steps, scales)
     source = Source(
         EVENTS, _arrivals(spec, first[0], rate, accepted, parts), to(_begin(first, steps)), (relevant, 1 - relevant),
         Law("constant", entry_bytes),
     )  # fmt: skip
     horizon_s = window.horizon_s.value
-    network = Network((source, *elements), ticks_per_second=_tick(horizon_s))
+    most_servers = max((element.servers for element in elements if isinstance(element, Station)), default=1)
+    network = Network((source, *elements), ticks_per_second=_tick(horizon_s, most_servers))
     return WindowNetwork(
         window.name, network, {name: tuple(s.name for s in own) for name, own in steps.items()}, rate, entry_bytes,
-        _scales(stages, parts), accepted, horizon_s,
+        scales, accepted, horizon_s,
         0.0 if window.warm_up_s is None else window.warm_up_s.value, window.samples,
     )  # fmt: skip
 
@@ -92,36 +94,74 @@ def window_network(
 def _begins_accepted(
     spec: PipelineSpec, window: WindowSpec, first: tuple[StageSpec, ...], flows: Mapping[str, StageFlow]
 ) -> bool:  # fmt: skip
-    rate = max(flows[stage.name].rate_in_hz for stage in first)
+    rate = max(flows[stage.name].rate_in_hz / stage.parts for stage in first)
     if rate <= MOST_HZ:
         return False
-    entry = first[0]
-    if len(first) > 1 or flows[entry.name].accepted_hz > MOST_HZ or flows[entry.name].accepted_hz >= rate:
+    entry, flow = first[0], flows[first[0].name]
+    accepted_hz = flow.accepted_hz / entry.parts
+    # where events wait for servers before they are decided on, the rejected ones wait too
+    if len(first) > 1 or entry.service is not None or accepted_hz > MOST_HZ or flow.accepted_hz >= flow.rate_in_hz:
         names = ", ".join(stage.name for stage in first)
         raise BadValueError(
             f"The window '{window.name}' begins with {rate:g} events a second at {names}: above {MOST_HZ:g} events are "
-            f"not simulated one by one. Begin it at a stage that decides, or after it (its `stages`)."
+            "not simulated one by one. Begin it at a stage that decides, or after it (its `stages`), or let the stage "
+            "be several equal `parts`."
         )
     return True
 
 
-def _scales(stages: tuple[StageSpec, ...], parts: Mapping[str, int]) -> dict[str, float]:
-    """Return, by stage, the product of the parts on the way to it, its own included."""
+def _scales(
+    window: WindowSpec, stages: tuple[StageSpec, ...], parts: Mapping[str, int]
+) -> dict[str, float]:  # fmt: skip
+    """Return, by stage, how many equal parts there are for the one that is simulated.
+
+    A stage behind parts has as many parts of its own (each with its own successor), or nothing that depends on rates.
+
+    Raises:
+        BadValueError: a stage behind parts would see the events of one of them alone.
+    """
     names, found = {stage.name for stage in stages}, dict[str, float]()
     for stage in stages:
-        before = max((found[name] for name in stage.inputs if name in names), default=1.0)
-        found[stage.name] = before * parts.get(stage.name, 1)
+        inside = [name for name in stage.inputs if name in names]
+        before = max((found[name] for name in inside), default=1.0)
+        own = parts.get(stage.name, 1)
+        if before > 1 and own != before and _depends_on_rates(stage):
+            raise BadValueError(
+                f"The window '{window.name}' follows one of {before:g} parts of '{inside[0]}', so '{stage.name}' "
+                f"behind it would see the events of that part alone. End the window before '{stage.name}' and simulate "
+                "that in another (`events`), or give it as many parts."
+            )
+        found[stage.name] = before if own == before else before * own
     return found
 
 
-def _check_size(window: WindowSpec, rate: float) -> None:
-    events = rate * window.horizon_s.value
+def _depends_on_rates(stage: StageSpec) -> bool:
+    link = stage.link is not None and stage.link.bandwidth_bytes_per_s is not None
+    closed = bool(stage.rules) or stage.dead_time_s is not None
+    return stage.service is not None or closed or bool(stage.fragments) or link or stage.events_per_packet > 1
+
+
+def _check_size(window: WindowSpec, stages: tuple[StageSpec, ...], rate: float) -> None:
+    horizon_s = window.horizon_s.value
+    events = rate * horizon_s
     if events > MOST_EVENTS:
         fits = MOST_EVENTS / rate
         raise BadValueError(
             f"The window '{window.name}' would simulate {events:.3g} events; at most {MOST_EVENTS:g} are. "
             f"Shorten its horizon to {fits:.3g} s or simulate one of several parts (`parts`)."
         )
+    for stage in stages:
+        switches = 0.0
+        if stage.duty is not None:
+            switches = 2 * horizon_s / stage.duty.period_s.value
+        elif stage.failures is not None:
+            cycle_s = stage.failures.mtbf_s.value + stage.failures.mttr_s.value
+            switches = 2 * horizon_s / cycle_s * (stage.servers or 1)
+        if switches > MOST_EVENTS:
+            raise BadValueError(
+                f"The servers of '{stage.name}' would stop and go on {switches:.3g} times in the window "
+                f"'{window.name}'; at most {MOST_EVENTS:g} times are simulated."
+            )
 
 
 def _steps(
@@ -135,10 +175,11 @@ def _steps(
         link_in = next((spec.stage(name).link for name in stage.inputs if spec.stage(name).link is not None), None)
         inputs = len(inside) or (len(first) if len(first) > 1 and stage in first else 1)
         builders = [other for other in after[stage.name] if other.fragments]
+        blocked = any(other.when_full == "block" for other in after[stage.name])
         own = steps_of(
             spec, stage, flows[stage.name], entry_bytes=entry_bytes, inputs=len(inside) if inputs > 1 else 1,
             link_in=link_in, service=services.get(stage.name), decided=accepted and stage in first,
-            last=not after[stage.name] or bool(builders),
+            last=not after[stage.name] or bool(builders), blocked=blocked,
         )  # fmt: skip
         # a stage without a line, decision, rules, latency or link still is a place to go to
         found[stage.name] = own or [Step(Delay, {"name": f"{stage.name} pass", "service": Service((0.0,))})]
@@ -146,21 +187,34 @@ def _steps(
 
 
 def _elements(
-    stages: tuple[StageSpec, ...], first: tuple[StageSpec, ...], steps: dict[str, list[Step]], parts: dict[str, int]
+    window: WindowSpec, stages: tuple[StageSpec, ...], first: tuple[StageSpec, ...], steps: dict[str, list[Step]],
+    scales: Mapping[str, float],
 ) -> list[Element]:  # fmt: skip
-    """Join the stages: forks where a stage feeds several, and a share of the items to the simulated part."""
+    """Join the stages: forks where a stage feeds several, and every n-th item to the simulated part."""
     after = followers(stages)
+    ends = [stage.name for stage in stages if not after[stage.name]]
+    splits = [stage.name for stage in stages if len(after[stage.name]) > 1] + (
+        ["its beginning"] if len(first) > 1 else []
+    )
+    if splits and len(ends) > 1:
+        raise BadValueError(
+            f"The branches of the window '{window.name}' that part at {splits[0]} end apart, at {' and '.join(ends)}: "
+            "events are followed along branches that meet again. Give each branch a window of its own (`events`)."
+        )
     begins = {name: own[0].name for name, own in steps.items()}
     forks: list[Element] = []
     nexts: dict[str, Route] = {}
     for stage in stages:
-        targets = [(begins[other.name], 1 / parts.get(other.name, 1)) for other in after[stage.name]]
+        targets = [(begins[other.name], round(scales[other.name] / scales[stage.name])) for other in after[stage.name]]
         if len(targets) > 1:
             forks.append(Fork(f"{stage.name} copies", tuple((name, None) for name, _ in targets)))
             nexts[stage.name] = to(f"{stage.name} copies")
         elif targets:
-            name, share = targets[0]
-            nexts[stage.name] = to(name) if share == 1 else _in_turn(name, round(1 / share))
+            name, turns = targets[0]
+            nexts[stage.name] = to(name) if turns == 1 else _in_turn(name, turns)
+            if nexts[stage.name].how == "cycle" and steps[stage.name][-1].shares != (1.0, 1.0):
+                # those that pass the decision take turns, not those before it
+                steps[stage.name].append(Step(Delay, {"name": f"{stage.name} turns", "service": Service((0.0,))}))
         else:
             nexts[stage.name] = to(DONE)
     if len(first) > 1:
@@ -192,9 +246,9 @@ def _arrivals(
     return poisson(rate)
 
 
-def _tick(horizon_s: float) -> int:
-    """Return ticks a second: picoseconds where sums over 10^5 items stay in 64 bits, else coarser by thousands."""
-    ticks = 10**12
-    while horizon_s * ticks > LONGEST_TICKS / 1e5 and ticks > 10**6:
+def _tick(horizon_s: float, servers: int) -> int:
+    """Return ticks a second: picoseconds where sums over 10^5 items or all servers stay in 64 bits, else coarser."""
+    ticks, many = 10**12, max(10**5, 2 * servers)
+    while horizon_s * ticks > LONGEST_TICKS / many and ticks > 10**6:
         ticks //= 1000
     return ticks

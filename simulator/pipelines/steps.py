@@ -6,6 +6,7 @@ coefficients of a stage are scaled by (size here / size at the entry).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -69,7 +70,7 @@ class Steps:
 
 def steps_of(
     spec: PipelineSpec, stage: StageSpec, flow: StageFlow, *, entry_bytes: float, inputs: int, link_in: LinkUse | None,
-    service: ServiceTimes | None, decided: bool, last: bool,
+    service: ServiceTimes | None, decided: bool, last: bool, blocked: bool = False,
 ) -> list[Step]:  # fmt: skip
     """Return the steps of a stage.
 
@@ -77,7 +78,8 @@ def steps_of(
         flow: mean rates and sizes here. entry_bytes: size of the items of this network.
         inputs: how many stages of the window feed it. link_in: the link of the stage before, which its fragments use.
         service: the cost model's times of its service. decided: the items have passed its decision already.
-        last: whether the window ends here (then its link is not followed).
+        last: whether its link is not followed here (the window ends, or fragments travel on it).
+        blocked: whether what comes next holds back what sends to it.
 
     Raises:
         BadValueError: more fragments than can be followed one by one, or a service that no one has timed.
@@ -98,7 +100,7 @@ def steps_of(
     if stage.latency_s is not None and stage.latency_s.value > 0:
         steps.add(Delay, "latency", service=Service((stage.latency_s.value,)))
     if stage.link is not None and not last:
-        _send(steps, stage, flow.size_out_bytes / entry_bytes if entry_bytes else 1.0, own=not has_servers(stage))
+        _send(steps, stage, flow.size_out_bytes / entry_bytes if entry_bytes else 1.0, blocked)
     return steps.found
 
 
@@ -114,7 +116,7 @@ def _serve(steps: Steps, stage: StageSpec, size_bytes: float, scale: float, time
     servers = stage.servers or max(1, len(stage.speeds))
     speeds = stage.speeds
     if stage.share_down is not None:
-        left = max(1, round(servers * (1 - stage.share_down.value)))
+        left = max(1, math.floor(servers * (1 - stage.share_down.value) + 1e-9))
         servers, speeds = left, speeds[:left]
     places, places_bytes = buffer_of(stage, scale)
     steps.add(
@@ -196,17 +198,24 @@ def _close(steps: Steps, spec: PipelineSpec, stage: StageSpec) -> None:
     steps.add(Rules, "rules", rules=rules, dead_s=value_of(stage.dead_time_s), extendable=stage.extendable)
 
 
-def _send(steps: Steps, stage: StageSpec, scale: float, *, own: bool) -> None:
-    """Add the link that leaves a stage; `own`: the stage's buffer stands before it."""
-    link = stage.link
+def _send(steps: Steps, stage: StageSpec, scale: float, blocked: bool) -> None:
+    """Add the link that leaves a stage.
+
+    Without servers the stage's buffer stands before it. With servers, what it sends waits in a line without end, unless
+    the receiver can hold it back (it blocks, or the link has credits): then one event a lane waits, and the next one
+    holds its server.
+    """
+    link, own = stage.link, not has_servers(stage)
     assert link is not None
+    full = stage.when_full if own else "block"
+    places, places_bytes = buffer_of(stage, scale) if own else (link.lanes if blocked or link.credits else None, None)
     if link.credits:
-        steps.add(Gate, "link credits", credits=link.credits)
-    places, places_bytes = buffer_of(stage, scale) if own else (None, None)
+        steps.add(Gate, "link credits", credits=link.credits, places=places, when_full=full)
+    full = "drop" if places is None and places_bytes is None else full
     if link.bandwidth_bytes_per_s is not None:
         steps.add(
             Station, "link", service=Service((0.0, scale * seconds_per_byte(link))), servers=link.lanes,
-            places=places, places_bytes=places_bytes, when_full=stage.when_full if own else "drop",
+            places=places, places_bytes=places_bytes, when_full=full,
         )  # fmt: skip
     if link.latency_s is not None and link.latency_s.value > 0:
         steps.add(Delay, "link latency", service=Service((link.latency_s.value,)))
@@ -250,6 +259,8 @@ def _build_events(
     for i in range(count):
         steps.add(Station, f"fragment {i}", service=Service((time_s,)))
     steps.add(Join, "join")
+    if link is not None and value_of(link.latency_s) > 0:
+        steps.add(Delay, "link latency", service=Service((value_of(link.latency_s),)))
     if stage.events_per_packet > 1:
         steps.add(Unpack, "unpack")
 

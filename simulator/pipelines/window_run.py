@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from hardware_specs.pipeline_schema import PipelineSpec, WindowSpec
-from simulator.pipelines.events import DONE, WindowNetwork, window_network
+from simulator.pipelines.events import DONE, EVENTS, WindowNetwork, window_network
 from simulator.pipelines.flows import StageFlow
 from simulator.pipelines.services import ServiceTimes
-from simulator.queues.elements import CAUSES, Exit, Fork
+from simulator.pipelines.steps import OTHER_PARTS, REJECTED
+from simulator.queues.elements import CAUSES, Exit, Fork, Join
 from simulator.queues.run import EngineName, run_network
-from simulator.queues.statistics import QUANTILES, NetworkRun
+from simulator.queues.statistics import FEWEST_BEYOND, QUANTILES, Floats, NetworkRun
 from simulator.serving.replications import Uncertain, half_width
 
 LINES = ("station", "gate")
@@ -39,7 +40,7 @@ class StageEvents:
     blocked_share: Uncertain = field(default_factory=lambda: Uncertain(math.nan))
     mean_wait_s: Uncertain = field(default_factory=lambda: Uncertain(math.nan))
     waiting: Mapping[str, Uncertain] = field(default_factory=dict)
-    """mean, p50, p99, p999 and most: events in the buffer of one part."""
+    """mean, p50, p99, p999 (means over replications) and most (of all): events in the buffer of one part."""
     waiting_bytes: Uncertain = field(default_factory=lambda: Uncertain(math.nan))
     unstable: bool = False
 
@@ -123,27 +124,59 @@ def run_window(
 def read_window(network: WindowNetwork, runs: tuple[NetworkRun, ...]) -> WindowRun:
     """Return what runs of a window say of its stages."""
     stages = {name: _stage(name, network, runs) for name in network.steps}
-    latency: dict[str, Uncertain] = {"mean": _over_runs([_mean(run) for run in runs])}
+    sojourns = [run.sojourn_s(DONE) for run in runs]
+    unstable = any(run.unstable for run in runs)
+    latency: dict[str, Uncertain] = {"mean": _over_runs([run.sojourns(DONE).mean_s.value for run in runs])}
     if len(runs) == 1:
-        found = runs[0].sojourns(DONE)
-        latency = {"mean": found.mean_s}
-        latency |= {_label(share): number for share, number in found.quantiles_s.items()}
-    else:
-        for share in QUANTILES:
-            latency[_label(share)] = _over_runs([run.sojourns(DONE).quantiles_s[share].value for run in runs])
+        latency["mean"] = runs[0].sojourns(DONE).mean_s
+    for share in QUANTILES:
+        latency[_label(share)] = Uncertain(math.nan) if unstable else _quantile(sojourns, share, runs)
     last = max(network.scales.values(), default=1.0)
     out = _over_runs([run.element(DONE).arrived_hz * last for run in runs])
-    kept = [1 - math.prod(1 - _finite(row.loss_share.value) for row in stages.values())]
-    shares = [1 - math.prod(1 - _finite(_lost(name, network, run)[0]) for name in network.steps) for run in runs]
-    return WindowRun(network, runs, stages, latency, out, _over_runs(shares if len(runs) > 1 else kept))
+    return WindowRun(network, runs, stages, latency, out, _over_runs([_lost_of_all(network, run) for run in runs]))
+
+
+def _quantile(sojourns: Sequence[Floats], share: float, runs: Sequence[NetworkRun]) -> Uncertain:
+    """Return a quantile of the times of all runs together; not known with fewer than `FEWEST_BEYOND` above it."""
+    pooled = np.concatenate(sojourns)
+    if len(pooled) * (1 - share) < FEWEST_BEYOND:
+        return Uncertain(math.nan)
+    if len(runs) == 1:
+        return runs[0].sojourns(DONE).quantiles_s[share]
+    value = float(np.quantile(pooled, share, method="inverted_cdf"))
+    half = half_width([float(np.quantile(times, share, method="inverted_cdf")) for times in sojourns if len(times)])
+    return Uncertain(value, max(value - half, 0.0), value + half) if math.isfinite(half) else Uncertain(value)
+
+
+def _lost_of_all(network: WindowNetwork, run: NetworkRun) -> float:
+    """Return the share of the window's events that are lost: parts of an event count once, where it would be joined."""
+    parts, first = _in_parts(network), next(iter(network.steps))
+    source = run.element(EVENTS)
+    lost_hz = source.lost_hz * network.scales[first]
+    for name, steps in network.steps.items():
+        lost_hz += sum(run.element(step).lost_hz for step in steps if step not in parts) * network.scales[name]
+    entered_hz = source.arrived_hz * network.scales[first]
+    return lost_hz / entered_hz if entered_hz > 0 else math.nan
+
+
+def _in_parts(network: WindowNetwork) -> set[str]:
+    """Return the elements that see parts of an event: those between a fork and the join of its parts."""
+    elements = {element.name: element for element in network.network.elements}
+    found: set[str] = set()
+    front = [target for element in elements.values() if isinstance(element, Fork) for target, _ in element.branches]
+    while front:
+        name = front.pop()
+        element = elements[name]
+        if name in found or isinstance(element, Join | Exit):
+            continue
+        found.add(name)
+        targets = [t for t, _ in element.branches] if isinstance(element, Fork) else element.route.targets
+        front += [target for target in targets if target not in (REJECTED, OTHER_PARTS)]
+    return found
 
 
 def _label(share: float) -> str:
     return f"p{f'{100 * share:g}'.replace('.', '')}"
-
-
-def _mean(run: NetworkRun) -> float:
-    return run.sojourns(DONE).mean_s.value
 
 
 def _stage(name: str, network: WindowNetwork, runs: Sequence[NetworkRun]) -> StageEvents:
@@ -163,13 +196,15 @@ def _stage(name: str, network: WindowNetwork, runs: Sequence[NetworkRun]) -> Sta
     waiting = {
         "mean": [row.mean_waiting for row in rows], "p50": [row.waiting_p50 for row in rows],
         "p99": [row.waiting_p99 for row in rows], "p999": [row.waiting_p999 for row in rows],
-        "most": [float(row.most_waiting) for row in rows],
     }  # fmt: skip
+    shown = {key: _over_runs(values) for key, values in waiting.items()}
+    shown["most"] = Uncertain(float(max(row.most_waiting for row in rows)))
+    growing = any(run.element(step).unstable for run in runs for step in network.steps[name])
     return StageEvents(
         name, rates, total, by_cause, line, _over_runs([row.utilisation for row in rows]),
         _over_runs([row.down_share for row in rows]), _over_runs([row.blocked_share for row in rows]),
-        _over_runs([row.mean_wait_s for row in rows]), {key: _over_runs(values) for key, values in waiting.items()},
-        _over_runs([row.mean_waiting_bytes for row in rows]), any(row.unstable for row in rows),
+        _over_runs([row.mean_wait_s for row in rows]), shown,
+        _over_runs([row.mean_waiting_bytes for row in rows]), growing,
     )  # fmt: skip
 
 
@@ -177,15 +212,11 @@ def _rate_in(name: str, network: WindowNetwork, run: NetworkRun) -> float:
     """Return events a second that come to a stage (to one part of it); a join counts those that it completes."""
     first = run.element(network.steps[name][0])
     if first.kind == "join":
-        # each event arrives in parts, and once more if it is lost as a whole
-        return first.left_hz / max(_parts_of(first.name, network), 1) + first.lost_hz
+        # each event that is whole goes on, and one of which a part was lost is lost here
+        element = next(e for e in network.network.elements if e.name == first.name)
+        assert isinstance(element, Join)
+        return run.element(element.route.targets[0]).arrived_hz + first.lost_hz
     return first.arrived_hz
-
-
-def _parts_of(join: str, network: WindowNetwork) -> int:
-    return sum(
-        not isinstance(element, Exit | Fork) and join in element.route.targets for element in network.network.elements
-    )
 
 
 def _lost(name: str, network: WindowNetwork, run: NetworkRun) -> tuple[float, list[float]]:
@@ -216,7 +247,3 @@ def _over_runs(values: Sequence[float]) -> Uncertain:
     mean = float(found.mean()) if np.isfinite(found).all() else math.nan
     half = half_width(found) if len(found) > 1 and np.isfinite(found).all() else math.nan
     return Uncertain(mean, max(mean - half, 0.0), mean + half) if math.isfinite(half) else Uncertain(mean)
-
-
-def _finite(value: float) -> float:
-    return value if math.isfinite(value) else 0.0

@@ -480,7 +480,7 @@ def test_what_comes_in_goes_out_is_rejected_lost_or_piles_up(
 def test_every_pipeline_of_the_catalogue_has_mean_rates_as_json(name: str) -> None:
     found = mean_rates(load_pipeline(name))
     answer = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert set(answer["power_w"]) == {"value", "lo", "hi"}
+    assert not found.power_known or set(answer["power_w"]) == {"value", "lo", "hi"}
     assert found.unstable == ()
     assert not found.warnings
     for stage in found.stages:

@@ -38,15 +38,29 @@ def stage_power_w(
     }
     if stage.idle_power_w is None and stage.busy_power_w is None:
         return powers
-    idle_w, busy_w = Range.of(stage.idle_power_w), Range.of(stage.busy_power_w or stage.idle_power_w)
     up = float((stage.servers or 1) * stage.parts) if servers is None else servers.up * servers.parts
     busy = ONE if servers is None else servers.utilisation.at_most(ONE)
-    powers["servers_idle"] = idle_w * up
-    more = Range(
-        *(max(0.0, b - i) for b, i in ((busy_w.value, idle_w.value), (busy_w.lo, idle_w.hi), (busy_w.hi, idle_w.lo)))
-    )
-    powers["servers_busy"] = more * busy * up
+    idle_w, busy_w = Range.of(stage.idle_power_w), Range.of(stage.busy_power_w or stage.idle_power_w)
+    powers["servers_idle"], powers["servers_busy"] = (part * up for part in _idle_and_more(idle_w, busy_w, busy))
     return powers
+
+
+def _idle_and_more(idle_w: Range, busy_w: Range, busy: Range) -> tuple[Range, Range]:
+    """Return the idle power of a server and what work adds; together their ends are idle + (busy - idle) x load there.
+
+    So a farm never takes more than all its servers at their highest busy power. Where idle power is less certain than
+    busy power, what work adds would have its bounds the wrong way round: the idle power then has the narrower ones.
+    """
+    ends = ("value", "lo", "hi")
+    idle = idle_w.value
+    more, low, high = (
+        max(0.0, getattr(busy_w, end) - getattr(idle_w, end)) * getattr(busy, end) for end in ends
+    )  # fmt: skip
+    wrong_low, wrong_high = max(0.0, low - more), max(0.0, more - high)
+    return (
+        Range(idle, min(idle, idle_w.lo + wrong_low), max(idle, idle_w.hi - wrong_high)),
+        Range(more, low - wrong_low, high + wrong_high),
+    )
 
 
 def _energy_of(times: ServiceTimes | None) -> Range:

@@ -88,6 +88,7 @@ class _Walk:
         if link is not None:
             self.links.append(link)
             age_s = link.latency_s + (link.wait_s or ZERO)
+            rate_hz = link.carried_hz
         return Flow(rate_hz, size * count, age_s, self.truths)
 
     def answer(self) -> PipelineRates:
@@ -117,8 +118,20 @@ class _Walk:
             physics_yield(spec, last.truths, last.survived, out_hz, power_w),
             (*scaling.warnings, *(fault for stage in stages for fault in stage.faults),
              *(_overload(link) for link in self.links if link.unstable)),
-            total(self.detectors),
+            total(self.detectors), self._power_known(),
+            any(stage.price_usd is not None for stage in spec.stages),
         )  # fmt: skip
+
+    def _power_known(self) -> bool:
+        """Say whether any figure of power or energy is given."""
+        spec = self.spec
+        links = [detector.link for detector in spec.detectors] + [stage.link for stage in spec.stages]
+        figures = [link.energy_per_bit_j for link in links if link is not None]
+        figures += [detector.energy_per_operation_j for detector in spec.detectors]
+        for stage in spec.stages:
+            figures += [stage.energy_per_operation_j, stage.energy_per_event_j, stage.idle_power_w, stage.busy_power_w]
+        timed = any(times.energy_j is not None for times in self.services.values())
+        return timed or any(figure is not None for figure in figures)
 
     def _rate(self, detector: DetectorSpec) -> Range:
         if detector.rate_hz is not None:

@@ -71,6 +71,8 @@ class Line:
 
     def _even(self, arrival_hz: float) -> tuple[float, float]:
         """Return (loss, wait) for arrivals that are not Poisson: Hayward's servers, spread of both kinds of gaps."""
+        if self.servers == 1 and self.places is None:
+            return 0.0, _one_even_wait_s(self.load(arrival_hz), self.service_s, self.arrival_cv2, self.cv2)
         peakedness = (1 + self.arrival_cv2) / 2
         servers = max(1, round(self.servers / peakedness))
         spread = (self.arrival_cv2 + self.cv2) / 2
@@ -82,6 +84,14 @@ class Line:
         room = 0 if self.places == 0 else _folded(self.places, max(spread, 1e-6))
         means = mmck(rate_hz, self.service_s, servers, servers + room)
         return means.loss, means.wait_s * servers / self.servers * spread
+
+
+def _one_even_wait_s(load: float, service_s: float, arrival_cv2: float, cv2: float) -> float:
+    """Return the mean wait of GI/G/1 with arrivals more even than Poisson (Kraemer and Langenbach-Belz, 8th
+    International Teletraffic Congress, 1976): Kingman's x exp(-2/3 (1 - load) (1 - ca2)^2 / load / (ca2 + cs2))."""
+    spread = arrival_cv2 + cv2
+    less = math.exp(-2 / 3 * (1 - load) * (1 - arrival_cv2) ** 2 / (load * spread)) if spread > 0 else 0.0
+    return service_s * load / (1 - load) * spread / 2 * less
 
 
 def _folded(places: int, spread: float) -> int:

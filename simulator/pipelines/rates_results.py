@@ -15,7 +15,10 @@ CAUSES = ("full", "failure", "rule", "dead_time")
 
 @dataclass(frozen=True, slots=True)
 class LinkRates:
-    """Load of a link: bytes with framing, against the bandwidth of all lanes or what its credits allow."""
+    """Load of a link: bytes with framing, against the bandwidth of all lanes or what its credits allow.
+
+    `rate_hz` and `utilisation` are of what is offered; `carried_hz`, bytes and power of what gets through.
+    """
 
     name: str
     rate_hz: Range
@@ -26,6 +29,7 @@ class LinkRates:
     latency_s: Range = ZERO
     wait_s: Range | None = ZERO
     loss: Range = ZERO
+    carried_hz: Range = ZERO
 
     @property
     def unstable(self) -> bool:
@@ -141,7 +145,8 @@ class StageRates:
     @property
     def dead_time_share(self) -> Range:
         """Share of the accepted triggers that dead time and trigger rules cost."""
-        before = self.rate_out_hz.value + self.rate_in_hz.value * (self.losses["rule"] + self.losses["dead_time"]).value
+        passed = self.rate_out_hz if self.link is None else self.link.rate_hz
+        before = passed.value + self.rate_in_hz.value * (self.losses["rule"] + self.losses["dead_time"]).value
         lost = (self.losses["rule"] + self.losses["dead_time"]) * self.rate_in_hz.value
         return lost / before if before else ZERO
 
@@ -198,7 +203,7 @@ class PipelineRates:
     """Mean rates of a pipeline. `power_w` is after technology scaling, `unscaled_power_w` before.
 
     `relevant_per_joule` is F1 x output rate / power, as the published study has it. `physics` is None where no stage
-    tells relevant events from others.
+    tells relevant events from others. Without any figure of power or price the sum is 0 and not known (JSON: null).
     """
 
     id: str
@@ -216,6 +221,8 @@ class PipelineRates:
     physics: Yield | None
     warnings: tuple[str, ...] = ()
     detector_power_w: Range = field(default=ZERO)
+    power_known: bool = True
+    price_known: bool = True
 
     def stage(self, name: str) -> StageRates:
         """Return a stage by its name. Raises KeyError."""
@@ -241,8 +248,8 @@ class PipelineRates:
         physics = self.physics
         return {
             "id": self.id,
-            "power_w": self.power_w.json(),
-            "unscaled_power_w": self.unscaled_power_w.json(),
+            "power_w": self.power_w.json() if self.power_known else None,
+            "unscaled_power_w": self.unscaled_power_w.json() if self.power_known else None,
             "technology_factor": self.scaling.json(),
             "power_by_part_w": {part: power.json() for part, power in self.power_by_part_w.items()},
             "rate_in_hz": self.rate_in_hz.json(),
@@ -254,7 +261,7 @@ class PipelineRates:
             "f1": None if physics is None else physics.f1.json(),
             "relevant_rate_hz": None if physics is None else physics.relevant_rate_hz.json(),
             "relevant_per_joule": None if physics is None else physics.relevant_per_joule.json(),
-            "price_usd": self.price_usd.json(),
+            "price_usd": self.price_usd.json() if self.price_known else None,
             "memory_bytes": self.memory_bytes.json(),
             "unstable": list(self.unstable),
             "warnings": list(self.warnings),

@@ -20,6 +20,11 @@ from simulator.queues.closed_rules import rule_live_share
 
 Rule = tuple[int, int]
 
+_MOST_ACCEPTS, _MOST_CROSSINGS = 64, 1_000_000
+"""Largest rule that is taken together with others or with a fill pattern."""
+_MOST_ACCEPTS_ALONE = 1_000_000
+"""Largest single rule where every crossing is filled: its cost grows with the accepts."""
+
 
 def refused_share(trigger_hz: float, crossing_rate_hz: float, rules: Sequence[Rule], pattern: Sequence[bool]) -> float:
     """Return the share of triggers that the rules refuse.
@@ -28,7 +33,7 @@ def refused_share(trigger_hz: float, crossing_rate_hz: float, rules: Sequence[Ru
         trigger_hz: triggers before the rules; they fall on the filled crossings of `pattern`, one orbit.
         rules: (accepts, crossings) each: at most `accepts` in any `crossings` crossings.
     Raises:
-        BadValueError: more triggers than filled crossings.
+        BadValueError: more triggers than filled crossings, or rules too large to compute.
     """
     mask = tuple(pattern)
     probability = trigger_hz / (crossing_rate_hz * sum(mask) / len(mask))
@@ -36,7 +41,9 @@ def refused_share(trigger_hz: float, crossing_rate_hz: float, rules: Sequence[Ru
         raise BadValueError(f"{trigger_hz:g} triggers a second do not fit into the filled crossings.")
     if not rules or probability == 0:
         return 0.0
-    if len(rules) == 1 and all(mask):
+    alone = len(rules) == 1 and all(mask)
+    _check_sizes(rules, alone)
+    if alone:
         return 1.0 - rule_live_share(min(probability, 1.0), *rules[0])
     ordered = tuple(sorted(((int(k), int(n)) for k, n in rules), key=lambda rule: rule[1]))
     choices, numbers, weights = _past(mask, tuple(n for _, n in ordered), max(k for k, _ in ordered))
@@ -45,6 +52,18 @@ def refused_share(trigger_hz: float, crossing_rate_hz: float, rules: Sequence[Ru
         return float(weights @ _free(choices, numbers, ordered, min(probability, 1.0) * accepted)) - accepted
 
     return 1.0 - _root_of_falling(excess)
+
+
+def _check_sizes(rules: Sequence[Rule], alone: bool) -> None:
+    """Raise BadValueError for a rule that would take too long, or whose ways to choose crossings overflow."""
+    most = _MOST_ACCEPTS_ALONE if alone else _MOST_ACCEPTS
+    for accepts, crossings in rules:
+        if accepts > most or (not alone and crossings > _MOST_CROSSINGS) or crossings > 1e15:
+            limit = f"{most:,} accepts" + ("" if alone else f" in {_MOST_CROSSINGS:,} crossings")
+            raise BadValueError(
+                f"A trigger rule of {accepts:,} accepts in {crossings:,} crossings cannot be computed; the largest has "
+                f"{limit}. Leave the rule out or make it smaller."
+            )
 
 
 def _root_of_falling(function: Callable[[float], float]) -> float:

@@ -51,6 +51,8 @@ def serve(stage: StageSpec, rate_hz: Range, size_bytes: Range, times: ServiceTim
     available = _availability(stage)
     load = own_hz * lasts / (size * up * available)
     duty = _duty_share(stage)
+    if duty <= 0:
+        raise BadValueError(f"Stage '{stage.name}': its duty cycle is never on (on_s is 0), so it serves nothing.")
     mean_batch = _mean_batch(stage, own_hz.value, lasts.value, up, size)
     one = _with_restarts(stage, _batch_time(stage, stage.service, size_bytes, round(mean_batch), times) / speed)
     cv2 = _CV2.get(stage.service.law, stage.service.cv.value**2 if stage.service.cv is not None else 0.0)
@@ -221,11 +223,16 @@ def _cost_of_stops(
 ) -> tuple[float, float]:  # fmt: skip
     """Return the share lost and the mean wait of a steady flow into servers that stop for `off_s` of each period."""
     on_s, spare_hz = period_s - off_s, (1 / load - 1) * rate_hz if load > 0 else math.inf
+    arrived = rate_hz * period_s
     held = rate_hz * off_s if places is None else min(rate_hz * off_s, float(places))
     lost = 0.0 if places is None else max(0.0, rate_hz * off_s - min(float(places), spare_hz * on_s))
-    if spare_hz <= 0:
-        return min(1.0, lost / (rate_hz * period_s)), 0.0
-    return lost / (rate_hz * period_s), held / 2 * (off_s + held / spare_hz) / (period_s * rate_hz)
+    if spare_hz <= 0 or lost >= arrived:
+        return min(1.0, lost / arrived), 0.0
+    # the line rises from `left` to `held`, stays there while the buffer is full, and falls while the servers are on
+    left = 0.0 if places is None else max(0.0, held - spare_hz * on_s)
+    rises_s, falls_s = (held - left) / rate_hz, (held - left) / spare_hz
+    area = (held + left) / 2 * (rises_s + falls_s) + held * (off_s - rises_s)
+    return lost / arrived, area / (arrived - lost)
 
 
 def _ends(value: Range) -> tuple[float, float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulator.pipelines.physics_yield import Truth, passed, select
@@ -42,31 +42,43 @@ def stage_rates(
             brings its fragments.
     """
     served = serve(stage, inflow.rate_hz, inflow.size_bytes, times)
-    accepted = inflow.rate_hz * served.full.rest() * served.failure.rest()
-    backlog_hz = max(0.0, accepted.value - served.capacity_hz)
+    kept = served.full.rest() * served.failure.rest()
+    accepted = inflow.rate_hz * kept
+    backlog_hz, taken = max(0.0, accepted.value - served.capacity_hz), ONE
     if backlog_hz:
+        taken = _share_below(served.capacity_hz, accepted)
         accepted = accepted.at_most(exactly(served.capacity_hz))
     selections = {end: select(stage, truth, end, as_published=as_published) for end, truth in inflow.truths.items()}
-    chosen = accepted if selections[0] is None else accepted * _pass_share(stage, selections[0].reduction)
+    passing = ONE if selections[0] is None else _pass_share(stage, selections[0].reduction)
+    chosen = accepted * passing
     refused = _refused(spec, stage, chosen)
     allowed = chosen * refused.rest()
     dead = _dead(stage, allowed)
     leaving = allowed * dead.rest()
     size_out = inflow.size_bytes * (Range.of(stage.compression).rest() if stage.compression is not None else ONE)
+    own_line = stage.service is None and stage.when_full == "drop"
     link = link_rates(
-        f"{stage.name} link", stage.link, leaving, size_out, places=stage.places if stage.service is None else None
+        f"{stage.name} link", stage.link, leaving, size_out, places=stage.places if own_line else None,
+        packed=_packed(spec, stage),
     )  # fmt: skip
-    if link is not None and link.loss.hi > 0 and stage.service is None:
-        served = replace(served, full=link.loss * (leaving / inflow.rate_hz))
-        leaving = leaving * link.loss.rest()
-        link = link_rates(f"{stage.name} link", stage.link, leaving, size_out)
+    # shares of what comes, each a product of shares: a quotient of two rates would take their ranges as independent
+    before = kept * taken * passing
+    full, sent = served.full, ONE
+    if link is not None:
+        sent = link.loss.rest()
+        if stage.service is None:
+            full = before * refused.rest() * dead.rest() * link.loss
+        if link.unstable and not link.loss.value:
+            sent = _share_below(link.carried_hz.value, leaving)
+            backlog_hz += leaving.value - link.carried_hz.value
+        leaving = link.carried_hz
     losses = {
-        "full": served.full,
-        "failure": inflow.rate_hz * served.full.rest() * served.failure / inflow.rate_hz,
-        "rule": chosen * refused / inflow.rate_hz,
-        "dead_time": allowed * dead / inflow.rate_hz,
+        "full": full,
+        "failure": served.full.rest() * served.failure,
+        "rule": before * refused,
+        "dead_time": before * refused.rest() * dead,
     }
-    latency_s = Range.of(stage.latency_s) + served.time_s + (served.wait_s or ZERO)
+    latency_s = Range.of(stage.latency_s) + served.time_s + (served.wait_s or ZERO) + _packing_s(stage, accepted)
     found = StageRates(
         stage.name, stage.kind, inflow.rate_hz, leaving, inflow.size_bytes, size_out, _difference(accepted, chosen),
         losses, selections[0], inflow.truths[0].relevant_share * inflow.rate_hz.value,
@@ -76,9 +88,29 @@ def stage_rates(
         Range.of(stage.price_usd) * float(stage.parts * (served.servers.count if served.servers else 1)),
         served.servers, link, fragment_rates(stage, link_in, accepted, inflow.size_bytes, served.time_s), backlog_hz,
     )  # fmt: skip
+    survived = inflow.survived * kept * taken * refused.rest() * dead.rest() * sent
     truths = {end: passed(truth, selections[end]) for end, truth in inflow.truths.items()}
-    survived = inflow.survived * (leaving / chosen) * (accepted / inflow.rate_hz) if chosen.value else inflow.survived
     return found, Flow(leaving, size_out, inflow.age_s + latency_s + _link_age_s(link), truths, survived)
+
+
+def _share_below(limit: float, rate: Range) -> Range:
+    """Return the share of a rate that a limit lets through."""
+    return Range(*(min(1.0, limit / each) if each > 0 else 1.0 for each in (rate.value, rate.hi, rate.lo)))
+
+
+def _packed(spec: PipelineSpec, stage: StageSpec) -> int | None:
+    """Return the events a packet of the event builder that the link of a stage feeds; None where there is none."""
+    for other in spec.stages:
+        if other.fragments and stage.name in other.inputs:
+            return other.events_per_packet
+    return None
+
+
+def _packing_s(stage: StageSpec, rate_hz: Range) -> Range:
+    """Return the mean time that an event waits until its packet is full: (n - 1) / 2 gaps."""
+    if stage.events_per_packet <= 1 or rate_hz.value <= 0:
+        return ZERO
+    return exactly((stage.events_per_packet - 1) / 2) / rate_hz
 
 
 def _pass_share(stage: StageSpec, reduction: float) -> Range:

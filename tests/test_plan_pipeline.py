@@ -160,7 +160,7 @@ def test_the_least_choice_is_said_to_bind_where_fewer_would_do() -> None:
     found = answer(choices={"servers": {"from": 60, "to": 80}, "places": [0, 5]})
     assert found.chosen is not None
     assert (found.chosen.farm.servers, found.chosen.farm.places) == (60, 0)
-    assert found.binds.startswith("The choices bind the servers: they begin at 60")
+    assert found.binds.startswith("The choices bind the servers: their smallest number of servers, 60, holds")
 
 
 def test_robustness_points_the_right_way() -> None:

@@ -10,6 +10,7 @@ import yaml
 from cli_runner import archcast
 from pipeline_plan_samples import answer, small
 
+from archcast.planning.pipeline_answer import PipelinePlan
 from archcast.planning.pipeline_confirm import Counted, Ratio, dispersion_of, fits_of, levels_of, live_part
 from archcast.planning.pipeline_farm import sites_of
 from archcast.planning.pipeline_file import read_farm_plan
@@ -153,3 +154,37 @@ def test_the_command_prints_writes_and_refuses(tmp_path: Path) -> None:
     bad = archcast("plan", str(file), "--set", "failing=1.5")
     assert bad.code == 2
     assert "key 'failing'" in bad.stderr
+
+
+def _of(parts: Any, places: Any, limit: float) -> PipelinePlan:
+    return answer(choices={"parts": parts, "servers": 2, "places": places}, limits={"loss": limit}, **QUICK)
+
+
+def test_what_events_leave_open_is_said_first() -> None:
+    closed = _of(12, 8, 0.5)
+    assert closed.chosen is not None
+    seen = closed.seen(closed.chosen)
+    limit = math.sqrt(max(seen.closed, seen.value) * seen.hi)  # between what is thought and its upper end
+    found = _of(12, 8, limit)
+    assert found.confirmation is not None
+    assert found.verdict == found.confirmation.verdict == "open"
+    assert found.summary.startswith("Open: the smallest farm")
+    assert "Events leave it open: their upper end" in found.summary
+    assert found.to_json()["verdict"] == "open"
+    assert "<b>Open.</b>" in found.page()
+
+
+def test_the_headline_says_that_losses_are_continued_from_smaller_buffers() -> None:
+    found = answer(**EVEN)
+    assert "by events at smaller buffers, continued (" in found.summary
+    assert "as events say" not in found.summary
+
+
+def test_a_farm_is_told_alike_as_the_only_choice_and_as_the_one_that_was_left() -> None:
+    wide = _of({"from": 8, "to": 30}, 8, 1e-5)
+    assert wide.confirmation is not None
+    first = wide.confirmation.first
+    alone = _of(first.farm.parts, 8, 1e-5)
+    assert alone.chosen is not None
+    mine, theirs = alone.seen(alone.chosen), wide.seen(first)
+    assert (mine.value, mine.lo, mine.hi) == (theirs.value, theirs.lo, theirs.hi)

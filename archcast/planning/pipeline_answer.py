@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archcast.planning.pipeline_chain import chain_rows
-from archcast.planning.pipeline_confirm import Counted, Ratio, Seen, room_events, seen_loss
+from archcast.planning.pipeline_confirm import Counted, Ratio, Seen, measured_at, room_events, seen_loss
 from archcast.planning.pipeline_farm import Farm, Site
 from archcast.planning.pipeline_file import FarmStudy
 from archcast.planning.pipeline_search import Judged
@@ -29,10 +29,12 @@ class Smaller:
 class Confirmation:
     """What events show of the chosen farm. `first` is the farm of the closed form alone, which `moved` says was left.
 
-    `ratio` holds events against the closed form; `counted` is the chosen farm itself.
+    `ratio` holds events against the closed form, the last of `ratios`, each of which is at the levels of one farm;
+    `counted` is the chosen farm itself.
     """
 
     ratio: Ratio
+    ratios: tuple[Ratio, ...]
     counted: Counted
     first: Judged
     moved: bool
@@ -68,16 +70,23 @@ class PipelinePlan:
 
     @property
     def verdict(self) -> str:
-        return "feasible" if self.chosen is not None else "infeasible"
+        """Return feasible or infeasible; open or contradicted where events leave the chosen farm so."""
+        if self.chosen is None:
+            return "infeasible"
+        found = "" if self.confirmation is None else self.confirmation.verdict
+        return found if found in ("open", "contradicted") else "feasible"
 
     @property
     def site(self) -> Site:
         return self.sites[0] if self.chosen is None else self.chosen.farm.site
 
     def seen(self, judged: Judged) -> Seen:
-        """Return the loss as events say it; of other alternatives than the chosen one the closed form's."""
-        ratio = None if self.confirmation is None else self.confirmation.ratio
-        return seen_loss(judged.farm, self.study, ratio if judged.farm.site is self.site else None)
+        """Return the loss as events say it, of a farm whose own levels were run by those; of other alternatives than
+        the chosen one the closed form's."""
+        if self.confirmation is None or judged.farm.site is not self.site:
+            return seen_loss(judged.farm, self.study, None)
+        ratio = measured_at(judged.farm, self.confirmation.ratios) or self.confirmation.ratio
+        return seen_loss(judged.farm, self.study, ratio)
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain JSON values (names end in their unit)."""

@@ -123,6 +123,7 @@ class Confirmer:
         self.study, self.seed, self.effort = study, seed, study.confirm
         self.events = 0
         self.runs = 0
+        self.ratios: list[Ratio] = []
 
     def engine(self, farm: Farm, part: Part) -> str:
         """Return the engine that runs this part."""
@@ -168,7 +169,13 @@ class Confirmer:
         found = tuple(
             self.count(farm, part, SHARES["levels"] * k / sum(ranks)) for k, part in zip(ranks, parts, strict=True)
         )
-        return Ratio(found, fits_of(found))
+        self.ratios.append(Ratio(found, fits_of(found)))
+        return self.ratios[-1]
+
+
+def measured_at(farm: Farm, ratios: Sequence[Ratio]) -> Ratio | None:
+    """Return what events said at the levels of this very farm, None where they were not run."""
+    return next((ratio for ratio in ratios if ratio.levels[0].farm == farm), None)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,24 @@ from typing import Any
 import numpy as np
 
 from archcast.planning.pipeline_answer import Confirmation, PipelinePlan, Smaller
+from archcast.planning.pipeline_binds import binds_of
 from archcast.planning.pipeline_chain import rates_with
-from archcast.planning.pipeline_confirm import SHARES, Confirmer, Counted, Ratio, live_part, seen_loss, with_dispersion
-from archcast.planning.pipeline_farm import Site, sites_of
+from archcast.planning.pipeline_confirm import (
+    SHARES,
+    Confirmer,
+    Counted,
+    Ratio,
+    Seen,
+    live_part,
+    measured_at,
+    seen_loss,
+    with_dispersion,
+)
+from archcast.planning.pipeline_farm import Farm, Site, sites_of
 from archcast.planning.pipeline_file import FarmStudy, read_farm_plan
-from archcast.planning.pipeline_search import Judged, Search, Searcher
+from archcast.planning.pipeline_search import Judged, Search, Searcher, front_of
 from archcast.planning.pipeline_stress import stresses
 from archcast.planning.pipeline_words import (
-    binds_of,
     confirmed_words,
     moved_words,
     summary_of,
@@ -104,17 +114,26 @@ def _plan(study: FarmStudy, sites: tuple[Site, ...], file: str, seed: int) -> Pi
     confirmation = None
     if found.ratio is not None and counted is not None:
         confirmation = _confirmation(study, first.best, best, found.ratio, counted, confirmer)
-    seen = seen_loss(best.farm, study, found.ratio)
-    summary = summary_of(study, best, seen)
+
+    def seen(farm: Farm) -> Seen:
+        return _seen(study, farm, found.ratio, confirmer)
+
+    summary = summary_of(study, best, seen(best.farm), confirmation)
+    why = why_not_smaller(study, smaller, seen, lambda farm: measured_at(farm, confirmer.ratios) is not None)
     rows = tuple(best if row.farm == best.farm else row for row in found.search.rows)
     return PipelinePlan(
         file=file, study=study, sites=sites, seed=seed, chosen=best, rows=rows, front=found.search.front,
         closed_front=first.front, smaller=smaller, confirmation=confirmation,
         stresses=stresses(best.farm, found.searcher), beyond=None, chain=rates_with(best.farm),
-        summary=summary, binds=binds_of(study, best), why=why_not_smaller(study, smaller, found.ratio),
+        summary=summary, binds=binds_of(study, best, smaller), why=why,
         evaluated=closed.evaluated + found.searcher.evaluated, notes=(*notes, *_notes(study, best)),
         versions=_versions(),
     )  # fmt: skip
+
+
+def _seen(study: FarmStudy, farm: Farm, ratio: Ratio | None, confirmer: Confirmer) -> Seen:
+    """Return the loss of a farm as events say it: by its own levels where they were run, else by the last ones."""
+    return seen_loss(farm, study, measured_at(farm, confirmer.ratios) or ratio)
 
 
 def _corrected(
@@ -133,10 +152,20 @@ def _corrected(
             notes.append("With the upper end of what events say no choice holds; the closed form's farm is given.")
             return replace(found, ratio=ratio)
         same = search.best.farm == best.farm
+        if not same and measured_at(search.best.farm, confirmer.ratios) is not None and searcher.holds(best.farm):
+            search, same = _kept(search, searcher.judge(best.farm)), True
         found = _Found(search, searcher, ratio)
         if same:
             break
     return found
+
+
+def _kept(search: Search, best: Judged) -> Search:
+    """Return a search that stays at a farm, as events at the levels of the smaller one have ruled that out."""
+    assert search.best is not None
+    gone = search.best.farm
+    rows = (best, *(row for row in search.rows if row.farm not in (gone, best.farm)))
+    return replace(search, best=best, rows=rows, front=front_of(rows))
 
 
 def _moved_up(
@@ -172,11 +201,14 @@ def _smaller(study: FarmStudy, best: Judged, found: _Found, confirmer: Confirmer
 def _confirmation(
     study: FarmStudy, first: Judged, best: Judged, ratio: Ratio, counted: Counted, confirmer: Confirmer
 ) -> Confirmation:
-    verdict, words = confirmed_words(study, ratio, counted, seen_loss(best.farm, study, ratio))
+    own = measured_at(best.farm, confirmer.ratios) or ratio
+    verdict, words = confirmed_words(study, own, counted, _seen(study, best.farm, ratio, confirmer))
     moved = best.farm != first.farm
     if moved:
-        words = f"{moved_words(first, best, seen_loss(first.farm, study, ratio))} {words}"
-    return Confirmation(ratio, counted, first, moved, verdict, words, confirmer.runs, confirmer.events)
+        words = f"{moved_words(first, best, _seen(study, first.farm, ratio, confirmer))} {words}"
+    return Confirmation(
+        own, tuple(confirmer.ratios), counted, first, moved, verdict, words, confirmer.runs, confirmer.events
+    )
 
 
 def _infeasible(

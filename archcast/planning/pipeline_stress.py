@@ -48,7 +48,7 @@ def _changes(farm: Farm, failing: float) -> Iterator[tuple[str, Stressed]]:
     value, low, high = farm.site.service_s
     for end, name in ((low, "shortest"), (high, "longest")):
         if end != value:
-            yield f"service time at its {name} ({end / value - 1:+.0%})", Stressed(service_s=end)
+            yield f"service time at its {name} ({_change(end / value)})", Stressed(service_s=end)
     cv, *cvs = farm.site.cv
     for other in cvs:
         if other != cv and farm.site.law not in ("constant", "exponential", "erlang"):
@@ -56,6 +56,10 @@ def _changes(farm: Farm, failing: float) -> Iterator[tuple[str, Stressed]]:
     for share in FAILING:
         if abs(share - failing) > 1e-9:
             yield f"{100 * share:g} % failing", Stressed(failing=share)
+
+
+def _change(factor: float) -> str:
+    return f"{factor - 1:+.0%}" if factor < 2 else f"{factor:.3g} times"
 
 
 def _stress(name: str, change: Stressed, farm: Farm, searcher: Searcher) -> Stress:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from archcast.planning.pipeline_answer import Smaller
-from archcast.planning.pipeline_confirm import Counted, Ratio, Seen, seen_loss
+from archcast.planning.pipeline_answer import Confirmation, Smaller
+from archcast.planning.pipeline_binds import load_only, more_words
+from archcast.planning.pipeline_confirm import Counted, Ratio, Seen, live_part
 from archcast.planning.pipeline_farm import Farm, Site
 from archcast.planning.pipeline_file import FarmStudy
 from archcast.planning.pipeline_search import Judged, Search
 from archcast.render.human import digits, percent, text
 
-NEAR = 0.02
-"""A farm within this of the servers that the load alone takes is bound by the load."""
 BEST = {"servers": "smallest", "price": "cheapest", "power": "coolest"}
 
 
 def share(loss: float) -> str:
-    """Return a loss, e.g. `8.1e-07`; a percentage where it is large."""
+    """Return a loss, e.g. `8.1e-07`; a percentage where it is large, `0` where it is too small for a number."""
     if not math.isfinite(loss):
         return "unknown"
-    return percent(loss) if loss >= 0.01 else "none" if loss == 0 else f"{loss:.2g}"
+    return percent(loss) if loss >= 0.01 else "0" if loss == 0 else f"{loss:.2g}"
 
 
 def buffer_words(farm: Farm) -> str:
@@ -45,9 +45,13 @@ def down_words(study: FarmStudy, farm: Farm) -> str:
     """Return how much is down, e.g. `with 1,740 of its parts down`."""
     if study.failing <= 0 and study.failures is None:
         return "with all of it up"
-    down, unit = farm.units_down(study.failing), "parts" if farm.parts > 1 else "servers"
-    random = "" if study.failures is None else f" and {percent(study.failures.down_share)} of the others at random"
-    return f"with {down:,} of its {unit} down{random}"
+    unit = "parts" if farm.parts > 1 else "servers"
+    if study.failures is None:
+        return f"with {farm.units_down(study.failing):,} of its {unit} down"
+    random = f"{percent(study.failures.down_share)} of"
+    if study.failing <= 0:
+        return f"with {random} its {unit} down at random"
+    return f"with {farm.units_down(study.failing):,} of its {unit} down and {random} the others at random"
 
 
 def limits_words(study: FarmStudy) -> str:
@@ -62,76 +66,65 @@ def limits_words(study: FarmStudy) -> str:
     return ", ".join(found)
 
 
-def summary_of(study: FarmStudy, best: Judged, seen: Seen) -> str:
-    """Return the answer in a sentence."""
+def source_words(best: Judged, study: FarmStudy, ratio: Ratio) -> str:
+    """Return whence the loss by events is: seldom of the farm itself, whose losses are too rare to be counted."""
+    part = live_part(best.farm, study)
+    if any(one.part == part for one in ratio.levels):
+        return "by events"
+    return "by events at smaller buffers, continued" if part.room else "by events at more load, continued"
+
+
+def unsure_words(found: Confirmation, study: FarmStudy, seen: Seen) -> str:
+    """Return why events leave an answer open or contradict it; empty where they do neither."""
+    if found.verdict == "contradicted":
+        return (
+            f" Events contradict it: of {found.counted.events:,} events of this very farm {found.counted.losses:,} "
+            "were lost."
+        )
+    if found.verdict != "open":
+        return ""
+    if not found.ratio.known:
+        return " Events leave it open: they lose too few at any level to tell; more `confirm.events` may."
+    if seen.exact:
+        return " Events leave it open: continued they differ from the exact closed form."
+    return (
+        f" Events leave it open: their upper end, {share(seen.hi)}, is over the limit; more `confirm.events` may tell, "
+        "or choices with a larger farm."
+    )
+
+
+def summary_of(study: FarmStudy, best: Judged, seen: Seen, found: Confirmation | None) -> str:
+    """Return the answer in a sentence, and whether events leave it open."""
     farm = best.farm
     total = f", {text(farm.buffer_total_bytes, 'traffic_bytes')} in all" if farm.parts > 1 and farm.places else ""
-    loses = f"{share(seen.closed)} by the closed form{', exact' if seen.exact else ''}"
-    if math.isfinite(seen.lo) and not seen.exact:
-        loses = f"{share(seen.value)} as events say ({share(seen.lo)} .. {share(seen.hi)}), {loses}"
+    loses = f"{share(seen.closed) if seen.closed else 'nothing'} by the closed form{', exact' if seen.exact else ''}"
+    if found is not None and math.isfinite(seen.lo) and not seen.exact:
+        source = source_words(best, study, found.ratio)
+        loses = f"{share(seen.value)} {source} ({share(seen.lo)} .. {share(seen.hi)}), {loses}"
     cost = ""
     if study.objective == "price":
         cost = f" It costs {text(best.price_usd, 'usd')}."
     if study.objective == "power":
         cost = f" It draws {text(best.power_w, 'w')}."
+    unsure = "" if found is None else unsure_words(found, study, seen)
+    head = f"{found.verdict.capitalize()}: the" if found is not None and unsure else "The"
     return (
-        f"The {BEST[study.objective]} farm for {demand_words(study, farm.site)} is {farm_words(farm)}{total}: "
-        f"{down_words(study, farm)} it loses {loses}; the limit is {limits_words(study)}.{cost}"
+        f"{head} {BEST[study.objective]} farm for {demand_words(study, farm.site)} is {farm_words(farm)}{total}: "
+        f"{down_words(study, farm)} it loses {loses}; the limit is {limits_words(study)}.{cost}{unsure}"
     )
 
 
-def load_only(study: FarmStudy, farm: Farm) -> int:
-    """Return the servers in all that the load alone takes, with the failing share down."""
-    up = 1 - study.failing - (0.0 if study.failures is None else study.failures.down_share * (1 - study.failing))
-    erlang = farm.site.rate_hz / farm.site.batch * farm.site.service_s[0]
-    each = farm.servers if farm.site.seeks_parts else farm.parts
-    return math.ceil(erlang / max(up, 1e-12) / each) * each
-
-
-def binds_of(study: FarmStudy, best: Judged) -> str:
-    """Return what binds the servers and the buffer."""
-    farm, limits = best.farm, study.limits
-    least = load_only(study, farm)
-    more = farm.total / least - 1
-    if farm.site.sought.below(farm.sought) is None:
-        servers = (
-            f"The choices bind the servers: they begin at {farm.sought:,}, and the load alone takes {least:,} of the "
-            f"{farm.total:,}; they are {percent(best.load)} busy"
-        )
-    elif more < NEAR:
-        servers = (
-            f"Load binds the servers: with the failing share down it takes at least {least:,}; the farm has "
-            f"{percent(more)} more and is {percent(best.load)} busy"
-        )
-    else:
-        servers = (
-            f"Loss binds the servers: the load alone takes {least:,}, and with this buffer the loss asks "
-            f"{percent(more)} more; they are {percent(best.load)} busy"
-        )
-    sizes = farm.site.buffers
-    top = sizes.values[-1] if sizes.in_bytes else sizes.values[-1] * farm.site.size_bytes
-    if len(sizes.values) == 1:
-        buffer = "the buffer is given"
-    elif farm.buffer_bytes >= top * (1 - 1e-9):
-        buffer = "the largest buffer of the choices binds: a larger one would save servers"
-    else:
-        buffer = (
-            f"the buffer is the smallest at which so {'many parts' if farm.site.seeks_parts else 'many servers'} hold"
-        )
-    late = ""
-    if best.latency_p999_s > 0.95 * limits.latency_p999_s:
-        late = f". p99.9 latency is near its limit: {text(best.latency_p999_s, 's')}"
-    return f"{servers}; {buffer}{late}."
-
-
-def why_not_smaller(study: FarmStudy, smaller: tuple[Smaller, ...], ratio: Ratio | None) -> str:
-    """Return why the choices one below fail."""
+def why_not_smaller(
+    study: FarmStudy, smaller: tuple[Smaller, ...], seen: Callable[[Farm], Seen], own: Callable[[Farm], bool]
+) -> str:
+    """Return why the choices one below fail. `own`: whether levels were run at that very farm."""
     found = []
     for one in smaller:
         farm, limits = one.judged.farm, study.limits
         name = f"{farm.sought:,} {one.what}" if one.what != "buffer" else buffer_words(farm)
-        value = seen_loss(farm, study, ratio)
-        loss, most = (value.closed, "") if value.exact or math.isnan(value.hi) else (value.hi, " (upper end)")
+        value = seen(farm)
+        end = "upper end" if own(farm) else "upper end, by the levels of the chosen farm"
+        loss, most = (value.closed, "") if value.exact or math.isnan(value.hi) else (value.hi, f" ({end})")
         said = f"with {name} the loss would be {share(loss)}{most}"
         if loss <= limits.loss and one.judged.latency_p999_s > limits.latency_p999_s:
             said = f"with {name} p99.9 latency would be {text(one.judged.latency_p999_s, 's')}"
@@ -181,7 +174,7 @@ def moved_words(first: Judged, best: Judged, seen: Seen) -> str:
     return (
         f"The closed form alone gives {farm_words(first.farm)} ({share(first.closed_loss)}); events say up to "
         f"{share(seen.hi)} there, so the plan moved {way} by {abs(change):,} servers "
-        f"({percent(abs(change) / first.farm.total)})."
+        f"({more_words(1 + abs(change) / first.farm.total).removesuffix(' more')})."
     )
 
 

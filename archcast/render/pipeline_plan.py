@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archcast.planning.pipeline_binds import degraded_words
 from archcast.planning.pipeline_confirm import room_events
 from archcast.planning.pipeline_words import buffer_words, demand_words, limits_words, share
 from archcast.render.document import document
@@ -31,7 +32,7 @@ def pipeline_plan_page(plan: PipelinePlan) -> str:
     if plan.chosen is not None:
         parts += [_cards(plan, plan.chosen), _pictures(plan), _front(plan)]
         if plan.confirmation is not None:
-            parts += [_events(plan), over_time(plan.confirmation.counted)]
+            parts += [_events(plan), over_time(plan.confirmation.counted, degraded_words(plan.study))]
         parts += [_robustness(plan), chain_sections(plan)]
     parts.append(_provenance(plan))
     version = esc(plan.versions.get("archcast", ""))
@@ -50,8 +51,9 @@ def _header(plan: PipelinePlan) -> str:
         "event": text(site.size_bytes, "traffic_bytes"),
     }  # fmt: skip
     items = "".join(f"<li><i>{esc(key)}</i>{esc(value, 200)}</li>" for key, value in chips.items())
+    sure = "" if plan.verdict == "feasible" else " no"
     verdict = (
-        f'<p class="verdict"><b>Feasible.</b> {esc(plan.binds)} {esc(plan.why)}</p>'
+        f'<p class="verdict{sure}"><b>{plan.verdict.capitalize()}.</b> {esc(plan.binds)} {esc(plan.why)}</p>'
         if plan.chosen is not None
         else '<p class="verdict no"><b>Infeasible.</b> No choice keeps the limits.</p>'
     )
@@ -72,7 +74,7 @@ def _cards(plan: PipelinePlan, chosen: Judged) -> str:
         ("Servers", f"{farm.total:,}", shape, "parts x servers"),
         ("Buffer", text(farm.buffer_total_bytes, "traffic_bytes"), buffer_words(farm), "all parts together"),
         ("Loss", loss_words(plan, chosen), span, f"share of events without a place; limit {limit}"),
-        ("Busy", percent(chosen.load), "", "of the servers that are up, with the failing share down"),
+        ("Busy", percent(chosen.load), "", f"of the servers that are up {degraded_words(plan.study)}".strip()),
         ("Latency, p99.9", text(chosen.latency_p999_s, "s"), "", "wait and service, closed form"),
     ]  # fmt: skip
     if chosen.price_usd:

@@ -61,8 +61,8 @@ def _power(rows: tuple[ChainRow, ...], whole_w: float) -> str:
     return log_bars(bars, "w")
 
 
-def over_time(counted: Counted) -> str:
-    """Return what waits in one live part over time, and how many of its servers work."""
+def over_time(counted: Counted, degraded: str) -> str:
+    """Return what waits in one live part over time, and how many of its servers work; `degraded`: in what state."""
     if counted.series is None or not len(counted.series[0]):
         return ""
     at, waiting, busy = counted.series
@@ -77,7 +77,8 @@ def over_time(counted: Counted) -> str:
     second = chart([Line("busy", means[0], means[1] / counted.part.servers, 3, filled=True)], Axis("time", "s"),
                    Axis("share", "share"))  # fmt: skip
     lead = (
-        "One of the parts that are left with the failing share down, in the first replication: samples of what waits "
+        f"{f'One of the parts that are left {degraded}' if degraded else 'One part'}, in the first replication: "
+        "samples of what waits "
         f"(room for {room:,} events), and means of {MEANS} samples of the {counted.part.servers:,} servers."
     )
     body = (

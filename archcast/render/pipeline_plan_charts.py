@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from archcast.planning.pipeline_binds import load_only
 from archcast.planning.pipeline_confirm import Seen, seen_loss
-from archcast.planning.pipeline_words import load_only, share
+from archcast.planning.pipeline_words import share
 from archcast.render.human import digits, text
 from archcast.render.markup import esc, num, svg_text, tip
 

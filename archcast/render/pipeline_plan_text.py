@@ -32,7 +32,7 @@ def pipeline_plan_text(plan: PipelinePlan) -> str:
         ]
         if plan.confirmation is not None:
             parts += ["", f"Events ({plan.confirmation.verdict}): {plan.confirmation.words}", *level_lines(plan)]
-        parts += ["", "How far it holds:", *(f"  {stress_line(stress)}" for stress in plan.stresses)]
+        parts += ["", "How far it holds:", *(f"  {stress_line(stress, _upper(plan))}" for stress in plan.stresses)]
     parts += ["", effort_words(plan)]
     return "\n".join([*parts, *(f"note: {note}" for note in plan.notes)])
 
@@ -72,10 +72,16 @@ def level_lines(plan: PipelinePlan) -> list[str]:
     return table(rows)
 
 
-def stress_line(stress: Stress) -> str:
-    """Return one change in a line."""
+def _upper(plan: PipelinePlan) -> bool:
+    """Tell whether losses of changed farms are upper ends of what events say (else the closed form's)."""
+    return plan.chosen is not None and not plan.seen(plan.chosen).exact and math.isfinite(plan.seen(plan.chosen).hi)
+
+
+def stress_line(stress: Stress, upper: bool) -> str:
+    """Return one change in a line; `upper`: its loss is the upper end of what events say."""
     farm, judged = stress.judged.farm, stress.judged
-    head = f"{stress.name}: {'holds' if stress.holds else 'fails'}, loss up to {share(judged.loss)}"
+    loss = f"loss {'up to ' if upper else ''}{share(judged.loss)}" if judged.loss else "no loss"
+    head = f"{stress.name}: {'holds' if stress.holds else 'fails'}, {loss}"
     if math.isfinite(judged.load):
         head += f", {percent(judged.load)} busy"
     if stress.needed is None:

@@ -16,6 +16,7 @@ from archcast.planning.pipeline_farm import sites_of
 from archcast.planning.pipeline_file import read_farm_plan
 from archcast.planning.pipeline_loss import Part
 from archcast.planning.pipeline_search import Searcher
+from archcast.planning.pipeline_words import share
 from foundation.yaml_file import YamlDocument
 from simulator.queues.closed_finite import mmck
 
@@ -181,10 +182,22 @@ def test_the_headline_says_that_losses_are_continued_from_smaller_buffers() -> N
 
 
 def test_a_farm_is_told_alike_as_the_only_choice_and_as_the_one_that_was_left() -> None:
-    wide = _of({"from": 8, "to": 30}, 8, 1e-5)
+    wide = _of({"from": 8, "to": 60}, 8, 2e-4)
     assert wide.confirmation is not None
+    assert wide.confirmation.moved
     first = wide.confirmation.first
-    alone = _of(first.farm.parts, 8, 1e-5)
+    alone = _of(first.farm.parts, 8, 2e-4)
     assert alone.chosen is not None
     mine, theirs = alone.seen(alone.chosen), wide.seen(first)
     assert (mine.value, mine.lo, mine.hi) == (theirs.value, theirs.lo, theirs.hi)
+    assert mine.hi > 2e-4
+    assert alone.verdict == "open"
+    assert f"the loss would be {share(mine.hi)} (upper end)" in wide.why
+
+
+def test_a_farm_that_moved_keeps_what_levels_said_before_where_its_own_lose_too_few() -> None:
+    found = _of({"from": 8, "to": 30}, 4, 1e-4)
+    assert found.chosen is not None
+    assert found.confirmation is not None
+    assert found.confirmation.ratio.known
+    assert math.isfinite(found.seen(found.chosen).hi)

@@ -174,8 +174,8 @@ class Confirmer:
 
 
 def measured_at(farm: Farm, ratios: Sequence[Ratio]) -> Ratio | None:
-    """Return what events said at the levels of this very farm, None where they were not run."""
-    return next((ratio for ratio in ratios if ratio.levels[0].farm == farm), None)
+    """Return what events said at the levels of this very farm, None where they were not run or lost too few."""
+    return next((ratio for ratio in ratios if ratio.known and ratio.levels[0].farm == farm), None)
 
 
 @dataclass(frozen=True)

@@ -144,12 +144,14 @@ def _corrected(
         best = found.search.best
         assert best is not None
         ratio = confirmer.ratio(best.farm)
+        if not ratio.known and found.ratio is not None:
+            return found  # what the levels of the farm before said is more than nothing
         if not ratio.known or live_part(best.farm, study).exact:
             return replace(found, ratio=ratio)
         searcher = Searcher(study, sites, ratio.upper)
         search = searcher.search()
         if search.best is None:
-            notes.append("With the upper end of what events say no choice holds; the closed form's farm is given.")
+            notes.append("With the upper end of what events say no choice holds; the farm before that is given.")
             return replace(found, ratio=ratio)
         same = search.best.farm == best.farm
         if not same and measured_at(search.best.farm, confirmer.ratios) is not None and searcher.holds(best.farm):

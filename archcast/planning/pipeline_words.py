@@ -125,7 +125,8 @@ def why_not_smaller(
         value = seen(farm)
         end = "upper end" if own(farm) else "upper end, by the levels of the chosen farm"
         loss, most = (value.closed, "") if value.exact or math.isnan(value.hi) else (value.hi, f" ({end})")
-        said = f"with {name} the loss would be {share(loss)}{most}"
+        near = share(loss) == share(limits.loss)  # two digits would not tell it from the limit
+        said = f"with {name} the loss would be {f'{loss:.4g}' if near else share(loss)}{most}"
         if loss <= limits.loss and one.judged.latency_p999_s > limits.latency_p999_s:
             said = f"with {name} p99.9 latency would be {text(one.judged.latency_p999_s, 's')}"
         if one.counted is not None:

@@ -92,3 +92,9 @@ def test_the_load_alone_takes_the_least_farm_of_which_enough_servers_are_left() 
     assert third.chosen is not None
     assert load_only(tenth.study, tenth.chosen.farm) == 12
     assert load_only(third.study, third.chosen.farm) == 15  # 15 leave floor(10.5) = 10, 14 leave floor(9.8) = 9
+
+
+def test_power_that_no_figure_gives_is_not_reported_as_none_at_all() -> None:
+    found = answer().to_json()
+    assert found["power_w"] is None
+    assert found["chosen"]["power_w"] is None

@@ -107,7 +107,7 @@ class PipelinePlan:
             "confirmation": None if self.confirmation is None else confirmation_json(self.confirmation),
             "robustness": [stress.to_json() for stress in self.stresses],
             "beyond_choices": None if self.beyond is None else self.farm_json(self.beyond),
-            "power_w": None if self.chain is None else self.chain.power_w.json(),
+            "power_w": self.chain.power_w.json() if self.chain is not None and self.chain.power_known else None,
             "chain": [] if self.chain is None else [row.to_json() for row in chain_rows(self.chain)],
             "closed_form": None if self.chosen is None else self.chosen.farm.part(0).named,
             "candidates_evaluated": self.evaluated, "notes": list(self.notes), "seed": self.seed,

@@ -15,13 +15,14 @@ pytest.importorskip("numba", reason="the compiled kernel needs numba: pip instal
 from queue_records import SECONDS, differences, observed, random_mesh, same_on_both
 
 from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
-from simulator.queues import kernel, kernel_build
+from simulator.queues import kernel, kernel_build, kernel_layout
 from simulator.queues.arrivals import Recorded, poisson
 from simulator.queues.callbacks import run_callbacks
 from simulator.queues.compiled import Compiled, compile_network
 from simulator.queues.elements import (
     Batch,
     Custom,
+    Delay,
     Exit,
     Gate,
     Network,
@@ -119,6 +120,57 @@ def test_a_returned_credit_that_fills_the_blocking_target_leaves_nobody_dropped(
     assert record.end.lost.sum() == 0
     assert record.end.sums["left"].tolist() == [3, 2, 1, 0, 0]
     assert record.present.tolist() == [0, 1, 0, 1, 0]  # u's item is in flight: it has left u, and t holds it
+
+
+def test_a_held_item_keeps_the_credit_that_it_takes_after_it_has_left() -> None:
+    """S returns credits of G and feeds it: its items hold none when they leave. One at a time is in D, for 1 s."""
+    elements = (
+        Source("in", poisson(3.0), to("S")),
+        Station("S", Service((0.1,)), to("G"), returns="G"),
+        Gate("G", 1, to("D"), places=0, when_full="block"),
+        Delay("D", Service((1.0,)), to("out")),
+        Exit("out"),
+    )
+    record = same_on_both(Network(elements, 1000), 1, more=True)
+    assert record.sampled_busy[3].max() == 1
+    assert 75 <= record.end.sums["left"][4] <= SECONDS
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 3))
+def test_no_more_items_hold_credits_than_a_gate_has_where_items_come_back_to_it(seed: int, credits: int) -> None:
+    """All in S hold a credit, which they give up when they leave, and they may come to the gate again."""
+    elements = (
+        Source("in", poisson(2.0), to("A")),
+        Station("A", SERVICE, to("G"), servers=3),
+        Gate("G", credits, to("S"), places=seed % 2, when_full="block"),
+        Station("S", SERVICE, Route(("G", "out"), (0.3, 0.7)), servers=9, returns="G"),
+        Exit("out"),
+    )
+    record = same_on_both(Network(elements, 10), seed, more=True)
+    assert record.sampled_busy[3].max() <= credits
+    assert record.present[3] <= credits
+
+
+def test_items_that_go_round_within_a_tick_are_refused_as_on_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("kernel", "callbacks"):
+        monkeypatch.setattr(f"simulator.queues.{module}.MOST_AT_ONE_TICK", 1 << 17)
+    loop = Station("q", Service((0.1,)), Route(("q", "q"), how="cycle"))
+    network = Network((Source("in", Recorded((3.0,)), to("q")), loop, Exit("out")), 1)
+    for run in (run_callbacks, run_kernel):
+        with pytest.raises(BadValueError, match=r"More than 131072 events at tick 3, the next one at 'q'.*finer tick"):
+            run(network, RandomStreams(1), 10)
+
+
+def test_every_field_of_the_tables_has_8_bytes_as_the_kernel_counts_them() -> None:
+    tables = [each for each in vars(kernel_layout).values() if isinstance(each, np.dtype)]
+    assert kernel_layout.RUN in tables
+    assert len(tables) > 10
+    for table in tables:
+        assert table.itemsize == 8 * len(table.names or ())
+        assert [table.fields[name][1] for name in table.names or () if table.fields] == list(
+            range(0, table.itemsize, 8)
+        )
 
 
 def test_a_farm_whose_servers_stop_together_goes_on_together() -> None:

@@ -121,9 +121,8 @@ class Gate(Element):
             self.waits.append(wait)
         self.forward(item, now)
 
-    def take_back(self, item: Item, now: int) -> None:
-        """Take the credit of an item back; the first that waits passes with it, then held items may enter."""
-        item[GATES] &= ~self.bit
+    def give(self, now: int) -> None:
+        """Take a credit back that an item gave up; the first that waits passes with it, then held items may enter."""
         if self.line:
             self.close(now)
             following = self.line.popleft()

@@ -75,7 +75,8 @@ class Shared:
         """Return all credits that an ended item holds, lowest gate first."""
         for gate in self.gates:
             if item[GATES] & gate.bit:
-                gate.take_back(item, now)
+                item[GATES] &= ~gate.bit
+                gate.give(now)
 
 
 class Element:
@@ -194,7 +195,7 @@ class Element:
             target.held.append((item, self, None))
             return
         self.depart(item, now)
-        self.vacated(item, now)
+        self.vacated(self.gives_up(item), now)
         target.take_in(item, now)
 
     def take_in(self, item: Item, now: int) -> None:
@@ -214,15 +215,22 @@ class Element:
         self.ticks.append(now)
         self.serials.append(item[SERIAL])
 
-    def vacated(self, item: Item, now: int) -> None:
-        """Do what the leaving of an item causes here, before it enters its target."""
+    def gives_up(self, item: Item) -> bool:
+        """Take the credit that this element returns from an item that leaves; return whether it held one."""
         gate = self.gate
-        if gate is not None and item[GATES] & gate.bit:
-            gate.take_back(item, now)
+        if gate is None or not item[GATES] & gate.bit:
+            return False
+        item[GATES] &= ~gate.bit
+        return True
 
-    def after(self, item: Item, now: int, server: Any) -> None:
+    def vacated(self, owed: bool, now: int) -> None:
+        """Do what the leaving of an item causes here, before it enters its target. `owed`: it gave up a credit."""
+        if owed:
+            self.gate.give(now)
+
+    def after(self, owed: bool, now: int, server: Any) -> None:
         """Do what the leaving of a held item causes here, after it has entered its target."""
-        self.vacated(item, now)
+        self.vacated(owed, now)
 
     def room(self, item: Item) -> bool:
         """Say whether a newcomer may enter; nobody overtakes held items."""
@@ -241,8 +249,12 @@ class Element:
                 self.enter(item, now)
             else:
                 owner.depart(item, now)
-                self.enter(item, now)
-                owner.after(item, now, server)
+                owed = owner.gives_up(item)
+                if not owed or self.fits(item):
+                    self.enter(item, now)
+                else:  # it fitted by the credit of this gate that it has just given up
+                    held.appendleft((item, None, None))
+                owner.after(owed, now, server)
 
     def refuse(self, item: Item, now: int, cause: int) -> None:
         """Lose an item that enters but may not stay."""

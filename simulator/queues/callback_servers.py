@@ -164,10 +164,10 @@ class Station(Element):
                 return
             items.popleft()
             self.depart(item, now)
-            last = not items
+            owed, last = self.gives_up(item), not items
             if last:
                 self.release(server, now)
-            self.vacated(item, now)
+            self.vacated(owed, now)
             target.take_in(item, now)
             if last:
                 return
@@ -180,14 +180,14 @@ class Station(Element):
             self.blocked += 1
             server.state = HOLDING
 
-    def after(self, item: Item, now: int, server: Server) -> None:
+    def after(self, owed: bool, now: int, server: Server) -> None:
         server.items.popleft()
         if server.items:
-            self.vacated(item, now)
+            self.vacated(owed, now)
             self.hand_over(server, now)
         else:
             self.release(server, now)
-            self.vacated(item, now)
+            self.vacated(owed, now)
 
     def release(self, server: Server, now: int) -> None:
         """Free a server that has handed over everything; what waits may start, what is held may enter.

@@ -89,10 +89,10 @@ class SharedStation(Element):
         for item in leaving:
             self.forward(item, now)
 
-    def vacated(self, item: Item, now: int) -> None:
+    def vacated(self, owed: bool, now: int) -> None:
         if self.held:
             self.admit(now)
-        super().vacated(item, now)
+        super().vacated(owed, now)
 
     def busy_now(self) -> int:
         return 1 if self.active else 0

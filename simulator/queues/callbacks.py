@@ -55,8 +55,9 @@ def run_callbacks(
     and gates whose waits are recorded one by one. The streams must be fresh.
 
     Raises:
-        BadValueError: a horizon or a step that is not possible, or areas beyond 64 bits. UnknownNameError: `observe`
-        names no station or gate. UnsupportedError: an element with logic of its own. InvariantError: a law is broken.
+        BadValueError: a horizon or a step that is not possible, areas beyond 64 bits, or too many events at one tick.
+        UnknownNameError: `observe` names no station or gate. UnsupportedError: an element with logic of its own.
+        InvariantError: a law is broken.
     """
     custom = [element.name for element in network.elements if type(element).__name__ == "Custom"]
     if custom:
@@ -71,6 +72,14 @@ def checked_ticks(what: str, value: int, low: int, high: int) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
         raise BadValueError(f"{what} must be a whole number of ticks from {low} to {high}, not {value!r}.")
     return int(value)
+
+
+def too_many_at(tick: int, where: str, most: int) -> BadValueError:
+    """Return the error of a run that does not leave a tick."""
+    return BadValueError(
+        f"More than {most} events at tick {tick}, the next one at '{where}': items go round in times that round to 0 "
+        "ticks. Declare a finer tick (ticks_per_second)."
+    )
 
 
 class _Halt(Exception):
@@ -212,10 +221,7 @@ class CallbackNetwork:
         self._at_one_tick = (now, count + CHUNK if now == tick else 0)
         if count >= MOST_AT_ONE_TICK:
             where = self._owners[self._heap[0][1]]
-            raise BadValueError(
-                f"More than {MOST_AT_ONE_TICK} events at tick {now}, the next one at '{where}': "
-                "items go round in times that round to 0 ticks. Declare a finer tick (ticks_per_second)."
-            )
+            raise too_many_at(now, where, MOST_AT_ONE_TICK)
 
     def _halt(self, now: int) -> None:
         heappop(self._heap)

@@ -14,7 +14,7 @@ import numpy as np
 from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
 from simulator.queues import kernel_layout as layout
 from simulator.queues.callback_plain import is_plain
-from simulator.queues.callbacks import checked_ticks
+from simulator.queues.callbacks import MOST_AT_ONE_TICK, checked_ticks, too_many_at
 from simulator.queues.compiled import Compiled, compile_network
 from simulator.queues.elements import Custom, Gate, Network, Rules, Station
 from simulator.queues.feeds import LONGEST_TICKS, Ints
@@ -52,7 +52,8 @@ def run_kernel(
 
     Raises:
         UnsupportedError: numba is not installed, or the network has what the kernel does not run (`unsupported`).
-        BadValueError: a horizon or a step that is not possible. UnknownNameError: `observe` names no station or gate.
+        BadValueError: a horizon or a step that is not possible, areas beyond 64 bits, or too many events at one tick.
+        UnknownNameError: `observe` names no station or gate.
         InvariantError: a law is broken.
     """
     reason = unsupported(network)
@@ -88,6 +89,7 @@ class _Run:
         self.network, self.horizon, self.observed = network, horizon, sorted(set(observed))
         self.tables = build(network, horizon, sample, self.observed)
         self.run = self.tables["run"]
+        self.run["most_at_tick"] = MOST_AT_ONE_TICK
         self.plain = np.flatnonzero([is_plain(network, at) for at in range(len(network.names))])
         self.used, self.room = 0, np.zeros(len(network.feeds), np.int64)
         self.logged: dict[int, list[Ints]] = {}
@@ -148,6 +150,9 @@ class _Run:
             self._fill(which)
         elif code == layout.LOG:
             self._empty_log()
+        elif code == layout.STUCK:
+            at = int(self.tables["heap"]["code"][0]) >> layout.ELEMENT_SHIFT & layout.ELEMENTS
+            raise too_many_at(int(self.run["now"][0]), self.network.names[at], int(self.run["most_at_tick"][0]))
         elif code == layout.WARM:
             self.warm = self._totals(int(self.run["now"][0]))
         else:

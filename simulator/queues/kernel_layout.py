@@ -19,12 +19,12 @@ R_OUTAGE, R_END, R_DELAY, R_BATCH, R_EMIT, R_SAMPLE, R_WARM = range(7)
 # kinds of elements, as in compiled.Kind: also the steps in which an item enters one
 SOURCE, STATION, DELAY, RULES, GATE, FORK, JOIN, PACK, UNPACK, EXIT = range(10)
 # further steps; those left last run first: what a step causes runs before what it left for later
-ROUTE, FREE, MORE, NEXT, ADMIT, GIVE, CREDITS, FAMILY, MEMBERS, BRANCH, UNTIE, SHARED_NEXT, FAIL, VACATE = range(10, 24)
+ROUTE, FREE, MORE, NEXT, ADMIT, GIVE, CREDITS, FAMILY, MEMBERS, BRANCH, UNTIE, SHARED_NEXT, FAIL = range(10, 23)
 # steps that events start
-OUTAGE, SHARED_END, EMIT, SAMPLE = range(24, 28)
+OUTAGE, SHARED_END, EMIT, SAMPLE = range(23, 27)
 
 # what a run may ask of Python before it goes on; the argument says which
-DONE, WARM, FEED, ITEMS, HEAP, STACK, LOG, SHARES, SAMPLES = range(9)
+DONE, WARM, FEED, ITEMS, HEAP, STACK, LOG, SHARES, SAMPLES, STUCK = range(10)
 NEED_SHIFT = 32
 GROWING = {ITEMS: "items", HEAP: "heap", STACK: "stack", SHARES: "shares", SAMPLES: "samples"}
 
@@ -45,8 +45,8 @@ TABLES = (
     "histogram lost log samples shares rules ring branch_bytes gates"
 )
 RUN = _table(
-    "now horizon serial events heap_n heap_full stack_n stack_full free_item items_n items_full log_n log_full sample "
-    "samples_n samples_full shares_full elements_n classes targets_n " + TABLES,
+    "now horizon serial events tick_from most_at_tick heap_n heap_full stack_n stack_full free_item items_n items_full "
+    "log_n log_full sample samples_n samples_full shares_full elements_n classes targets_n " + TABLES,
     "ticks_per_second",
 )
 RUN_FIELDS = RUN.names or ()

@@ -114,6 +114,17 @@ def hold(s: State, target: int, i: int, server: int) -> None:
 
 
 @compiled
+def hold_first(s: State, target: int, i: int) -> None:
+    """Put an item, with nothing behind it, in front of those that a full element holds."""
+    el, item = element_at(s, target), item_at(s, i)
+    item.at, item.server, item.next = -1, -1, el.held_head
+    if el.held_head < 0:
+        el.held_tail = i
+    el.held_head = i
+    el.held_n += 1
+
+
+@compiled
 def take_held(s: State, target: int) -> int:
     """Remove and return the first held item."""
     el = element_at(s, target)

@@ -57,13 +57,13 @@ from simulator.queues.kernel_layout import (
     SLOTS,
     STACK,
     STATION,
+    STUCK,
     UNTIE,
-    VACATE,
     WARM,
     State,
 )  # fmt: skip
 from simulator.queues.kernel_line import hold
-from simulator.queues.kernel_moves import admit, emit, enter_delay, enter_exit, send, vacate
+from simulator.queues.kernel_moves import admit, emit, enter_delay, enter_exit, send
 from simulator.queues.kernel_outages import fail, switch
 from simulator.queues.kernel_parts import (
     branch,
@@ -85,10 +85,14 @@ from simulator.queues.kernel_station import enter_station, free_server, next_of
 
 @inlined
 def next_event(s: State) -> int:
-    """Take the next event and leave its step for later. Returns DONE or WARM where the loop must stop, or -1."""
+    """Take the next event and leave its step for later. Returns DONE, WARM or STUCK where the loop must stop, or -1."""
     if s.heap_n == 0 or event_at(s, 0).tick > s.horizon:
         return DONE
     tick, code, item = event_at(s, 0).tick, event_at(s, 0).code, event_at(s, 0).item
+    if tick > s.now:
+        s.tick_from = s.events
+    elif s.events - s.tick_from >= s.most_at_tick:
+        return STUCK
     pop_event(s)
     s.now = tick
     s.events += 1
@@ -179,8 +183,6 @@ def seldom(s: State, step: int, e: int, i: int, v: int) -> int:
         admit(s, e)
     elif step == GIVE:
         give(s, e)
-    elif step == VACATE:
-        vacate(s, e, i, v)
     elif step == CREDITS:
         return_credits(s, e, i, v)
     elif step == FAMILY:

@@ -38,11 +38,10 @@ from simulator.queues.kernel_layout import (
     PACK,
     R_DELAY,
     R_EMIT,
-    VACATE,
     WORKING,
     State,
 )  # fmt: skip
-from simulator.queues.kernel_line import hold, take_held
+from simulator.queues.kernel_line import hold, hold_first, take_held
 from simulator.queues.kernel_parts import leave_join, leave_pack
 from simulator.queues.kernel_rows import element_at, feed_at, item_at, server_at, service_at, whole_at
 from simulator.queues.kernel_station import duration
@@ -102,7 +101,7 @@ def send(s: State, e: int, i: int, v: int) -> int:
         later(s, MORE, e, -1, v)
     enter_later(s, target, i, NEWCOMER)
     leave(s, e, i)
-    vacate(s, e, i, item_at(s, i).serial)
+    vacate(s, e, i)
     admit_shared(s, e)
     if last:
         later(s, FREE, e, -1, v)
@@ -123,10 +122,10 @@ def leave(s: State, e: int, i: int) -> None:
 
 
 @inlined
-def vacate(s: State, e: int, i: int, serial: int) -> None:
-    """Let the credit go back that an item holds which has left an element; the item's row may have another one now."""
+def vacate(s: State, e: int, i: int) -> None:
+    """An item that leaves an element gives up the credit that it holds of its gate, which goes back later."""
     gate, item = element_at(s, e).returns, item_at(s, i)
-    if gate >= 0 and item.serial == serial and (item.credits & element_at(s, gate).bit) != 0:
+    if gate >= 0 and (item.credits & element_at(s, gate).bit) != 0:
         item.credits &= ~element_at(s, gate).bit
         later(s, GIVE, gate, -1, -1)
 
@@ -158,11 +157,13 @@ def admit(s: State, e: int) -> None:
             if not last:
                 later(s, MORE, old, -1, v)
         leave(s, old, i)
-        if element_at(s, old).returns >= 0:
-            later(s, VACATE, old, i, item.serial)
+        vacate(s, old, i)
         admit_shared(s, old)
         if last:
             later(s, FREE, old, -1, v)
+        if not fits(s, e, i):  # it fitted by the credit of this gate that it has just given up
+            hold_first(s, e, i)
+            return
     enter_later(s, e, i, ADMITTED)
 
 

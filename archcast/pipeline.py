@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import AnyModel
+from archcast.pipeline_agreement import Disagreement, blocking_notes, disagreements
 from archcast.pipeline_services import ResolvedService, resolve_services
 from foundation.errors import BadFileError, BadValueError, InputError, UnknownNameError
 from foundation.overrides import read_value
@@ -48,6 +49,11 @@ class Pipeline:
         found = [*self.rates.unstable, *(name for window in self.windows for name in window.unstable)]
         return tuple(dict.fromkeys(found))
 
+    @property
+    def disagreements(self) -> tuple[Disagreement, ...]:
+        """What mean rates and the events of the windows have differently, beyond chance."""
+        return disagreements(self.spec, self.rates, self.windows)
+
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain JSON values."""
         from archcast.render.pipeline_json import pipeline_json
@@ -61,7 +67,11 @@ class Pipeline:
         return pipeline_text(self)
 
     def to_chrome_trace(self) -> dict[str, Any]:
-        """Return occupancy and busy servers over time in Chrome's trace format."""
+        """Return occupancy and busy servers over time in Chrome's trace format.
+
+        Raises:
+            BadValueError: no window was simulated.
+        """
         from archcast.render.pipeline_trace import pipeline_trace
 
         return pipeline_trace(self)
@@ -81,7 +91,7 @@ def simulate_pipeline(
 
     Args:
         settings: values by dotted path; `fidelity` (rates or events), `window` (the name of the only window to
-            simulate) and `engine` are not of the description.
+            simulate, or a list) and `engine` are not of the description.
 
     Raises:
         BadFileError: with file, line and key. BadValueError, UnknownNameError: a setting or a name.
@@ -98,15 +108,12 @@ def simulate_pipeline(
         spec, folder, name = read_pipeline(source, changes), source.path.parent, file or str(source.path)
     else:
         spec, folder, name = load_pipeline(source, changes), Path(), file or str(source)
+    wanted = _wanted(spec, only)
     try:
         services = resolve_services(spec, folder, model)
         times = {stage: found.times for stage, found in services.items()}
         rates = mean_rates(spec, times)
-        wanted = None if only is None else str(read_value("window", only))
-        windows = [w for w in spec.events if fidelity == "events" and wanted in (None, w.name)]
-        if only is not None and fidelity == "events" and not windows:
-            known = ", ".join(w.name for w in spec.events) or "this pipeline has none"
-            raise BadValueError(f"unknown window '{only}'. Known: {known}.")
+        windows = [w for w in spec.events if fidelity == "events" and w.name in wanted]
         flows, runs = flows_of(rates), replications or 1
         found = tuple(
             run_window(spec, window, flows, times, seed=seed, replications=runs, engine=engine) for window in windows
@@ -131,6 +138,19 @@ def simulate_pipeline(
     )
 
 
+def _wanted(spec: PipelineSpec, only: Any) -> list[str]:
+    """Return the names of the windows that a setting asks for: one name or a list. Raises BadValueError."""
+    known = [window.name for window in spec.events]
+    if only is None:
+        return known
+    read = read_value("window", only)
+    names = [str(name) for name in read] if isinstance(read, list) else [str(read)]
+    for name in names:
+        if name not in known:
+            raise BadValueError(f"unknown window '{name}'. Known: {', '.join(known) or 'this pipeline has none'}.")
+    return names
+
+
 def _notes(
     spec: PipelineSpec, rates: PipelineRates, windows: tuple[WindowRun, ...], fidelity: str
 ) -> tuple[str, ...]:  # fmt: skip
@@ -144,6 +164,7 @@ def _notes(
         parts = {name: scale for name, scale in window.network.scales.items() if scale > 1}
         for name, scale in parts.items():
             notes.append(f"Window '{window.name}' follows one of {scale:,.0f} equal parts of '{name}'.")
+    notes += blocking_notes(spec, windows)
     return tuple(dict.fromkeys(notes))
 
 

@@ -284,8 +284,8 @@ TRAIN = 72
 GAP, GROUP_GAPS, END_GAP = 8, {3: 30, 4: 31}, 81
 GROUPS = (3, 3, 4, 3, 3, 4, 3, 3, 4, 3, 3, 3)
 """The nominal 25 ns scheme of the LHC (LHC Design Report, CERN-2004-003, from memory; the sums hold): trains of 72,
-each followed by 8 empty crossings, a group of trains from one injection by 30 or 31 more, and the orbit by 81 more: 2,808
-of 3,564 are filled."""
+each followed by 8 empty crossings, a group of trains from one injection by 30 or 31 more, and the orbit by 81 more:
+2,808 of 3,564 are filled."""
 
 
 def _trains(slots: int, filled: int) -> tuple[bool, ...]:

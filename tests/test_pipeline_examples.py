@@ -31,7 +31,7 @@ def answers_everywhere(answer: Pipeline) -> None:
     """Check that an answer can be shown in all four ways."""
     document = json.loads(json.dumps(answer.to_json(), allow_nan=False))
     assert document["kind"] == "pipeline"
-    assert document["power_w"]["value"] >= 0
+    assert document["power_w"] is None or document["power_w"]["value"] > 0
     assert [stage["name"] for stage in document["stages"]] == [stage.name for stage in answer.spec.in_order()]
     text = answer.text()
     assert max(map(len, text.splitlines())) <= COLUMNS
@@ -41,7 +41,8 @@ def answers_everywhere(answer: Pipeline) -> None:
     for stage in answer.spec.stages:
         assert stage.name[:20] in text
         assert stage.name in page
-    json.dumps(answer.to_chrome_trace(), allow_nan=False)
+    if answer.windows:
+        json.dumps(answer.to_chrome_trace(), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", pipeline_ids())

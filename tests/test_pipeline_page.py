@@ -13,18 +13,25 @@ from xml.etree import ElementTree
 import pytest
 from pipeline_samples import CHAIN, overloaded, shown, small
 
+from archcast.render.pipeline_chain import _broken
 from archcast.render.pipeline_charts import LogRow, log_bars
 from archcast.render.pipeline_rows import (
+    busy_of_up,
     chain_loss_share,
     detectors_power_w,
     lost_share,
+    mean_shares_where_lost,
     servers_and_room,
     share_words,
+    shares_where_lost,
     span_words,
     stage_rows,
+    tidied,
 )
-from archcast.render.pipeline_text import COLUMNS, count_words
+from archcast.render.pipeline_text import COLUMNS
+from archcast.render.pipeline_words import count_words, level_words, off_by, share_off_by, short
 from simulator.pipelines.rates_ranges import Range
+from simulator.serving.replications import Uncertain
 
 HOSTILE = "<img src=x onerror=\"document.documentElement.dataset.hacked='1'\">"
 
@@ -231,6 +238,113 @@ def test_small_shares_keep_their_digits(share: float, words: str) -> None:
 )
 def test_a_span_is_in_one_unit_unless_its_ends_are_far_apart(low: float, high: float, words: str) -> None:
     assert span_words(Range(low, low, high), "s") == words
+
+
+def test_a_span_is_in_the_unit_of_its_number() -> None:
+    assert span_words(Range(604e3, 230e3, 1.04e6), "w") == "230 to 1,040 kW"
+
+
+def test_numbers_fit_their_columns() -> None:
+    assert short(4.2768e13, "s") == "4.95e8 days"
+    assert short(2.07e-23, "s") == "2.1e-23 s"
+    assert short(40.8e6, "bytes_per_s") == "40.8 MB/s"
+    assert [count_words(x) for x in (26_086.0, 1_900_000.0, 2e9)] == ["26,086", "1,900,000", "2.00e9"]
+    assert [level_words(x) for x in (8.0, 8.8, 8.04, math.inf)] == ["8", "8.8", "8", "> 4095"]
+
+
+def test_sentences_have_numbers_with_commas_and_names_as_they_are() -> None:
+    said = "Stage 'farm 12345' is offered 1.55e+03 times what it serves; it needs 396845 servers of 0.123456 s."
+    wanted = "Stage 'farm 12345' is offered 1,550 times what it serves; it needs 396,845 servers of 0.123456 s."
+    assert tidied(said) == wanted
+
+
+def test_an_interval_stands_behind_its_number() -> None:
+    assert off_by(Uncertain(96.9e-6, 96.6e-6, 97.2e-6), "s") == "96.9 ± 0.3 µs"
+    assert off_by(Uncertain(96.9e-6), "s") == "96.9 µs"
+    assert share_off_by(Uncertain(0.026, 0.0248, 0.0272)) == "2.60 ± 0.12 %"
+    assert (off_by(Uncertain(math.nan), "s"), share_off_by(Uncertain(0.0))) == ("-", "0")
+
+
+def test_columns_of_the_text_never_run_together() -> None:
+    slow = CHAIN.replace("servers: 8", "servers: 1").replace("time_s: 60 us", "time_s: 6e7 s")
+    slow = slow.replace("events:", "ignored:")[: slow.index("events:")]
+    lines = shown(slow, fidelity="rates").text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("stage "))
+    assert len({len(line.split()) for line in lines[at : at + 1]}) == 1
+    assert lines[at].split() == [
+        "stage", "kind", "in", "out", "bytes", "out", "load", "link", "lost", "wait", "latency", "buffer", "power"
+    ]  # fmt: skip
+    farm = next(line for line in lines if line.startswith("Farm"))
+    assert re.search(r"\dx !", farm)
+    for unit in re.findall(r"(?:Hz|B/s|GB|%|!)\S", farm):
+        assert unit == "B/s", farm
+
+
+def test_the_power_of_stages_and_detectors_in_the_text_adds_up() -> None:
+    answer = small()
+    lines = answer.text().splitlines()
+    row = next(line for line in lines if line.startswith("detectors and links"))
+    assert row.split()[-2] == f"{detectors_power_w(answer):.2f}"
+
+
+def test_the_text_of_replications_has_intervals() -> None:
+    lines = shown(replications=3).text().splitlines()
+    assert any(line.startswith("  latency mean") and "±" in line for line in lines)
+    assert any(" out, " in line and "lost" in line and line.count("±") == 2 for line in lines)
+
+
+def test_a_quantile_with_fewer_than_ten_events_beyond_it_is_not_known() -> None:
+    answer = small()  # 180 of 1,800 events are kept in the counted 18 ms
+    late = answer.windows[0].latency_s
+    assert late["p90"].value > 0
+    assert math.isnan(late["p99"].value)
+    document = answer.to_json()["windows"]["all of it"]
+    assert document["latency_s"]["p999"]["value"] is None
+    assert 100 < document["latency_events"] < 200
+    assert "p99.9 - (of " in answer.text()
+
+
+def test_counts_of_elements_are_conserved() -> None:
+    stages = small().to_json()["windows"]["all of it"]["stages"]
+    seen = 0
+    for stage in stages.values():
+        for row in stage["counts"]:
+            assert row["arrived"] == row["left"] + sum(row["lost"].values()) + row["in_flight"], row
+            seen += row["arrived"]
+    assert seen > 1000
+    assert stages["Buffer"]["counts"][0]["lost"]["full"] > 0
+
+
+def test_losses_are_shares_of_what_reaches_them() -> None:
+    text = CHAIN.replace("latency_s: 4 us}", "latency_s: 4 us, dead_time_s: 1 us}")
+    answer = shown(text)
+    mean = mean_shares_where_lost(answer.rates.stage("Trigger"))["dead_time"]
+    seen = shares_where_lost(answer.windows[0], "Trigger")
+    assert mean == pytest.approx(1 / 11, rel=1e-6)  # of accepted events; 40 MHz come
+    assert seen["rule"] == pytest.approx(1 / 11, rel=0.2)
+    assert "the events that the decision accepts" in answer.page()
+
+
+def test_sizes_are_decimal_on_the_page() -> None:
+    page = shown(CHAIN.replace("    places: 4", "    buffer_bytes: 100 TB"), fidelity="rates").page()
+    assert "TiB" not in page
+    assert re.search(r"100(\.0)?<u>TB", page)
+
+
+def test_busy_is_of_the_servers_that_are_up() -> None:
+    text = CHAIN.replace("    servers: 8", "    servers: 8\n    duty: {on_s: 1.8 ms, period_s: 2 ms}")
+    row = shown(text).windows[0].stages["Farm"]
+    assert row.down_share.value == pytest.approx(0.1, abs=0.02)
+    assert busy_of_up(row).value == pytest.approx(row.utilisation.value / (1 - row.down_share.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [("DiskBuffer", ["Disk", "Buffer"]), ("Disk Buffer", ["Disk", "Buffer"]), ("Disk", ["Disk"]),
+     ("EventBuilder", ["Event", "Builder"])],
+)  # fmt: skip
+def test_a_long_name_breaks_between_its_words(name: str, lines: list[str]) -> None:
+    assert _broken(name, 9) == lines
 
 
 def test_counts_beyond_the_histogram_say_so() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipeline_samples import overloaded, shown, small
+from pipeline_samples import CHAIN, overloaded, shown, small
 
 from archcast.render.pipeline_trace import _runs
+from foundation.errors import BadValueError
 
 
 def test_counters_are_the_samples_of_the_run() -> None:
@@ -44,10 +45,15 @@ def test_the_warm_up_and_what_is_counted_fill_the_run() -> None:
     assert [(e["name"], e["ts"], e["dur"]) for e in phases] == [("warm-up", 0, 2000), ("counted", 2000, 18000)]
 
 
-def test_without_windows_the_trace_is_empty_and_says_what_it_is_of() -> None:
-    trace = shown(fidelity="rates").to_chrome_trace()
-    assert trace["traceEvents"] == []
-    assert trace["otherData"]["pipeline"] == "small"
+def test_without_windows_there_is_no_trace() -> None:
+    with pytest.raises(BadValueError, match="fidelity=rates simulates none"):
+        shown(fidelity="rates").to_chrome_trace()
+    with pytest.raises(BadValueError, match="the description has none"):
+        shown(CHAIN[: CHAIN.index("events:")]).to_chrome_trace()
+
+
+def test_the_trace_says_what_it_is_of() -> None:
+    assert small().to_chrome_trace()["otherData"]["pipeline"] == "small"
     assert overloaded().to_chrome_trace()["otherData"]["unstable"][0] == "Farm"
 
 

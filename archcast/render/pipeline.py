@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archcast.pipeline_agreement import blocking_stages
 from archcast.render.document import document
 from archcast.render.human import digits, percent, text, unit_of
 from archcast.render.markup import esc, section
@@ -15,6 +16,7 @@ from archcast.render.pipeline_rows import (
     PART_WORDS,
     Spanned,
     StageRow,
+    busy_of_up,
     chain_loss_share,
     detectors_power_w,
     notes_of,
@@ -24,10 +26,10 @@ from archcast.render.pipeline_rows import (
     span_words,
     stage_rows,
     unstable_words,
-    words,
 )
 from archcast.render.pipeline_sections import details, latency, losses, physics, provenance, services
-from archcast.render.pipeline_text import count_words, window_head
+from archcast.render.pipeline_text import blocking_words, window_head
+from archcast.render.pipeline_words import count_words, level_words, off_by, share_off_by
 from archcast.render.serving_charts import STYLE as CHART_STYLE
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ def _verdict(answer: Pipeline, rows: list[StageRow]) -> str:
         lost = f" {share_words(loss)} of the wanted events are lost, most of them in {esc(worst.name, 60)}."
     else:
         lost = " Nothing is lost in the mean."
+    if blocking_words(answer):
+        lost = f" Wanted events lost: {share_words(loss)}{esc(blocking_words(answer), 600)}."
     faulty = [fault for row in rows for fault in row.rates.faults]
     style = "verdict no" if faulty else "verdict"
     more = "".join(f"<li>{esc(fault, 400)}</li>" for fault in faulty)
@@ -119,7 +123,8 @@ def _cards(answer: Pipeline, rows: list[StageRow]) -> str:
     if rates.latency_s is not None:
         cards.append(_card("Latency", rates.latency_s, "s", "mean, from the crossing to the end of the chain"))
     loss = chain_loss_share(rows)
-    cards.append(_plain_card("Loss", share_words(loss), "of the wanted events, in the mean"))
+    about = "of the wanted events, in the mean" + (", without blocking" if blocking_stages(answer.spec) else "")
+    cards.append(_plain_card("Loss", share_words(loss), about))
     if rates.physics is not None:
         per_kj = relevant_per_kilojoule(answer)
         if math.isfinite(per_kj):
@@ -129,8 +134,9 @@ def _cards(answer: Pipeline, rows: list[StageRow]) -> str:
     if rates.price_usd.value > 0:
         cards.append(_card("Money", rates.price_usd, "usd", "of the servers"))
     if rates.memory_bytes.value > 0:
-        cards.append(_card("Buffers", rates.memory_bytes, "bytes", "of all stages together"))
-    notes = "".join(f'<p class="note">{esc(note)}</p>' for note in notes_of(answer))
+        cards.append(_card("Buffers", rates.memory_bytes, "traffic_bytes", "of all stages together"))
+    said = [*(found.text() for found in answer.disagreements), *notes_of(answer)]
+    notes = "".join(f'<p class="note">{esc(note, 1000)}</p>' for note in said)
     shown = (rates.power_w, rates.rate_out_hz, rates.throughput_bytes_per_s, rates.memory_bytes, rates.price_usd)
     held = ""
     if any(number.lo < number.hi for number in shown):
@@ -198,14 +204,29 @@ def _rates(rows: list[StageRow]) -> str:
 def _window(window: WindowRun) -> str:
     spec_notes = window_head(window)
     shown = [row for row in window.stages.values() if row.line]
-    heads = ("stage", "events in", "busy", "waiting, mean", "p50", "p99", "p99.9", "most", "room", "wait", "lost")
+    heads = (
+        "stage",
+        "events in",
+        "busy",
+        "down",
+        "held",
+        "waiting, mean",
+        "p50",
+        "p99",
+        "p99.9",
+        "most",
+        "room",
+        "wait",
+        "lost",
+    )
     table = "".join(f"<th{' class=n' if i else ''}>{esc(head)}</th>" for i, head in enumerate(heads))
     body = "".join(_window_row(window, row) for row in window.stages.values())
     drawings = "".join(occupancy(window, row) for row in shown)
     samples = len(window.runs[0].record.sampled_at)
     lead = (
         f"{esc(spec_notes)}. Curves are samples at {samples:,} instants of the first replication, warm-up included; "
-        "quantiles are shares of the time after it, so a short peak may lie between two samples."
+        "quantiles are shares of the time after it, so a short peak may lie between two samples. Busy is of the "
+        "servers that are up, down and held (by what comes next) of all."
     )
     charts = f'<div class="charts">{drawings}</div>' if drawings else ""
     name = f"Window: {window.name}"
@@ -217,11 +238,13 @@ def _window(window: WindowRun) -> str:
 
 def _window_row(window: WindowRun, row: StageEvents) -> str:
     room = servers_and_room(window, row.stage)[1]
-    levels = [count_words(row.waiting[key].value) for key in ("mean", "p50", "p99", "p999", "most")] if row.line else []
-    cells = [words(row.rate_in_hz.value, "hz"), share_words(row.utilisation.value)]
+    levels = [count_words(row.waiting["mean"].value)] if row.line else []
+    levels += [level_words(row.waiting[key].value) for key in ("p50", "p99", "p999", "most")] if row.line else []
+    cells = [off_by(row.rate_in_hz, "hz"), share_words(busy_of_up(row).value)]
+    cells += [share_words(row.down_share.value), share_words(row.blocked_share.value)]
     cells += levels or ["-"] * 5
     cells += ["-" if not row.line else "no limit" if math.isinf(room) else count_words(room)]
-    cells += [words(row.mean_wait_s.value, "s"), share_words(row.loss_share.value)]
+    cells += [off_by(row.mean_wait_s, "s"), share_off_by(row.loss_share)]
     flag = ' <small class="est">grows without end</small>' if row.unstable else ""
     tail = "".join(f'<td class="n">{esc(cell)}</td>' for cell in cells)
     return f'<tr><td class="name">{esc(row.stage, 60)}{flag}</td>{tail}</tr>'

@@ -199,7 +199,7 @@ class _Drawing:
         classes = f"box {box.style}".strip()
         place = f'x="{num(x)}" y="{num(y)}" width="{num(self.width)}" height="{BOX_HEIGHT}"'
         frame = f'<rect class="{classes}" {place} rx="7"/>'
-        lines = [("boxname", line) for line in _broken(box.name, int(self.width / 8.8))]
+        lines = [("boxname", line) for line in _broken(box.name, int(self.width / 8))]
         lines += [("", box.under)] if box.under else []
         lines += [("bad", box.warning)] if box.warning else []
         step = 14.5 if len(lines) < 4 else 13.0
@@ -228,6 +228,11 @@ def _broken(name: str, most: int) -> list[str]:
     if len(name) <= most:
         return [name]
     cut = max(name.rfind(" ", 0, most + 1), name.rfind("-", 0, most) + 1, name.rfind("_", 0, most) + 1)
-    cut = cut if cut > 2 else most
+    if cut <= 2:  # no gap: between a small and a capital letter
+        cut = max((i for i in range(3, min(most, len(name) - 1) + 1) if _humps(name, i)), default=most)
     first, second = name[:cut].rstrip(), name[cut:].lstrip()
     return [first, second if len(second) <= most else second[: most - 1] + "…"]
+
+
+def _humps(name: str, at: int) -> bool:
+    return name[at - 1].islower() and name[at].isupper()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from archcast.render.human import text
 from archcast.render.markup import esc, num, tip
 from archcast.render.pipeline_rows import servers_and_room
-from archcast.render.pipeline_text import count_words
+from archcast.render.pipeline_words import count_words, level_words
 from archcast.render.serving_charts import Axis, Line, chart
 from simulator.pipelines.events import DONE
 from simulator.serving.series import thinned
@@ -148,13 +148,13 @@ def occupancy(window: WindowRun, row: StageEvents) -> str:
     for key, name, style in (("p50", "p50", 3), ("p99", "p99", 1), ("p999", "p99.9", 4)):
         level = row.waiting[key].value
         if math.isfinite(level):
-            lines.append(Line(f"{name}: {count_words(level)}", ends, np.array([level, level]), style))
+            lines.append(Line(f"{name}: {level_words(level)}", ends, np.array([level, level]), style))
     limit = (room, f"room for {count_words(room)}") if math.isfinite(room) and room > 0 else None
     holds = "no limit" if math.isinf(room) else f"room for {count_words(room)}"
     drawn = chart(lines, Axis("time", "s"), Axis("waiting events", "count"), limit=limit)
     if row.waiting["most"].value == 0:
         drawn = '<p class="note">No event ever waits.</p>'
-    most = f"at most {count_words(row.waiting['most'].value)}; {holds}"
+    most = f"at most {level_words(row.waiting['most'].value)}; {holds}"
     first = f'<div class="levels"><h3>{esc(row.stage, 60)}: waiting <small>{esc(most)}</small></h3>{drawn}</div>'
     if not servers:
         return first

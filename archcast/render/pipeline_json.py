@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from archcast.render.pipeline_rows import StageRow, chain_loss_share, detectors_power_w, place_words, stage_rows
+from archcast.render.pipeline_rows import (
+    StageRow,
+    busy_of_up,
+    chain_loss_share,
+    detectors_power_w,
+    kept_events,
+    place_words,
+    stage_rows,
+)
+from simulator.queues.elements import CAUSES
 
 if TYPE_CHECKING:
     from archcast.pipeline import Pipeline
+    from simulator.pipelines.window_run import WindowRun
 
 HEADLINES = (
     "power_w", "unscaled_power_w", "technology_factor", "rate_in_hz", "rate_out_hz", "throughput_bytes_per_s",
@@ -27,7 +37,8 @@ def pipeline_json(answer: Pipeline) -> dict[str, Any]:
         "power_by_stage_w": {row.name: row.power_w for row in rows} | {"detectors": detectors_power_w(answer)},
         "stages": [_stage(stage, row) for stage, row in zip(rates["stages"], rows, strict=True)],
         "links": rates["links"],
-        "windows": {window.name: window.to_json() for window in answer.windows},
+        "windows": {window.name: _window(window) for window in answer.windows},
+        "disagreements": [found.to_json() for found in answer.disagreements],
         "services": {name: _service(found) for name, found in answer.services.items()},
         "estimated_figures": _estimated(answer),
         "seed": answer.seed, "replications": answer.replications, "notes": list(answer.notes),
@@ -47,6 +58,41 @@ def _stage(stage: dict[str, Any], row: StageRow) -> dict[str, Any]:
             "relevant_pass_share": chosen.relevant_pass, "other_pass_share": chosen.null_pass,
         }  # fmt: skip
     return stage
+
+
+def _window(window: WindowRun) -> dict[str, Any]:
+    """Return a window, with counts of its elements and the number of events that its latencies rest on."""
+    found = window.to_json()
+    found["latency_events"] = kept_events(window)
+    for name, row in window.stages.items():
+        found["stages"][name]["counts"] = _counts(window, name)
+        found["stages"][name]["busy_share_of_up"] = busy_of_up(row).to_json()
+    return found
+
+
+def _counts(window: WindowRun, stage: str) -> list[dict[str, Any]]:
+    """Return, for each element of a stage but fragments, the items of the whole first replication, warm-up included.
+
+    arrived = left + lost + in_flight, in items of the element: a join counts fragments. Packing and unpacking change
+    their number on the way out.
+    """
+    record = window.runs[0].record
+    found = []
+    for step in window.network.steps[stage]:
+        if " fragment " in step:
+            continue
+        at = record.at(step)
+        lost = dict(zip(CAUSES, record.end.lost[at].tolist(), strict=True))
+        found.append(
+            {
+                "element": step,
+                "arrived": int(record.end.sums["arrived"][at]),
+                "left": int(record.end.sums["left"][at]),
+                "lost": {cause: n for cause, n in lost.items() if n},
+                "in_flight": int(record.present[at]),
+            }
+        )
+    return found
 
 
 def _estimated(answer: Pipeline) -> list[dict[str, Any]]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from archcast.render.human import digits, percent, text, unit_of
+from simulator.pipelines.events import DONE
 from simulator.queues.elements import Gate, Station
+from simulator.serving.replications import Uncertain
 
 if TYPE_CHECKING:
     from archcast.pipeline import Pipeline
     from hardware_specs.pipeline_schema import DetectorSpec, PipelineSpec
     from simulator.pipelines.rates_results import StageRates
-    from simulator.pipelines.window_run import WindowRun
+    from simulator.pipelines.window_run import StageEvents, WindowRun
 
 CAUSE_WORDS = {
     "full": "no place left", "failure": "a server failed", "rule": "trigger rules", "dead_time": "dead time",
@@ -131,6 +134,46 @@ def servers_and_room(window: WindowRun, stage: str) -> tuple[int, float]:
     return 0, math.inf
 
 
+def busy_of_up(row: StageEvents) -> Uncertain:
+    """Return the busy time of a stage's servers over the time that they are up."""
+    up = 1 - row.down_share.value if math.isfinite(row.down_share.value) else 1.0
+    busy = row.utilisation
+    return Uncertain(busy.value / up, busy.lo / up, busy.hi / up) if up > 0 else Uncertain(math.nan)
+
+
+def kept_events(window: WindowRun) -> int:
+    """Return how many kept events the quantiles of a window's latency rest on, in all replications."""
+    return sum(len(run.sojourn_s(DONE)) for run in window.runs)
+
+
+def shares_where_lost(window: WindowRun, stage: str) -> dict[str, float]:
+    """Return, by cause, the share that a stage loses of the events that reach the place where they are lost."""
+    found: dict[str, float] = {}
+    for step in window.network.steps[stage]:
+        if " fragment " in step:
+            continue
+        rows = [run.element(step) for run in window.runs]
+        for cause in window.stages[stage].lost_by_cause:
+            shares = [row.loss_shares[cause] for row in rows]
+            mean = sum(share for share in shares if math.isfinite(share)) / len(shares)
+            found[cause] = 1 - (1 - found.get(cause, 0.0)) * (1 - mean)
+    return found
+
+
+def mean_shares_where_lost(stage: StageRates) -> dict[str, float]:
+    """Return the same in mean rates: rules and dead time see accepted events, a buffer without servers what they
+    leave."""
+    came = stage.rate_in_hz.value
+    lost = {cause: share.value * came for cause, share in stage.losses.items()}
+    after = stage.rate_out_hz.value
+    reach = {"failure": came, "full": came}
+    if stage.servers is None:
+        after += lost["full"]
+        reach["full"] = after
+    reach |= dict.fromkeys(("rule", "dead_time"), after + lost["rule"] + lost["dead_time"])
+    return {cause: rate / reach[cause] if reach[cause] > 0 else 0.0 for cause, rate in lost.items()}
+
+
 def share_words(share: float) -> str:
     """Return a share that may be tiny: `0`, `1.8e-06`, `0.018 %`, `3.2 %`."""
     if not math.isfinite(share):
@@ -151,8 +194,10 @@ def span_words(number: Spanned, kind: str) -> str:
     """Return `lo to hi unit`, nothing where there is no width."""
     if not (math.isfinite(number.lo) and math.isfinite(number.hi)) or number.lo == number.hi:
         return ""
-    factor, unit = unit_of(number.hi, kind)
-    if 0 < number.lo < 0.05 * factor:
+    factor, unit = unit_of(number.value or number.hi, kind)
+    if number.hi > 1e4 * factor:
+        factor, unit = unit_of(number.hi, kind)
+    if 0 < number.lo < 0.005 * factor:
         return f"{text(number.lo, kind)} to {text(number.hi, kind)}"  # too far apart for one unit
     low, high = digits(number.lo / factor), digits(number.hi / factor)
     return "" if low == high else f"{low} to {high} {unit}".strip()
@@ -164,11 +209,11 @@ def unstable_words(answer: Pipeline) -> list[str]:
     faults = [fault for stage in rates.stages if stage.unstable for fault in stage.faults if fault.startswith(OVERLOAD)]
     found = [fault.removeprefix(OVERLOAD).strip() for fault in faults]
     found += [
-        f"the link '{link.name}' is offered {link.utilisation.value:.3g} times its bandwidth."
+        f"the link '{link.name}' is offered {digits(link.utilisation.value)} times its bandwidth."
         for link in rates.links
         if link.unstable and link.utilisation is not None
     ]
-    found, said = [f"{fault[0].upper()}{fault[1:]}" for fault in found], " ".join(found)
+    found, said = [tidied(f"{fault[0].upper()}{fault[1:]}") for fault in found], " ".join(found)
     for window in answer.windows:
         for name in window.unstable:
             if f"'{name}'" not in said:
@@ -179,9 +224,18 @@ def unstable_words(answer: Pipeline) -> list[str]:
     return found
 
 
+def tidied(sentence: str) -> str:
+    """Return a sentence whose numbers read well: `1,550` for `1.55e+03`, `396,845` for `396845`; names stay."""
+    parts = sentence.split("'")
+    for i in range(0, len(parts), 2):
+        spelt = re.sub(r"(?<![\w.])\d(?:\.\d+)?e\+0?\d\b", lambda found: digits(float(found.group())), parts[i])
+        parts[i] = re.sub(r"(?<![\w.,])\d{5,}(?![\w.]*\w)", lambda found: f"{int(found.group()):,}", spelt)
+    return "'".join(parts)
+
+
 def notes_of(answer: Pipeline) -> list[str]:
     """Return the notes without those that the verdict says."""
-    return [note for note in answer.notes if not note.startswith(OVERLOAD)]
+    return [tidied(note) for note in answer.notes if not note.startswith(OVERLOAD)]
 
 
 def relevant_per_kilojoule(answer: Pipeline) -> float:

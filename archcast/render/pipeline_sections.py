@@ -17,12 +17,17 @@ from archcast.render.pipeline_rows import (
     LEAST_LOSS,
     StageRow,
     detector_bytes_per_s,
+    kept_events,
+    mean_shares_where_lost,
     place_words,
     share_words,
+    shares_where_lost,
     span_words,
     words,
 )
 from archcast.render.pipeline_text import cause_words
+from archcast.render.pipeline_words import off_by, share_off_by
+from simulator.serving.replications import Uncertain
 
 if TYPE_CHECKING:
     from archcast.pipeline import Pipeline
@@ -52,17 +57,21 @@ def losses(answer: Pipeline, rows: list[StageRow]) -> str:
     """Return losses by stage and cause: as closed forms have them, and as events of the windows did."""
     found: dict[tuple[str, str], list[float]] = {}
     for row in rows:
-        for cause, share in row.rates.losses.items():
-            if share.value > LEAST_LOSS:
-                found.setdefault((row.name, CAUSE_WORDS[cause]), [share.value, math.nan])
+        for cause, share in mean_shares_where_lost(row.rates).items():
+            if share > LEAST_LOSS:
+                found.setdefault((row.name, CAUSE_WORDS[cause]), [share, math.nan])
     seen = dict[tuple[str, str], str]()
     for window in answer.windows:
         for name, stage in window.stages.items():
+            reach = shares_where_lost(window, name)
             for cause, lost in stage.lost_by_cause.items():
                 if lost.value > 0:
                     key = _closed_cause(name, cause_words(cause), found)
-                    found.setdefault(key, [math.nan, math.nan])[1] = lost.value
-                    seen[key] = span_words(lost, "")
+                    share = reach[cause]
+                    found.setdefault(key, [math.nan, math.nan])[1] = share
+                    if lost.known:
+                        factor = share / lost.value
+                        seen[key] = share_off_by(Uncertain(share, lost.lo * factor, lost.hi * factor))
     if not found:
         none = '<p class="note">No stage loses events, neither in the mean nor in the windows.</p>'
         return section("Losses", none, name="losses")
@@ -86,7 +95,11 @@ def losses(answer: Pipeline, rows: list[StageRow]) -> str:
         for (name, cause), span in seen.items()
         if span
     )
-    lead = "Shares of the events that come to the stage; the axis is logarithmic. Rejected events are not lost."
+    lead = (
+        "Each a share of the events that reach the place where they are lost: trigger rules and dead time see the "
+        "events that the decision accepts, a full buffer all that come to it. The axis is logarithmic; rejected events "
+        "are not lost."
+    )
     return section(
         "Losses", legend + log_bars(bars, "", most=most, share=True) + said + spans, lead=lead, name="losses"
     )
@@ -125,16 +138,17 @@ def latency(answer: Pipeline, rows: list[StageRow]) -> str:
     quantiles = ("mean", "p50", "p90", "p99", "p999")
     lines = []
     for window in answer.windows:
+        known = window.latency_s
         cells: list[tuple[str, float | str]] = [(window.name, window.name)]
         for key in quantiles:
-            number = window.latency_s.get(key)
-            span = "" if number is None else span_words(number, "s")
-            shown = words(None if number is None else number.value, "s") + (f" ({span})" if span else "")
-            cells.append((shown, -1.0 if number is None else number.value))
+            number = known.get(key)
+            shown = "-" if number is None else off_by(number, "s")
+            cells.append((shown, -1.0 if number is None or math.isnan(number.value) else number.value))
+        cells.append((f"{kept_events(window):,}", float(kept_events(window))))
         lines.append(cells)
-    heads = ("window", "mean", "p50", "p90", "p99", "p99.9")
+    heads = ("window", "mean", "p50", "p90", "p99", "p99.9", "events")
     found = table(heads, lines) if lines else ""
-    lead = "Through a window: from its entry to its end, of the events that are kept. Its quantiles are of events."
+    lead = "Through a window: from its entry to its end, of kept events. A quantile needs ten of them beyond it."
     charts = (
         f'<div class="charts">{body}{drawings}</div>' if body or drawings else "<p class=note>Nothing takes time.</p>"
     )
@@ -251,7 +265,7 @@ def _details(row: StageRow, factor: float) -> list[tuple[str, float | str]]:
         cell(None if servers is None else servers.service_s.value, "s"),
         ("-", -1.0) if servers is None else (digits(servers.batch), servers.batch),
         cell(wait, "s"), cell(late, "s"), (share_words(row.loss_share), row.loss_share),
-        cell(stage.memory_bytes.value, "bytes"), cell(row.power_w - link_w, "w"), cell(link_w, "w"),
+        cell(stage.memory_bytes.value, "traffic_bytes"), cell(row.power_w - link_w, "w"), cell(link_w, "w"),
     ]  # fmt: skip
 
 

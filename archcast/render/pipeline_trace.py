@@ -15,6 +15,7 @@ import numpy as np
 
 from archcast.render.human import printable
 from archcast.render.pipeline_rows import servers_and_room
+from foundation.errors import BadValueError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,7 +28,10 @@ MOST_SPANS = 50_000
 
 
 def pipeline_trace(answer: Pipeline) -> dict[str, Any]:
-    """Return the JSON object."""
+    """Return the JSON object. Raises BadValueError where no window was simulated."""
+    if not answer.windows:
+        why = "fidelity=rates simulates none" if answer.fidelity == "rates" else "the description has none (`events`)"
+        raise BadValueError(f"A trace is of the windows that were simulated, and {why}.")
     events: list[dict[str, Any]] = []
     about: dict[str, Any] = {
         "producer": "archcast", "pipeline": answer.spec.id, "seed": answer.seed, "windows": {},

@@ -31,9 +31,9 @@ class Offloading:
     versions: Mapping[str, str]
 
     @property
-    def stable(self) -> bool:
-        """Return whether the asked policy serves all tasks as fast as they come, in every replication."""
-        return not self.study.main.unstable
+    def stable(self) -> bool | None:
+        """Return whether the asked policy serves all tasks as fast as they come; None where it cannot be told."""
+        return self.study.main.stable
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain JSON values (DESIGN 6.2)."""
@@ -88,5 +88,5 @@ def _unstable(study: Study) -> str:
     names = dict.fromkeys(one.label for one in study.outcomes if one.unstable)
     return (
         f"Unstable, so without means, and not on the front: {', '.join(names)} (a server or a radio gets more work "
-        "than it can do in at least one replication)."
+        "than it can do in at least one replication, each of which draws its own system)."
     )

@@ -10,21 +10,34 @@ from archcast.yaml_settings import Settings
 from foundation.checks import finite_number, whole_number
 from foundation.yaml_file import Path_, YamlDocument
 from simulator.offloading.policies import Policy, find_policy
-from simulator.offloading.settings import OffloadingConfig, ServerKind, paper_config
+from simulator.offloading.settings import (
+    MOST_EDGES,
+    MOST_STEPS,
+    MOST_TASKS,
+    MOST_USERS,
+    PAPER_ONLY,
+    PHYSICAL_ONLY,
+    PHYSICAL_ONLY_OF_SERVERS,
+    PUBLISHED,
+    WITH_CV,
+    OffloadingConfig,
+    ServerKind,
+    not_looked_at,
+    paper_config,
+)
 from simulator.offloading.study import MOST_REPLICATIONS, Plan
 
 WORDS = ("law", "sending", "fading")
-WHOLE = ("users", "tasks", "steps")
+WHOLE = {"users": MOST_USERS, "tasks": MOST_TASKS, "steps": MOST_STEPS}
 NUMBERS = tuple(
     field.name
     for field in fields(OffloadingConfig)
-    if field.name not in (*WORDS, *WHOLE, "paper_mode", "edges", "cloud", "edge")
+    if field.name not in (*WORDS, *WHOLE, "paper_mode", "published", "edges", "cloud", "edge")
 )
 OF_SERVERS = tuple(field.name for field in fields(ServerKind))
 OF_PLAN = ("policy", "compare", "weights", "replications", "warm_up", "reference")
 KEYS = ("kind", "paper_mode", "edges", "cloud", "edge", *WORDS, *WHOLE, *NUMBERS, *OF_PLAN)
 REFERENCE = ("latency_s", "energy_per_task_j")
-PAPER_MODES = ("multi-edge", "single-edge")
 
 
 def read_offloading(
@@ -70,7 +83,8 @@ def read_offloading(
 def _config(settings: Settings) -> OffloadingConfig:
     mode = settings.data.get("paper_mode", False)
     if not isinstance(mode, bool):
-        settings.choice(("paper_mode",), mode, "published environment", PAPER_MODES)
+        settings.choice(("paper_mode",), mode, "published environment", PUBLISHED)
+    _looked_at(settings, bool(mode))
     base = paper_config(single_edge=mode == "single-edge") if mode else OffloadingConfig()
     changes: dict[str, Any] = {}
     for key in (*WORDS, *WHOLE, *NUMBERS):
@@ -82,7 +96,26 @@ def _config(settings: Settings) -> OffloadingConfig:
         found = settings.mapping((place,))
         if found is not None:
             changes[place] = _server(settings, place, found, getattr(base, place))
-    return settings.at((), lambda: replace(base, **changes))
+    return _cv_counts(settings, settings.at((), lambda: replace(base, **changes)))
+
+
+def _looked_at(settings: Settings, paper_mode: bool) -> None:
+    """Refuse keys that this mode would ignore. Raises BadFileError."""
+    ignored: list[Path_] = [(key,) for key in ((*PHYSICAL_ONLY, "warm_up") if paper_mode else PAPER_ONLY)]
+    if paper_mode:
+        ignored += [(place, key) for place in ("cloud", "edge") for key in PHYSICAL_ONLY_OF_SERVERS]
+    for at in ignored:
+        if settings.has(at):
+            raise settings.fault(at, not_looked_at(".".join(map(str, at)), paper_mode=paper_mode))
+    if settings.has(("mean_bits",)) and settings.has(("load",)):
+        raise settings.fault(("load",), "'load' and 'mean_bits' both say how large tasks are: leave one out.")
+
+
+def _cv_counts(settings: Settings, config: OffloadingConfig) -> OffloadingConfig:
+    """Refuse `cv` where the law of sizes has none to choose. Raises BadFileError."""
+    if settings.has(("cv",)) and config.law not in WITH_CV:
+        raise settings.fault(("cv",), f"{config.law} sizes have no 'cv' to choose: it is of {', '.join(WITH_CV)}.")
+    return config
 
 
 def _server(settings: Settings, place: str, found: dict[str, Any], base: ServerKind) -> ServerKind:
@@ -99,16 +132,19 @@ def _scalar(settings: Settings, key: str, value: Any) -> Any:
     if key in WORDS:
         return value
     if key in WHOLE:
-        return settings.at((key,), lambda: whole_number(key, value))
+        return settings.at((key,), lambda: whole_number(key, value, high=WHOLE[key]))
     return settings.at((key,), lambda: finite_number(key, value, low=-1e300))
 
 
 def _edges(settings: Settings, value: Any) -> int | tuple[int, int]:
     """Return a number of edges, or the range that it is drawn from."""
+
+    def whole(at: Path_, number: Any) -> int:
+        return settings.at(at, lambda: whole_number("edges", number, high=MOST_EDGES))
+
     if isinstance(value, list) and len(value) == 2:
-        low, high = (settings.at(("edges", i), lambda x=x: whole_number("edges", x)) for i, x in enumerate(value))  # type: ignore[misc]
-        return low, high
-    return settings.at(("edges",), lambda: whole_number("edges", value))
+        return whole(("edges", 0), value[0]), whole(("edges", 1), value[1])
+    return whole(("edges",), value)
 
 
 def _list(settings: Settings, key: str) -> list[Any]:

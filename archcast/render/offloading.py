@@ -44,6 +44,8 @@ def _header(answer: Offloading) -> str:
         "policy": named(main), "users": about["users"], "tasks": f"{digits(about['rate_hz'])}/s",
         "load": digits(about["offered_load"]), "sizes": about["law"], "replications": study.plan.replications,
     }  # fmt: skip
+    if about["mode"] == "paper":
+        del chips["load"]
     items = "".join(f"<li><i>{esc(key)}</i>{esc(value, 80)}</li>" for key, value in chips.items())
     if main.unstable:
         words = f'<p class="verdict no"><b>Unstable.</b> Under {esc(named(main))} {esc(main.overload)}.</p>'
@@ -53,8 +55,10 @@ def _header(answer: Offloading) -> str:
             f'<p class="answer">A task takes <b>{text(delay.value, "s")}</b> on average and '
             f"<b>{text(energy.value, 'j')}</b>.</p>"
         )
-        if not study.plan.config.paper_mode:
+        if main.stable:
             words += '<p class="verdict"><b>Stable.</b> Tasks are served as fast as they come.</p>'
+        else:
+            words += f'<p class="note">Stability: {esc(main.overload)}.</p>'
     return (
         '<header class="wide"><p class="brand"><b>archcast</b> · edge offloading</p>'
         f'<h1>{esc(headline(answer), 200)}</h1><ul class="chips">{items}</ul>{words}</header>'
@@ -76,18 +80,27 @@ def _front(study: Study) -> str:
             points = np.array([(points[0, 0] * factor, points[0, 1]) for factor in (0.98, 1.02)])
         lines.append(Line(name, points[:, 0], points[:, 1], style % 5))
     drawing = chart(lines, Axis("mean delay", "s", log=True), Axis("energy a task", "j"))
-    volume = "; ".join(
-        f"{esc(name)} {digits(number.value)} J s {esc(interval(number, ''))}".strip()
-        for name, number in study.hypervolumes.items()
-    )
-    delay_s, energy_j = study.reference or (0.0, 0.0)
     lead = "Each point is the mean over the replications. Left and below is better; a dash is a policy without weight."
-    note = f"Hypervolume up to {text(delay_s, 's')} and {text(energy_j, 'j')}: {volume}."
     return section(
         "Delay against energy",
-        f'<div class="charts"><div>{drawing}</div><p class="note">{note}</p></div>',
+        f'<div class="charts"><div>{drawing}</div><div>{_volumes(study)}</div></div>',
         lead=lead,
         name="front",
+    )
+
+
+def _volumes(study: Study) -> str:
+    """Return the hypervolumes of the points drawn, and the intervals of those of single replications."""
+    delay_s, energy_j = study.reference or (0.0, 0.0)
+    rows = "".join(
+        f'<tr><td class="what"><b>{esc(name, 80)}</b></td><td>{digits(value)} J s</td>'
+        f"<td>{esc(interval(study.hypervolumes_each[name], ''))}</td></tr>"
+        for name, value in study.hypervolumes.items()
+    )
+    head = "<th>policy</th><th>of the points drawn</th><th>of each replication in</th>"
+    return (
+        f"<h3>Hypervolume up to {text(delay_s, 's')} and {text(energy_j, 'j')}</h3>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
 

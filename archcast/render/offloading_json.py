@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.chrome_trace import microseconds
 from simulator.offloading.constants import CONSTANTS, SOURCES
+from simulator.offloading.system import server_name
 
 if TYPE_CHECKING:
     from archcast.offloading import Offloading
+    from simulator.offloading.settings import OffloadingConfig
     from simulator.offloading.study import Outcome, Study
 
 TOP = (
@@ -26,9 +28,9 @@ def offloading_json(answer: Offloading) -> dict[str, Any]:
         "kind": "edge", "file": answer.file, "asked": asked(study), "verdict": "feasible", "stable": answer.stable,
         "unstable": main.unstable, "unstable_replications": main.unstable_runs,
     }  # fmt: skip
-    if main.unstable:
+    if main.overload:
         doc["reason"] = main.overload
-    else:
+    if not main.unstable:
         doc["latency_s"] = latency(main)
         doc |= {name: main.numbers[name].to_json() for name in TOP if name in main.numbers}
     doc["servers"] = servers(study)
@@ -38,7 +40,10 @@ def offloading_json(answer: Offloading) -> dict[str, Any]:
         delay_s, energy_j = study.reference
         given = "given" if plan.reference else "1.1 x the largest mean of each among the stable outcomes"
         doc["reference"] = {"latency_s": delay_s, "energy_per_task_j": energy_j, "rule": given}
-    doc["hypervolume_j_s"] = {name: number.to_json() for name, number in study.hypervolumes.items()}
+    doc["hypervolume_j_s"] = {
+        name: {"value": value, "of_each_replication": study.hypervolumes_each[name].to_json()}
+        for name, value in study.hypervolumes.items()
+    }
     chance = "replications" if plan.replications > 1 else None
     doc["interval"] = {"confidence": 0.95, "chance": chance, "holds": ["replications"] if chance else []}
     doc |= {"trace_hash": main.trace_hashes[0], "trace_hashes": list(main.trace_hashes)}
@@ -59,13 +64,21 @@ def asked(study: Study) -> dict[str, Any]:
     plan, config = study.plan, study.plan.config
     loads = study.offered_loads
     return {
-        "mode": "paper" if config.paper_mode else "physical", "policy": plan.policy, "weight": study.main.weight,
+        "mode": "paper" if config.paper_mode else "physical", **_published(config),
+        "policy": plan.policy, "weight": study.main.weight,
         "compare": list(plan.compare), "weights": list(plan.weights), "users": config.users,
         "edges": list(config.edge_range), "rate_hz": config.rate_hz, "offered_load": sum(loads) / len(loads),
         "law": config.law, "sending": config.sending, "fading": config.fading,
         **({"steps": config.steps, "step_s": config.step_s} if config.paper_mode else {"tasks": config.tasks}),
         "delay_cost_per_s": config.delay_cost_per_s, "energy_cost_per_j": config.energy_cost_per_j,
     }  # fmt: skip
+
+
+def _published(config: OffloadingConfig) -> dict[str, Any]:
+    """Return which published environment it is, and what of it was changed."""
+    if not config.paper_mode:
+        return {}
+    return {"published": config.published or "own values", "changed": list(config.changed())}
 
 
 def latency(outcome: Outcome) -> dict[str, Any]:
@@ -97,10 +110,6 @@ def sorted_middle(rates: Any) -> list[float]:
     return found
 
 
-def server_name(server: int) -> str:
-    return "cloud" if server == 0 else f"edge {server}"
-
-
 def _point(outcome: Outcome) -> dict[str, Any]:
     delay_s, energy_j = (outcome.numbers[name].to_json() for name in ("delay_s", "energy_per_task_j"))
     return {"policy": outcome.policy, "weight": outcome.weight, "latency_s": delay_s, "energy_per_task_j": energy_j}
@@ -109,13 +118,15 @@ def _point(outcome: Outcome) -> dict[str, Any]:
 def _outcome(study: Study, place: int) -> dict[str, Any]:
     outcome = study.outcomes[place]
     doc: dict[str, Any] = {
-        "policy": outcome.policy, "weight": outcome.weight, "unstable": outcome.unstable,
+        "policy": outcome.policy, "weight": outcome.weight, "stable": outcome.stable, "unstable": outcome.unstable,
         "unstable_replications": outcome.unstable_runs, "on_front": place in study.front,
         "task_share": outcome.task_share.tolist(), "offered_share": outcome.busy_share.tolist(),
         "trace_hash": outcome.trace_hashes[0],
     }  # fmt: skip
+    if outcome.overload:
+        doc["reason"] = outcome.overload
     if outcome.unstable:
-        return doc | {"reason": outcome.overload}
+        return doc
     doc |= {"latency_s": latency(outcome), "energy_per_task_j": outcome.numbers["energy_per_task_j"].to_json()}
     if outcome.difference:
         names = {"delay_s": "latency_s", "energy_per_task_j": "energy_per_task_j"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from archcast.render.human import digits, percent, printable, text
-from archcast.render.offloading_json import asked, server_name
+from archcast.render.offloading_json import asked
 from archcast.render.serving_text import interval
+from simulator.offloading.stability import near_one
+from simulator.offloading.system import server_name
 
 if TYPE_CHECKING:
     from archcast.offloading import Offloading
-    from simulator.offloading.study import Outcome
+    from simulator.offloading.study import Outcome, Study
 
 PERCENTILES = ("p50", "p90", "p99")
 
@@ -26,7 +28,7 @@ def offloading_text(answer: Offloading) -> str:
         numbers = main.numbers
         times = ", ".join(f"{p} {text(numbers[f'delay_{p}_s'].value, 's')}" for p in PERCENTILES)
         lines += [
-            f"{name}: stable",
+            f"{name}: {judgement(main)}",
             f"delay   {text(numbers['delay_s'].value, 's'):>10}  {interval(numbers['delay_s'], 's')}  {times}",
             f"        {text(numbers['sending_s'].value, 's')} of it to send, {text(numbers['execution_s'].value, 's')} "
             "to execute",
@@ -34,19 +36,40 @@ def offloading_text(answer: Offloading) -> str:
             f"{interval(numbers['energy_per_task_j'], 'j')}; {text(numbers['power_w'].value, 'w')} in all",
         ]
     shares = ", ".join(
-        f"{server_name(i)} {percent(x)} (load {digits(float(b))})"
+        f"{server_name(i)} {percent(x)} (load {near_one(float(b))})"
         for i, (x, b) in enumerate(zip(main.task_share.tolist(), main.busy_share.tolist(), strict=True))
     )
-    lines += [f"tasks   {shares}", "", f"{'policy':22}{'delay':>10}{'energy':>12}  "]
+    lines += [
+        f"tasks   {shares}",
+        "",
+        f"{'policy':22}{'delay':>10}{'energy':>12}  {'delay, 95 % interval':24}".rstrip(),
+    ]
     lines += [_row(answer, i) for i in range(len(study.outcomes))]
     if study.reference is not None:
-        delay_s, energy_j = study.reference
-        volumes = ", ".join(f"{key} {digits(number.value)}" for key, number in study.hypervolumes.items())
-        lines.append(f"hypervolume up to ({text(delay_s, 's')}, {text(energy_j, 'j')}), in J s: {volumes}")
+        lines += _volumes(study)
     lines.append(
         f"{study.plan.replications} replications, seed {study.plan.seed}, trace hash {main.trace_hashes[0][:16]}"
     )
     return "\n".join([*lines, *(f"note: {printable(note, 1000)}" for note in answer.notes)])
+
+
+def judgement(outcome: Outcome) -> str:
+    """Return in words whether a policy that is not unstable is stable."""
+    return "stable" if outcome.stable else f"stability: {outcome.overload}"
+
+
+def _volumes(study: Study) -> list[str]:
+    """Return the hypervolumes of the points above; beside each the interval of those of single replications."""
+    delay_s, energy_j = study.reference or (0.0, 0.0)
+    each = ", of each replication in []" if study.plan.replications > 1 else ""
+    return [
+        "", f"hypervolume of the points above, in J s, up to ({text(delay_s, 's')}, {text(energy_j, 'j')}){each}",
+        *(
+            f"{printable(name, 60):22}{digits(value):>10}  {interval(study.hypervolumes_each[name], '')}".rstrip()
+            for name, value in study.hypervolumes.items()
+        ),
+        "",
+    ]  # fmt: skip
 
 
 def headline(answer: Offloading) -> str:
@@ -54,12 +77,15 @@ def headline(answer: Offloading) -> str:
     about = asked(answer.study)
     low, high = about["edges"]
     edges = ("1 edge" if low == 1 else f"{low} edges") if low == high else f"{low} to {high} edges"
-    how = f"{about['tasks']:,} tasks" if "tasks" in about else f"{about['steps']} steps of {digits(about['step_s'])} s"
-    mode = "the published environment" if about["mode"] == "paper" else "physical mode"
-    return (
-        f"{about['users']} users, 1 cloud and {edges}: {text(about['rate_hz'], 'per_s')} tasks, load "
-        f"{digits(about['offered_load'])}, {how} ({mode})"
-    )
+    tasks = about.get("tasks", 0)
+    how = f"{tasks:,} task{'s'[: tasks > 1]}" if tasks else f"{about['steps']} steps of {digits(about['step_s'])} s"
+    users = f"{about['users']} users, 1 cloud and {edges}: {text(about['rate_hz'], 'per_s')} tasks"
+    if about["mode"] == "paper":
+        changed = ", ".join(about["changed"])
+        return (
+            f"{users}, {how} (published environment, {about['published']}{', changed: ' if changed else ''}{changed})"
+        )
+    return f"{users}, load {digits(about['offered_load'])}, {how} (physical mode)"
 
 
 def named(outcome: Outcome) -> str:

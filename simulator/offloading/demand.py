@@ -79,7 +79,7 @@ def draw_tasks(config: OffloadingConfig, mean_bits: float, streams: RandomStream
 
 def unit_sizes(config: OffloadingConfig, count: int, random: np.random.Generator) -> Array:
     """Return sizes of mean 1. `cv` is of lognormal and hyperexponential (balanced means) and, below 1, of Erlang."""
-    law, square = config.law, config.cv**2
+    law, square = config.law, config.spread**2
     if law == "constant":
         return np.ones(count)
     if law == "erlang":

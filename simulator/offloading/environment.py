@@ -128,7 +128,7 @@ class OffloadingEnv:
         if self.world.done:
             raise BadValueError("The episode is over; call reset().")
         try:
-            server = operator.index(action)
+            server = -1 if isinstance(action, bool | np.bool_) else operator.index(action)
         except TypeError:
             server = -1
         if not 0 <= server < self.action_space.n:

@@ -14,6 +14,7 @@ from simulator.offloading.pareto import Point, front, hypervolume
 from simulator.offloading.policies import WITHOUT_WEIGHT, Policy, decide, find_policy
 from simulator.offloading.record import Record
 from simulator.offloading.settings import OffloadingConfig
+from simulator.offloading.stability import CRITICAL, Loads, Verdict, judged, loads_of
 from simulator.offloading.system import System
 from simulator.offloading.worlds import World
 from simulator.serving.replications import Uncertain, combined, half_width
@@ -46,15 +47,25 @@ class Plan:
     own: Mapping[str, Policy] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.config, OffloadingConfig):
+            raise BadValueError(f"config must be an OffloadingConfig, not {self.config!r}.")
         whole_number("replications", self.replications, high=MOST_REPLICATIONS)
         finite_number("warm_up", self.warm_up, high=0.45)
+        for name in ("weights", "compare"):
+            if not isinstance(getattr(self, name), tuple | list):
+                raise BadValueError(f"{name} must be a tuple, not {getattr(self, name)!r}.")
         if not 1 <= len(self.weights) <= MOST_WEIGHTS:
             raise BadValueError(f"weights must be 1 to {MOST_WEIGHTS} numbers from 0 to 1.")
         for weight in self.weights:
             finite_number("weights", weight, high=1.0)
-        for bound, name in zip(self.reference or (), ("delay_s", "energy_per_task_j"), strict=False):
-            finite_number(f"reference.{name}", bound, strict=True)
+        if self.reference is not None:
+            if not isinstance(self.reference, tuple | list) or len(self.reference) != 2:
+                raise BadValueError(f"reference must be (delay in s, joules a task), not {self.reference!r}.")
+            for bound, name in zip(self.reference, (DELAY, ENERGY), strict=True):
+                finite_number(f"reference.{name}", bound, strict=True)
         for name in (self.policy, *self.compare):
+            if not isinstance(name, str):
+                raise BadValueError(f"A policy must be a name (functions go into `own` by name), not {name!r}.")
             find_policy(name, self.own)
 
 
@@ -62,25 +73,25 @@ class Plan:
 class Run:
     """One policy at one weight in one replication. `numbers` are means over the counted tasks, or of the run.
 
-    `busy_share` has the work that each server got over what it could do while tasks came.
+    `busy_share` has the work that each server got over what it could do while tasks came; `loads` what stability is
+    judged by (None as published).
     """
 
     numbers: Mapping[str, float]
     busy_share: Array
     tasks: Array
-    overload: str
+    loads: Loads | None
     record: Record
     system: System
     counted: Array
 
-    @property
-    def unstable(self) -> bool:
-        return bool(self.overload)
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """One policy at one weight. `numbers` is empty where it is unstable: such a mean does not exist."""
+    """One policy at one weight. `numbers` is empty where it is unstable: such a mean does not exist.
+
+    stable: None where it cannot be told; `overload` says why, or what is overloaded.
+    """
 
     policy: str
     weight: float | None
@@ -89,13 +100,14 @@ class Outcome:
     each: Sequence[Mapping[str, float]]
     busy_share: Array
     task_share: Array
+    stable: bool | None
     unstable_runs: int
     overload: str
     trace_hashes: tuple[str, ...]
 
     @property
     def unstable(self) -> bool:
-        return self.unstable_runs > 0
+        return self.stable is False
 
     @property
     def label(self) -> str:
@@ -110,7 +122,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Study:
-    """All outcomes; `main` is the one asked about, `front` has the places of those that none dominates."""
+    """All outcomes; `main` is the one asked about, `front` has the places of those that none dominates.
+
+    hypervolumes: of the points shown, in J s by policy and of `all`; hypervolumes_each: mean and t interval of those
+    of single replications, another number (a front of means is not the mean of fronts).
+    """
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
@@ -118,7 +134,8 @@ class Study:
     first: Run
     front: tuple[int, ...]
     reference: Point | None
-    hypervolumes: Mapping[str, Uncertain]
+    hypervolumes: Mapping[str, float]
+    hypervolumes_each: Mapping[str, Uncertain]
     offered_loads: tuple[float, ...]
 
 
@@ -137,11 +154,16 @@ def run_once(plan: Plan, name: str, weight: float, replication: int) -> Run:
     streams = RandomStreams(plan.seed, replication)
     world = build_world(config, streams)
     record = run_policy(world, find_policy(name, plan.own), name, streams.get(f"offloading/policy {name}"))
-    return measured(config, world.system, record, plan.warm_up)
+    return measured(config, world.system, record, plan.warm_up, None if name in plan.own else name)
 
 
-def measured(config: OffloadingConfig, system: System, record: Record, warm_up: float) -> Run:
-    """Return the numbers of a run whose tasks have all ended. Raises BadValueError where there was no task."""
+def measured(
+    config: OffloadingConfig, system: System, record: Record, warm_up: float, policy: str | None = None
+) -> Run:  # fmt: skip
+    """Return the numbers of a run whose tasks have all ended. Raises BadValueError where there was no task.
+
+    policy: its name where it is a built-in one.
+    """
     columns = {name: record.column(name) for name in record.rows}
     real = np.flatnonzero(columns["size_bits"] > 0)
     if not len(real):
@@ -170,27 +192,8 @@ def measured(config: OffloadingConfig, system: System, record: Record, warm_up: 
     comes_s = config.steps * config.step_s if config.paper_mode else max(float(arrival_s[-1]), 1e-300)
     work_s = np.bincount(server, columns["size_bits"] / system.speed_bits_per_s[server], system.servers)
     tasks = np.bincount(server[real], minlength=system.servers)
-    overload = "" if config.paper_mode else _overload(config, system, columns, work_s / comes_s, comes_s)
-    return Run(numbers, work_s / comes_s, tasks, overload, record, system, counted)
-
-
-def _overload(
-    config: OffloadingConfig, system: System, columns: Mapping[str, Array], busy_share: Array, comes_s: float
-) -> str:  # fmt: skip
-    """Return in words what gets more work than it can do, empty where nothing does."""
-    load = system.offered_load(config)
-    if load >= 1:
-        return f"the load offered to all servers is {load:.3g}"
-    fullest = int(np.argmax(busy_share))
-    if busy_share[fullest] >= 1:
-        return f"server {fullest} gets {busy_share[fullest]:.3g} of the work that it can do"
-    if config.sending == "queue":
-        user, server = columns["user"], columns["server"]
-        busy_s = np.bincount(user, columns["size_bits"] / system.rate_bits_per_s[server, user], config.users)
-        worst = int(np.argmax(busy_s))
-        if busy_s[worst] >= comes_s:
-            return f"the radio of user {worst} is asked to send {busy_s[worst] / comes_s:.3g} of the time"
-    return ""
+    loads = None if config.paper_mode else loads_of(policy, config, system, columns, comes_s)
+    return Run(numbers, work_s / comes_s, tasks, loads, record, system, counted)
 
 
 def run_study(plan: Plan) -> Study:
@@ -206,7 +209,9 @@ def run_study(plan: Plan) -> Study:
     asked = list(dict.fromkeys(asked))
     runs = {key: [_run(plan, key, i) for i in range(plan.replications)] for key in asked}
     base = runs[asked[0]]
-    outcomes = tuple(_outcome(key, found, base) for key, found in runs.items())
+    verdicts = {key: _verdict(found) for key, found in runs.items()}
+    paired = verdicts[asked[0]].stable is not False
+    outcomes = tuple(_outcome(key, found, base if paired else (), verdicts[key]) for key, found in runs.items())
     stable = [i for i, outcome in enumerate(outcomes) if not outcome.unstable]
     points = [outcomes[i].point for i in stable]
     reference = plan.reference
@@ -215,7 +220,7 @@ def run_study(plan: Plan) -> Study:
     loads = tuple(run.system.offered_load(plan.config) for run in base)
     return Study(
         plan, outcomes, outcomes[0], base[0], tuple(stable[i] for i in front(points)), reference,
-        _hypervolumes(plan, outcomes, reference), loads,
+        *_hypervolumes(plan, outcomes, reference), loads,
     )  # fmt: skip
 
 
@@ -246,22 +251,28 @@ def _hash_only(record: Record) -> Record:
     return _Hashed(record.trace_hash)
 
 
-def _outcome(key: tuple[str, float | None], runs: Sequence[Run], base: Sequence[Run]) -> Outcome:
-    unstable = sum(run.unstable for run in runs)
+def _verdict(runs: Sequence[Run]) -> Verdict:
+    loads = [run.loads for run in runs if run.loads is not None]
+    return judged(loads) if loads else Verdict(None, CRITICAL)
+
+
+def _outcome(
+    key: tuple[str, float | None], runs: Sequence[Run], base: Sequence[Run], verdict: Verdict
+) -> Outcome:  # fmt: skip
     each = [run.numbers for run in runs]
     numbers, difference = dict[str, Uncertain](), dict[str, Uncertain]()
-    if not unstable:
+    if verdict.stable is not False:
         for name in each[0]:
             values = [one[name] for one in each]
             numbers[name] = combined(values, half_width(values))
-        if not any(run.unstable for run in base):
+        if base:
             difference = {name: _paired(name, runs, base) for name in (DELAY, ENERGY)}
     servers = max(len(run.tasks) for run in runs)
     busy = np.nanmean([_wider(run.busy_share, servers, np.nan) for run in runs], axis=0)
     share = np.mean([_wider(run.tasks / run.tasks.sum(), servers, 0.0) for run in runs], axis=0)
-    overload = next((run.overload for run in runs if run.overload), "")
     hashes = tuple(run.record.trace_hash for run in runs)
-    return Outcome(key[0], key[1], numbers, difference, each, busy, share, unstable, overload, hashes)
+    found = (verdict.stable, verdict.unstable_runs, verdict.reason)
+    return Outcome(key[0], key[1], numbers, difference, each, busy, share, *found, hashes)
 
 
 def _wider(column: Array, servers: int, fill: float) -> Array:
@@ -276,21 +287,26 @@ def _paired(name: str, runs: Sequence[Run], base: Sequence[Run]) -> Uncertain:
     return Uncertain(mean, mean - half, mean + half)
 
 
-def _hypervolumes(plan: Plan, outcomes: Sequence[Outcome], reference: Point | None) -> dict[str, Uncertain]:
-    """Return J s by policy, and of all together (`all`): mean and t interval over replications, one reference."""
+def _hypervolumes(
+    plan: Plan, outcomes: Sequence[Outcome], reference: Point | None
+) -> tuple[dict[str, float], dict[str, Uncertain]]:
+    """Return J s by policy, and of all together (`all`), up to one reference.
+
+    First of the points shown (means over replications); then mean and t interval of those of each replication.
+    """
+    shown, each = dict[str, float](), dict[str, Uncertain]()
     if reference is None:
-        return {}
-    groups: dict[str, list[Outcome]] = {}
+        return shown, each
+    groups: dict[str, list[Outcome]] = {outcome.policy: [] for outcome in outcomes}
     for outcome in outcomes:
-        groups.setdefault(outcome.policy, [])
         if not outcome.unstable:
             groups[outcome.policy].append(outcome)
     groups["all"] = [outcome for outcome in outcomes if not outcome.unstable]
-    found = {}
     for name, group in groups.items():
+        shown[name] = hypervolume([one.point for one in group], reference)
         values = [
             hypervolume([(one.each[i][DELAY], one.each[i][ENERGY]) for one in group], reference)
             for i in range(plan.replications)
         ]  # fmt: skip
-        found[name] = combined(values, half_width(values))
-    return found
+        each[name] = combined(values, half_width(values))
+    return shown, each

@@ -13,6 +13,11 @@ from simulator.streams import RandomStreams
 from workloads.table import Array
 
 
+def server_name(server: int) -> str:
+    """Return what a server is called everywhere: `cloud` (server 0), `edge 1`, ..."""
+    return "cloud" if server == 0 else f"edge {server}"
+
+
 @dataclass(frozen=True)
 class System:
     """Servers (the first is the cloud) and their links.

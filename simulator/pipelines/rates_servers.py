@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from foundation.errors import BadValueError
+from simulator.pipelines.rates_batches import BatchLine, BatchMeans
 from simulator.pipelines.rates_queues import Line, overload_share, servers_for_load, waiting_share
 from simulator.pipelines.rates_ranges import ZERO, Range, exactly, spanning
 from simulator.pipelines.rates_results import Servers
@@ -53,25 +54,29 @@ def serve(stage: StageSpec, rate_hz: Range, size_bytes: Range, times: ServiceTim
     duty = _duty_share(stage)
     if duty <= 0:
         raise BadValueError(f"Stage '{stage.name}': its duty cycle is never on (on_s is 0), so it serves nothing.")
-    mean_batch = _mean_batch(stage, own_hz.value, lasts.value, up, size)
-    one = _with_restarts(stage, _batch_time(stage, stage.service, size_bytes, round(mean_batch), times) / speed)
     cv2 = _CV2.get(stage.service.law, stage.service.cv.value**2 if stage.service.cv is not None else 0.0)
-
     drops = places is not None and stage.when_full == "drop"
-    room = None if not drops else max(0, int(places or 0) // max(1, round(mean_batch)))
+    room = None if not drops else places
 
-    def line(service_s: float) -> Line:
-        law = stage.service.law if stage.service else "constant"
-        return Line(up, service_s / available, law, cv2, room, 1 / stage.parts)
+    def of_batch(n: int) -> Range:
+        assert stage.service is not None
+        return _with_restarts(stage, _batch_time(stage, stage.service, size_bytes, n, times) / speed)
 
-    def lost(own: float, service_s: float) -> float:
-        return line(service_s).loss(own / mean_batch)
-
-    def waits(own: float, service_s: float) -> float:
-        return line(service_s).wait_s(own / mean_batch)
-
-    full = at_ends(lost, own_hz, one)
-    wait = at_ends(waits, own_hz, one) + exactly(_collecting_s(stage, own_hz.value, mean_batch))
+    if size == 1:
+        one, mean_batch = of_batch(1), 1.0
+        waits_for = Line(up, one.value / available, stage.service.law, cv2, room, 1 / stage.parts)
+        full, wait, inside = _singly(waits_for, own_hz, one / available)
+    else:
+        known = own_hz.lo == own_hz.hi and of_batch(size).lo == of_batch(size).hi
+        ends = [
+            _batch_means(stage, of_batch, end, up, available, cv2, room, own_hz)
+            for end in (("value",) if known else ("value", "lo", "hi"))
+        ]
+        mean_batch, one = ends[0].batch, of_batch(round(ends[0].batch))
+        waits_for = Line(up, one.value / available)
+        full = spanning(*(each.loss for each in ends))
+        wait = spanning(*(each.wait_s for each in ends))
+        inside = spanning(*(each.service_s for each in ends))
     cycle = _duty(stage, own_hz, size_bytes, load, places if drops else None)
     full = Range(*(max(pair) for pair in zip(_ends(full), _ends(cycle.loss), strict=True)))
     utilisation = load / duty
@@ -79,13 +84,15 @@ def serve(stage: StageSpec, rate_hz: Range, size_bytes: Range, times: ServiceTim
     enough = servers_for_load(own_hz.value / size, lasts.value)
     found = Servers(
         count, up * available, servers_for_load(own_hz.value / (size * duty), lasts.value / available), stage.parts,
-        one, utilisation, mean_batch, waiting_share(line(one.value), own_hz.value / mean_batch),
+        one, utilisation, mean_batch, waiting_share(waits_for, own_hz.value / mean_batch),
         overload_share(up, available, enough) if available < 1 else 0.0,
     )  # fmt: skip
     capacity = math.inf if drops or load.value == 0 else rate_hz.value / utilisation.value
     wait = wait + cycle.wait_s
+    if utilisation.hi >= 1 - 1e-9:  # nothing bounds the wait of what is offered too much, but how long it goes on
+        wait = replace(wait, hi=math.inf)
     return Served(
-        found, full, _lost_to_failures(stage, one), wait if steady else None, one / available, capacity,
+        found, full, _lost_to_failures(stage, one), wait if steady else None, inside, capacity,
         _room(stage, size_bytes, places, own_hz.value * wait.value if steady else 0.0), cycle.buffer_bytes,
     )  # fmt: skip
 
@@ -157,19 +164,32 @@ def _lost_to_failures(stage: StageSpec, service_s: Range) -> Range:
     return Range(*(-math.expm1(-x) for x in (ratio.value, ratio.lo, ratio.hi)))
 
 
-def _mean_batch(stage: StageSpec, own_hz: float, lasts_s: float, up: int, size: int) -> float:
-    """Return the mean size of a batch: what comes while the first waits, or while the servers work, at most `size`."""
-    if stage.batch is None or size == 1:
-        return 1.0
-    if stage.batch.max_wait_s is None:
-        return float(size)
-    meanwhile = max(1 + own_hz * stage.batch.max_wait_s.value, own_hz * lasts_s / up)
-    return min(float(size), meanwhile)
+def _singly(line: Line, own_hz: Range, service_s: Range) -> tuple[Range, Range, Range]:
+    """Return the loss, wait and time in service of events that are served one by one."""
+
+    def lost(rate_hz: float, each_s: float) -> float:
+        return replace(line, service_s=each_s).loss(rate_hz)
+
+    def waits(rate_hz: float, each_s: float) -> float:
+        return replace(line, service_s=each_s).wait_s(rate_hz)
+
+    return at_ends(lost, own_hz, service_s), at_ends(waits, own_hz, service_s), service_s
 
 
-def _collecting_s(stage: StageSpec, own_hz: float, mean_batch: float) -> float:
-    """Return the mean time that an event of a batch waits for the others."""
-    return (mean_batch - 1) / (2 * own_hz) if own_hz > 0 and stage.batch is not None else 0.0
+def _batch_means(
+    stage: StageSpec, of_batch: Callable[[int], Range], end: str, up: int, available: float, cv2: float,
+    room: int | None, own_hz: Range,
+) -> BatchMeans:  # fmt: skip
+    """Return the means of a stage that serves batches, at one end of its ranges."""
+    assert stage.batch is not None
+    assert stage.service is not None
+    longest = stage.batch.max_wait_s
+    wait_s = None if longest is None else float(getattr(longest, end))
+    line = BatchLine(
+        up, stage.batch.size, wait_s, lambda n: float(getattr(of_batch(n), end)) / available, stage.service.law, cv2,
+        room, stage.parts,
+    )  # fmt: skip
+    return line.means(float(getattr(own_hz, end)))
 
 
 def _places(stage: StageSpec, size_bytes: Range) -> int | None:

@@ -304,6 +304,12 @@ def test_a_quantile_with_fewer_than_ten_events_beyond_it_is_not_known() -> None:
     assert "p99.9 - (of " in answer.text()
 
 
+def test_power_that_no_figure_gives_is_null() -> None:
+    document = shown(ONE).to_json()
+    assert document["power_w"] is None
+    assert document["power_by_stage_w"] is None
+
+
 def test_counts_of_elements_are_conserved() -> None:
     stages = small().to_json()["windows"]["all of it"]["stages"]
     seen = 0

@@ -34,7 +34,7 @@ def pipeline_json(answer: Pipeline) -> dict[str, Any]:
         "stable": not answer.unstable, "unstable": list(answer.unstable),
         **{name: rates[name] for name in HEADLINES}, "cost_usd": rates["price_usd"],
         "loss_share": chain_loss_share(rows), "power_by_part_w": rates["power_by_part_w"],
-        "power_by_stage_w": {row.name: row.power_w for row in rows} | {"detectors": detectors_power_w(answer)},
+        "power_by_stage_w": _power_by_stage(answer, rows),
         "stages": [_stage(stage, row) for stage, row in zip(rates["stages"], rows, strict=True)],
         "links": rates["links"],
         "windows": {window.name: _window(window) for window in answer.windows},
@@ -58,6 +58,13 @@ def _stage(stage: dict[str, Any], row: StageRow) -> dict[str, Any]:
             "relevant_pass_share": chosen.relevant_pass, "other_pass_share": chosen.null_pass,
         }  # fmt: skip
     return stage
+
+
+def _power_by_stage(answer: Pipeline, rows: list[StageRow]) -> dict[str, float] | None:
+    """Return the power of each stage with its link, and of the detectors; None where no figure gives any."""
+    if not answer.rates.power_known:
+        return None
+    return {row.name: row.power_w for row in rows} | {"detectors": detectors_power_w(answer)}
 
 
 def _window(window: WindowRun) -> dict[str, Any]:

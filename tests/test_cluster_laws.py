@@ -16,11 +16,12 @@ from simulator.cluster.checks import check_record
 from simulator.cluster.curves import curves_of
 from simulator.cluster.interference import ConstantPerNeighbour
 from simulator.cluster.made import MadeTrace
+from simulator.cluster.metrics import queue_stays
 from simulator.cluster.migration import Migration, RelieveOverload
-from simulator.cluster.placement import NAMES, POLICIES, Machines, Task
+from simulator.cluster.placement import AS_IN_TRACE, POLICIES, Machines, Task
 from simulator.cluster.record import Record
 from simulator.cluster.replay import EVICTED, QUEUES, PlugInError, Replay, Rules, replay
-from simulator.cluster.trace import AttributeChange, Constraint, MachineTrace, TaskTrace
+from simulator.cluster.trace import SCHEDULE, SUBMIT, AttributeChange, Constraint, MachineTrace, TaskTrace
 from simulator.engine import InvariantError
 from simulator.streams import DEFAULT_SEED
 
@@ -67,7 +68,7 @@ def rules(draw: st.DrawFn) -> Rules:
         live=draw(st.booleans()),
     )  # fmt: skip
     return Rules(
-        draw(st.sampled_from(NAMES)), draw(st.sampled_from(QUEUES)), draw(st.booleans()),
+        draw(st.sampled_from(sorted(POLICIES))), draw(st.sampled_from(QUEUES)), draw(st.booleans()),
         draw(st.sampled_from(EVICTED)),
         draw(st.sampled_from([None, 12.5])), draw(st.sampled_from([None, migration])),
         draw(st.sampled_from([None, ConstantPerNeighbour(0.3)])),
@@ -85,6 +86,40 @@ def test_nothing_is_lost_and_no_machine_is_above_its_capacity(
     lasting = curves.ticks > 0
     assert (curves.used[lasting] <= curves.capacity[lasting]).all()
     assert (curves.used >= 0).all()
+    begin, end = queue_stays(record)
+    assert (end - begin).sum() == record.waited.sum()
+    assert begin.min(initial=0) >= 0
+    assert end.max(initial=0) <= record.end
+
+
+def scheduled(tasks: TaskTrace, machines: int, later: int) -> TaskTrace:
+    """Return the trace with a machine for each submission, `later` ticks after it."""
+    told = np.flatnonzero(tasks.event == SUBMIT)
+    rows = np.concatenate([np.arange(len(tasks)), told])
+    time = np.concatenate([tasks.time, tasks.time[told] + later])
+    event = np.concatenate([tasks.event, np.full(len(told), SCHEDULE)])
+    machine = np.concatenate([tasks.machine, tasks.task[told] % machines])
+    order = np.argsort(time, kind="stable")
+    columns = {
+        name: getattr(tasks, name)[rows][order]
+        for name in ("task", "priority", "scheduling_class", "request", "duration", "constraint", "different")
+    }
+    return replace(tasks, time=time[order], event=event[order], machine=machine[order], **columns)
+
+
+@settings(max_examples=60)
+@given(clusters(), rules(), st.integers(0, 3 * 10**6))
+def test_the_laws_hold_where_tasks_go_as_in_the_trace(
+    cluster: tuple[TaskTrace, MachineTrace], asked: Rules, later: int
+) -> None:
+    tasks, machines = cluster
+    record = replay(scheduled(tasks, len(machines.names), later), machines, replace(asked, placement=AS_IN_TRACE))
+    log, own = record.segments, record.segments["copy"] == 0
+    begin, end = queue_stays(record)
+    assert (end - begin).sum() == record.waited.sum()
+    if asked.migration is None:
+        wanted = record.attempts.machine[log["attempt"][own]]
+        assert (log["machine"][own] == wanted).all()
 
 
 @settings(max_examples=25)

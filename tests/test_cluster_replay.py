@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cluster_samples import made_machines, made_tasks, ticks
+from cluster_samples import WHOLE, made_machines, made_tasks, ticks
 
 from foundation.errors import BadValueError, UnknownNameError
-from simulator.cluster.metrics import metrics_of
+from simulator.cluster.metrics import metrics_of, queue_stays
 from simulator.cluster.migration import Migration, RelieveOverload
 from simulator.cluster.placement import Machines, Task
 from simulator.cluster.record import STATES, Record
 from simulator.cluster.replay import PlugInError, Rules, replay
-from simulator.cluster.trace import AttributeChange, Constraint
+from simulator.cluster.trace import FINISH, KILL, SUBMIT, AttributeChange, Constraint, TaskTrace
 
 TWO = made_machines([(4, 8), (4, 8)])
 
@@ -277,3 +277,49 @@ def test_series_hold_the_same_area_as_the_means() -> None:
     assert np.mean(metrics.series.utilisation["cpu"]) == pytest.approx(metrics.numbers["utilisation_cpu"], rel=1e-9)
     waited = record.waited.sum() / record.end
     assert np.mean(metrics.series.waiting) == pytest.approx(waited, rel=1e-9)
+
+
+def test_the_series_of_who_waits_has_waits_after_evictions_and_of_the_withdrawn() -> None:
+    # On one machine: a runs 0 to 4, is evicted by b (4 to 9), waits 5 s, runs 9 to 19 from nothing.
+    rows = [{"at": 0, "runs": 10, "cpu": 4}, {"at": 4, "runs": 5, "cpu": 4, "priority": 5}]
+    record = replay(made_tasks(rows), made_machines([(4, 8)]), Rules("first-fit", preemption=True))
+    assert record.waited.tolist() == [ticks(5), 0]
+    begin, end = queue_stays(record)
+    assert list(zip((begin / 1e6).tolist(), (end / 1e6).tolist(), strict=True)) == [(4.0, 9.0)]
+    series = metrics_of(record).series
+    assert series.waiting.mean() * record.end / 1e6 == pytest.approx(5.0)
+    # A task that ended in the trace before it ever ran waits from 1 s, and is withdrawn at 6 s.
+    time, event = ticks([0, 1, 6, 10]), np.array([SUBMIT, SUBMIT, KILL, FINISH])
+    none, who = np.full(4, -1), np.array([0, 1, 1, 0])
+    cores = np.tile([4, 0, 0], (4, 1))
+    runs = np.where(event == SUBMIT, [ticks(10), -1, -1, -1], -1)
+    zeros = np.zeros(4, dtype=np.int64)
+    trace = TaskTrace(
+        time, event, who, none, zeros, zeros, cores, runs, zeros, zeros == 1, np.arange(2), np.arange(2), WHOLE
+    )
+    withdrawn = replay(trace, made_machines([(4, 8)]), Rules("first-fit"))
+    assert withdrawn.counts()["withdrawn"] == 1
+    begin, end = queue_stays(withdrawn)
+    assert list(zip((begin / 1e6).tolist(), (end / 1e6).tolist(), strict=True)) == [(1.0, 6.0)]
+    assert metrics_of(withdrawn).numbers["wait_mean_s"] == 0
+
+
+def test_a_trace_without_machines_cannot_be_replayed_as_it_was() -> None:
+    with pytest.raises(BadValueError, match="as_in_trace needs a trace"):
+        replay(made_tasks([{"at": 0, "runs": 1}]), TWO, Rules("as_in_trace"))
+
+
+@pytest.mark.parametrize("name", ["free", "capacity", "load", "loose", "up"])
+def test_a_policy_cannot_write_into_the_machines(name: str) -> None:
+    def greedy_one(task: Task, machines: Machines) -> int:
+        getattr(machines.bins, name)[...] = 0
+        return 0
+
+    def own_mask(task: Task, machines: Machines) -> int:
+        machines.fits[:] = True
+        return 0
+
+    for policy in (greedy_one, own_mask):
+        with pytest.raises(PlugInError, match="read-only") as caught:
+            replay(made_tasks([{"at": 0, "runs": 1}]), TWO, Rules(policy))
+        assert caught.value.record.counts()["waiting"] == 1

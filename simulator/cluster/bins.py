@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +31,15 @@ class Bins:
         self.load = np.full(machines, np.inf)
         self.counted = tuple(r for r in range(3) if 0 < largest[r] < UNLIMITED)
         self.weights = tuple(1.0 / largest[r] if r in self.counted else 0.0 for r in range(3))
+
+    def read_only(self) -> Bins:
+        """Return bins that show these and refuse to be written to."""
+        found = copy.copy(self)
+        for name in ("free", "capacity", "up", "loose", "load"):
+            shown = getattr(self, name).view()
+            shown.flags.writeable = False
+            setattr(found, name, shown)
+        return found
 
     def fits(self, request: Request) -> Mask:
         """Return where the request has room now, shape (machines,)."""

@@ -12,7 +12,7 @@ from foundation.checks import finite_number
 from simulator.cluster.curves import Curves, curves_of
 from simulator.cluster.migration import LOAD
 from simulator.cluster.record import DONE, UNPLACEABLE, WAITING, Record
-from simulator.cluster.trace import RESOURCES, TICKS_PER_SECOND
+from simulator.cluster.trace import RESOURCES, TICKS_PER_SECOND, Column
 
 PERCENTILES = (50, 90, 99)
 SPANS = 120
@@ -75,7 +75,10 @@ def metrics_of(record: Record, *, overload: float = LOAD, idle_w: float = np.nan
 
 
 def _waits(record: Record) -> dict[str, float]:
-    """Return percentiles of the time in the queue; tasks that wait to the end count with what they waited up to it."""
+    """Return percentiles of the time in the queue; tasks that wait to the end count with what they waited up to it.
+
+    Who was withdrawn before it ever ran is left out: its time in the queue says when its owner gave up.
+    """
     counted = (record.first_start >= 0) | (record.state == WAITING)
     waits = record.waited[counted] / TICKS_PER_SECOND
     if not len(waits):
@@ -148,10 +151,29 @@ def _series(record: Record, curves: Curves, known: list[int]) -> Series:
     log = record.segments
     own = log["copy"] == 0
     running = _mean_of(log["begin"][own], log["end"][own], np.ones(int(own.sum())), edges)
-    submitted, inside = record.attempts.submit, (record.first_start >= 0) | (record.state == WAITING)
-    started = np.where(record.first_start >= 0, record.first_start, record.end)
-    waiting = _mean_of(submitted[inside], started[inside], np.ones(int(inside.sum())), edges)
+    begin, end = queue_stays(record)
+    waiting = _mean_of(begin, end, np.ones(len(begin)), edges)
     return Series(edges[:-1] / TICKS_PER_SECOND, found, waiting, running)
+
+
+def queue_stays(record: Record) -> tuple[Column, Column]:
+    """Return (begin, end) in ticks of every stay in the queue, of all attempts whatever became of them.
+
+    An attempt waits from its submission to its first stay on a machine and from each stay to the next; what it waited
+    beyond these comes after its last one (who waits at the end, was withdrawn, or became too large).
+    """
+    log = record.segments
+    own = np.flatnonzero(log["copy"] == 0)
+    own = own[np.lexsort((log["end"][own], log["begin"][own], log["attempt"][own]))]
+    who, starts, ends = log["attempt"][own], log["begin"][own], log["end"][own]
+    first = np.concatenate([[True], who[1:] != who[:-1]]) if len(who) else np.zeros(0, dtype=bool)
+    before = np.where(first, record.attempts.submit[who], np.concatenate([[0], ends[:-1]]) if len(who) else ends)
+    last = record.attempts.submit.copy()
+    last[who] = ends  # in the order of time: the last one stays
+    left = record.waited.copy()
+    np.subtract.at(left, who, starts - before)
+    begin, end = np.concatenate([before, last]), np.concatenate([starts, last + left])
+    return begin[end > begin], end[end > begin]
 
 
 def _mean_of(begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64], height: Floats, edges: Floats) -> Floats:

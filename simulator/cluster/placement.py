@@ -29,7 +29,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Machines:
-    """What a policy knows of the machines; `fits` marks those that it may choose. Arrays are to be read only."""
+    """What a policy knows of the machines; `fits` marks those that it may choose. Arrays are read only."""
 
     bins: Bins
     fits: Mask

@@ -73,6 +73,7 @@ def replay(tasks: TaskTrace, machines: MachineTrace, rules: Rules | None = None,
     """Replay a trace; the same seed gives the same record. Its laws are checked before it is handed out.
 
     Raises:
+        BadValueError: `as_in_trace` for a trace without machines.
         PlugInError: a plug-in failed; its `record` holds what happened before.
         InvariantError: a fault of the simulator.
     """
@@ -87,8 +88,14 @@ class Replay:
         self.attempts: Attempts = attempts_of(tasks)
         self.state = State(self.attempts, machines, tasks, rules.interference)
         self.bins = self.state.bins
+        self.shown = self.bins.read_only()
         self.policy_name, self.policy = policy_of(rules.placement)
         self.as_in_trace = self.policy_name == AS_IN_TRACE
+        if self.as_in_trace and len(self.attempts) and not (self.attempts.machine >= 0).any():
+            raise BadValueError(
+                "placement=as_in_trace needs a trace that says which machine each task had, and this one names none "
+                "(in a CSV file the column 'machine'); choose another placement."
+            )
         self.own = self.policy not in POLICIES.values()
         self.random = RandomStreams(seed).get("cluster/placement")
         self.waiting = WaitingRoom()
@@ -374,7 +381,8 @@ class Replay:
     def _ask(self, attempt: int, fits: Mask) -> int | None:
         state = self.state
         task = Task(attempt, "", state.request[attempt], state.priority[attempt], state.now)
-        machines = Machines(self.bins, fits, self.random)
+        fits.flags.writeable = False
+        machines = Machines(self.shown, fits, self.random)
         if not self.own:
             return self.policy(task, machines)
         try:

@@ -158,7 +158,7 @@ def _switched_on(document: _Changed, improvements: Mapping[str, Any]) -> list[st
     if not isinstance(names, list):
         raise document.fault(("improved_by",), "expected a list of improvements.")
     for index, name in enumerate(names):
-        if name not in improvements:
+        if not isinstance(name, str) or name not in improvements:
             near = ", ".join(nearest_names(str(name), improvements) or improvements) or "this file has none"
             raise document.fault(("improved_by", index), f"unknown improvement '{name}'. Nearest: {near}.")
         if name in names[:index]:

@@ -159,6 +159,7 @@ REFUSED += [
     ("pipeline_crossings: 512", "batch: {size: 1000001}", 12, "stages[0].batch", "at most 1,000,000 events"),
     ("buffer_bytes: 1 GB", "places: 7\n    batch: {size: 8}", 20, "stages[1].places", "a batch of 8 never fills"),
     ("buffer_bytes: 1 GB", "failures: {mtbf_s: 0.5 ms, mttr_s: 1 s}", 20, "stages[1].failures", "at least 1 ms"),
+    ("kind: pipeline", "improved_by: [[gpu]]", 1, "improved_by[0]", "unknown improvement"),
     ("kind: pipeline", "improved_by: [gpu, gpu]", 1, "improved_by[1]", "'gpu' stands twice"),
 ]  # fmt: skip
 

@@ -56,8 +56,8 @@ class UnsupportedError(InputError):
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Return up to `count` known names nearest to `name`, best first (case and `_`, `.` and `-` do not matter)."""
 
-    def plain(text: str) -> str:
-        return text.lower().replace("_", "").replace("-", "").replace(".", "")
+    def plain(text: object) -> str:
+        return str(text).lower().replace("_", "").replace("-", "").replace(".", "")
 
     by_plain: dict[str, str] = {}
     for candidate in known:

@@ -54,6 +54,8 @@ class Renewal(Arrivals):
     gap_s: Law
 
     def __post_init__(self) -> None:
+        if not isinstance(self.gap_s, Law):
+            raise BadValueError(f"The gaps of arrivals are a Law, e.g. Law('exponential', 1e-3), not {self.gap_s!r}.")
         finite_number("The mean gap of arrivals", self.gap_s.mean, strict=True)
 
     def mean_rate_hz(self) -> float:
@@ -115,8 +117,17 @@ class Recorded(Arrivals):
     times_s: tuple[float, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
-        times = np.asarray(self.times_s, dtype=float)
-        if not len(times) or not np.isfinite(times).all() or times[0] < 0 or (np.diff(times) < 0).any():
+        try:
+            times = np.asarray(self.times_s, dtype=float)
+        except (TypeError, ValueError):
+            times = np.zeros(0)
+        if (
+            times.ndim != 1
+            or not len(times)
+            or not np.isfinite(times).all()
+            or times[0] < 0
+            or (np.diff(times) < 0).any()
+        ):
             raise BadValueError("The instants of a trace must be finite, at least 0, and in order.")
 
     def mean_rate_hz(self) -> float:

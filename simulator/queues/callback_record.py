@@ -27,6 +27,14 @@ class Samples:
     busy: list[list[int]] = field(default_factory=list)
 
 
+def too_large(name: str, element: str, tick: int) -> BadValueError:
+    """Return the error of a sum that comes near the end of 64 bits; bytes do not depend on the tick."""
+    hint = "Declare a coarser tick (ticks_per_second)."
+    if name.startswith("bytes"):
+        hint = "Give a shorter horizon, or sizes in a larger unit."
+    return BadValueError(f"{name} of '{element}' comes near the end of 64 bits at tick {tick}. {hint}")
+
+
 def totals(elements: Sequence[Element], now: int) -> Totals:
     """Close all elements at `now` and return their sums.
 
@@ -50,10 +58,7 @@ def totals(elements: Sequence[Element], now: int) -> Totals:
     for name, column in columns.items():
         for element, value in zip(elements, column, strict=True):
             if value >= MOST:
-                raise BadValueError(
-                    f"{name} of '{element.name}' comes near the end of 64 bits at tick {now}. Declare a coarser tick "
-                    "(ticks_per_second)."
-                )
+                raise too_large(name, element.name, now)
     return Totals(
         now,
         {name: np.array(column, dtype=np.int64) for name, column in columns.items()},

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError, UnknownNameError
 from simulator.clock import checked_rate
+from simulator.queues.arrivals import Arrivals, Recorded
+from simulator.queues.checks_of_kinds import check_kinds, row
 from simulator.queues.checks_of_paths import check_paths
 from simulator.queues.elements import (
     Custom,
@@ -33,6 +35,8 @@ MAX_GATES = 62
 """An item keeps one bit for the credit of each gate."""
 MAX_SERVERS = 10**6
 MAX_BYTES = 2.0**53
+LEAST_SPEED = 1e-12
+"""Speeds lie between it and its inverse, so that no duration leaves the range of floats."""
 
 
 def check_network(network: Network) -> None:
@@ -42,13 +46,13 @@ def check_network(network: Network) -> None:
         BadValueError: a value that an element cannot have, a name given twice, or a path that cannot work.
         UnknownNameError: a target or gate that does not exist, with the nearest names.
     """
-    checked_rate(network.ticks_per_second)
+    ticks_per_second = checked_rate(network.ticks_per_second)
+    row("The elements of a network", network.elements)
     if not 0 < len(network.elements) <= MAX_ELEMENTS:
         raise BadValueError(f"A network has 1 to {MAX_ELEMENTS} elements, not {len(network.elements)}.")
     names: dict[str, Element] = {}
     for element in network.elements:
-        if not isinstance(element.name, str) or not element.name:
-            raise BadValueError(f"Every element of a network needs a name, not {element.name!r}.")
+        check_kinds(element)
         if element.name in names:
             raise BadValueError(f"The name '{element.name}' is given to two elements. Names must differ.")
         names[element.name] = element
@@ -56,6 +60,7 @@ def check_network(network: Network) -> None:
         raise BadValueError(f"A network has at most {MAX_GATES} gates.")
     for element in network.elements:
         check_element(element, names)
+        _ticks(element, ticks_per_second)
     check_paths(network)
 
 
@@ -96,6 +101,27 @@ def check_element(element: Element, names: Mapping[str, Element]) -> None:
         _route(route, where, names)
 
 
+def _ticks(element: Element, ticks_per_second: int) -> None:
+    """Check that time passes between arrivals and between outages: a run would not leave a tick, or take for ever."""
+    if isinstance(element, Source) and not isinstance(element.arrivals, Recorded):
+        instants = element.arrivals
+        while isinstance(inner := getattr(instants, "process", None), Arrivals):
+            instants = inner  # several at an instant, or within windows: the instants are those of the process inside
+        rate_hz = instants.mean_rate_hz()
+        if not rate_hz <= ticks_per_second:
+            raise BadValueError(
+                f"Source '{element.name}' emits at {rate_hz:g} instants a second on average, more than one a tick "
+                f"({ticks_per_second:g} ticks a second). Declare a finer tick (ticks_per_second) or a lower rate."
+            )
+    if isinstance(element, Station) and element.outages is not None:
+        cycle = (element.outages.up_s.mean, element.outages.down_s.mean)
+        if all(time_s * ticks_per_second < 0.5 for time_s in cycle):
+            raise BadValueError(
+                f"The up and down times of station '{element.name}' have means of {cycle[0]:g} and {cycle[1]:g} s, "
+                "which round to 0 ticks. Declare a finer tick (ticks_per_second)."
+            )
+
+
 def _station(station: Station, where: str, names: Mapping[str, Element]) -> None:
     whole_number(f"The servers of station {where}", station.servers, low=1, high=MAX_SERVERS)
     _one_of(f"The discipline of station {where}", station.discipline, ("fifo", "priority", "share"))
@@ -110,7 +136,7 @@ def _station(station: Station, where: str, names: Mapping[str, Element]) -> None
         if len(station.speeds) != station.servers:
             raise BadValueError(f"Station {where} has {station.servers} servers but {len(station.speeds)} speeds.")
         for speed in station.speeds:
-            finite_number(f"A speed of station {where}", speed, strict=True)
+            finite_number(f"A speed of station {where}", speed, low=LEAST_SPEED, high=1 / LEAST_SPEED)
     if station.batch is not None:
         _batch(station, where)
     if station.outages is not None:
@@ -181,9 +207,9 @@ def _route(route: Route, where: str, names: Mapping[str, Element]) -> None:
     if route.how != "random":
         raise BadValueError(f"The route of {where} is '{route.how}', so it has no weights.")
     rows = route.weights if isinstance(route.weights, Mapping) else {0: route.weights}
-    for key, row in rows.items():
+    for key, weights in rows.items():
         whole_number(f"A class of the route of {where}", key, low=0)
-        _shares(f"The route weights of {where}", row, len(route.targets))
+        _shares(f"The route weights of {where}", weights, len(route.targets))
 
 
 def _target(target: str, where: str, names: Mapping[str, Element]) -> None:

@@ -163,7 +163,7 @@ def _timeless(element: Element) -> bool:
         return not any(element.service.polynomial_s)
     if isinstance(element, Station):
         if element.batch is not None:
-            return not any(element.batch.time_s)
+            return not all(element.batch.time_s)  # such batches may be all that it makes
         services = element.service.values() if isinstance(element.service, Mapping) else [element.service]
         return any(_instant(service) for service in services)
     return False

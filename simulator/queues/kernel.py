@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
+from foundation.errors import UnknownNameError, UnsupportedError
 from simulator.queues import kernel_layout as layout
 from simulator.queues.callback_plain import is_plain
+from simulator.queues.callback_record import too_large
 from simulator.queues.callbacks import MOST_AT_ONE_TICK, checked_ticks, too_many_at
 from simulator.queues.compiled import Compiled, compile_network
 from simulator.queues.elements import Custom, Gate, Network, Rules, Station
@@ -226,11 +227,9 @@ class _Run:
         elements = self.tables["elements"]
         most = int(self.run["items_n"][0]) * max(tick, 1)  # no area is larger
         for name in SUMS:
-            for e in np.flatnonzero((elements[name] >= MOST) | (elements[name] < 0) | (most >= 2**64)):
-                raise BadValueError(
-                    f"{name} of '{self.network.names[e]}' comes near the end of 64 bits at tick {tick}. Declare a "
-                    "coarser tick (ticks_per_second)."
-                )
+            wide = name.startswith("area")
+            for e in np.flatnonzero((elements[name] >= MOST) | (elements[name] < 0) | (wide and most >= 2**64)):
+                raise too_large(name, self.network.names[e], tick)
 
     def record(self) -> RunRecord:
         """Return the record of a run that has come to its horizon."""

@@ -21,6 +21,9 @@ LAWS = (
     "constant", "exponential", "erlang", "hyperexponential", "lognormal", "gamma", "uniform", "weibull", "table",
 )  # fmt: skip
 
+MOST_CV = 1e6
+"""Largest coefficient of variation: beyond it a mean says nothing, and its square leaves the range of floats."""
+
 
 @dataclass(frozen=True)
 class Law:
@@ -51,12 +54,19 @@ class Law:
             raise BadValueError(f"The cv of a {self.kind} law is {cv:g}, not {self.cv!r}.")
         if cv is None:
             raise BadValueError(f"A {self.kind} law needs its cv (standard deviation / mean).")
-        finite_number("The cv of a law", cv)
+        finite_number("The cv of a law", cv, high=MOST_CV)
         object.__setattr__(self, "cv", float(cv))
         self._check_cv(float(cv))
 
     def _check_table(self) -> None:
-        values, weights = np.asarray(self.values, dtype=float), np.asarray(self.weights or [1.0] * len(self.values))
+        try:
+            values = np.array([float(each) for each in self.values])
+            weights = np.array([float(each) for each in self.weights] or [1.0] * len(values))
+        except (TypeError, ValueError):
+            raise BadValueError(
+                f"A table law has a tuple of numbers as values and as weights, not {self.values!r} and "
+                f"{self.weights!r}."
+            ) from None
         if not len(values) or len(values) != len(weights) or not np.isfinite(values).all() or (values < 0).any():
             raise BadValueError("A table law needs finite values of at least 0, and one weight each (or none).")
         if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:

@@ -15,6 +15,7 @@ import numpy as np
 
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError, UnknownNameError
+from simulator.queues.checks_of_kinds import row
 from simulator.queues.elements import CAUSES, Network
 from simulator.queues.executor import Executor, Serial
 from simulator.queues.run import EngineName, run_network, warm_up_of
@@ -170,7 +171,7 @@ def replicate(
         warm_up_s, rule = warm_up_of(network, horizon_s=horizon_s, seed=seed, engine=engine)
     settings = {
         "horizon_s": horizon_s, "warm_up_s": warm_up_s, "seed": seed, "samples": samples, "engine": engine,
-        "observe": tuple(observe),
+        "observe": tuple(row("observe, the names of stations,", observe)),
     }  # fmt: skip
     one = partial(_one, network_or_factory, settings, rule)
     runs = executor.run(one, range(asked))
@@ -199,7 +200,10 @@ def _one(network_or_factory: Network | Factory, settings: dict[str, Any], rule: 
 
 
 def _made(network_or_factory: Network | Factory) -> Network:
-    return network_or_factory if isinstance(network_or_factory, Network) else network_or_factory()
+    made = network_or_factory() if callable(network_or_factory) else network_or_factory
+    if not isinstance(made, Network):
+        raise BadValueError(f"What is replicated is a Network, or a function that returns one, not {made!r}.")
+    return made
 
 
 def value_of(run: NetworkRun, metric: Metric) -> float:
@@ -208,6 +212,8 @@ def value_of(run: NetworkRun, metric: Metric) -> float:
     Raises:
         UnknownNameError: no such element or column. BadValueError: a name that is not ELEMENT.COLUMN.
     """
+    if not isinstance(metric, str) and not callable(metric):
+        raise BadValueError(f"A metric is ELEMENT.COLUMN, e.g. 'farm.mean_wait_s', or a function, not {metric!r}.")
     if not isinstance(metric, str):
         return float(metric(run))
     element, dot, column = metric.rpartition(".")

@@ -9,6 +9,7 @@ from typing import Literal
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
 from simulator.clock import to_ticks
+from simulator.queues.checks_of_kinds import row
 from simulator.queues.elements import Custom, Network, Source
 from simulator.queues.record import RunRecord
 from simulator.queues.stability import LEAST_SAMPLES
@@ -48,7 +49,10 @@ def run_network(
         UnsupportedError: the engine that was asked for cannot run this network.
         CustomLogicError: the logic of a custom element failed; it holds the record until then.
     """
+    if not isinstance(network, Network):
+        raise BadValueError(f"What runs is a Network, not {network!r}.")
     horizon_s = finite_number("horizon_s", horizon_s, strict=True)
+    row("observe, the names of stations,", observe)
     samples = whole_number("samples", samples, low=0, high=MOST_SAMPLES)
     name = engine_for(network, engine, horizon_s)
     rule = "given"

@@ -61,7 +61,7 @@ def print_pipeline(spec: PipelineSpec, *, file: IO[str] | None = None) -> None:
 def _place(spec: PipelineSpec, place: Place) -> str:
     """Return where a figure stands, with the names of items in place of their numbers."""
     at: Any = spec
-    words = []
+    words: list[str] = []
     for part in place:
         at = at[part] if isinstance(part, int) or isinstance(at, dict) else getattr(at, str(part))
         if isinstance(part, int) and hasattr(at, "name"):

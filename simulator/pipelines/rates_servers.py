@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from foundation.errors import BadValueError
 from simulator.pipelines.rates_batches import BatchLine, BatchMeans
+from simulator.pipelines.rates_failures import FailingLine
 from simulator.pipelines.rates_queues import Line, overload_share, servers_for_load, waiting_share
 from simulator.pipelines.rates_ranges import ZERO, Range, exactly, spanning
 from simulator.pipelines.rates_results import Servers
@@ -45,7 +46,7 @@ def serve(stage: StageSpec, rate_hz: Range, size_bytes: Range, times: ServiceTim
         return Served(memory_bytes=_room(stage, size_bytes, places, 0.0))
     own_hz = rate_hz / float(stage.parts)
     count = stage.servers or max(1, len(stage.speeds))
-    up = count if stage.share_down is None else max(1, round(count * (1 - stage.share_down.value)))
+    up = count if stage.share_down is None else max(1, math.floor(count * (1 - stage.share_down.value) + 1e-9))
     size = 1 if stage.batch is None else stage.batch.size
     speed = _speed(stage, up)
     lasts = _with_restarts(stage, _batch_time(stage, stage.service, size_bytes, size, times) / speed)
@@ -66,6 +67,8 @@ def serve(stage: StageSpec, rate_hz: Range, size_bytes: Range, times: ServiceTim
         one, mean_batch = of_batch(1), 1.0
         waits_for = Line(up, one.value / available, stage.service.law, cv2, room, 1 / stage.parts)
         full, wait, inside = _singly(waits_for, own_hz, one / available)
+        if available < 1 and stage.failures is not None and not math.isinf(one.value):
+            full, wait = _failing(stage, replace(waits_for, arrival_cv2=1.0), own_hz, one)
     else:
         known = own_hz.lo == own_hz.hi and of_batch(size).lo == of_batch(size).hi
         ends = [
@@ -174,6 +177,18 @@ def _singly(line: Line, own_hz: Range, service_s: Range) -> tuple[Range, Range, 
         return replace(line, service_s=each_s).wait_s(rate_hz)
 
     return at_ends(lost, own_hz, service_s), at_ends(waits, own_hz, service_s), service_s
+
+
+def _failing(stage: StageSpec, line: Line, own_hz: Range, service_s: Range) -> tuple[Range, Range]:
+    """Return the loss and wait of events whose servers fail, each one for itself."""
+    assert stage.failures is not None
+    mtbf_s, mttr_s = stage.failures.mtbf_s.value, stage.failures.mttr_s.value
+    known = own_hz.lo == own_hz.hi and service_s.lo == service_s.hi
+    ends = [
+        FailingLine(replace(line, service_s=each_s), mtbf_s, mttr_s).means(rate_hz)
+        for rate_hz, each_s in list(zip(_ends(own_hz), _ends(service_s), strict=True))[: 1 if known else 3]
+    ]
+    return spanning(*(loss for loss, _ in ends)), spanning(*(wait_s for _, wait_s in ends))
 
 
 def _batch_means(

@@ -65,6 +65,16 @@ def test_mm1_on_simpy_and_on_callbacks_agrees_with_theory() -> None:
         assert waits.standard_error < 0.4
 
 
+def test_logic_that_never_returns_is_told_with_the_time_since_when() -> None:
+    def forever(env: simpy.Environment, item: LogicItem, network: LogicNetwork) -> Steps:
+        yield env.event()
+
+    run = run_network(around(forever, Periodic(1.0, 20.0)), horizon_s=1000.0)
+    assert run.deadlock == ("line",)
+    assert 20.0 <= run.deadlock_since_s <= 20.0 + 1000.0 / 64
+    assert run_network(around(one_server), horizon_s=1000.0).deadlock == ()
+
+
 def test_plain_functions_are_routes() -> None:
     def by_size(env: simpy.Environment, item: LogicItem, network: LogicNetwork) -> str | None:
         return ("even", "odd")[item.serial % 2] if item.serial < 10 else None

@@ -13,6 +13,7 @@ from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
 from simulator.queues.arrivals import Arrivals, Periodic, Recorded, poisson
 from simulator.queues.elements import Delay, Exit, Gate, Network, Route, Service, Source, Station, to
 from simulator.queues.laws import EXPONENTIAL
+from simulator.queues.replications import estimate
 from simulator.queues.run import engine_for, run_network, warm_up_of
 from simulator.queues.stability import shape_of
 from simulator.queues.statistics import NetworkRun, summary
@@ -296,3 +297,26 @@ def test_gates_that_items_take_in_opposite_orders_are_a_deadlock() -> None:
     run = run_network(network, horizon_s=1000.0, engine="callbacks")
     assert run.deadlock == ("x", "y")
     assert run.unstable == ("x", "y")
+
+
+def test_a_circle_of_full_stations_that_block_each_other_stands_still_and_is_not_averaged() -> None:
+    network = Network(
+        (
+            Source("in", poisson(2.0), to("a")),
+            Station("a", Service((1.0,)), to("b"), places=0, when_full="block"),
+            Station("b", Service((1.0,)), Route(("a", "out"), (0.9, 0.1)), places=0, when_full="block"),
+            Exit("out"),
+        ),
+        1000,
+    )
+    run = run_network(network, horizon_s=100.0, engine="callbacks")
+    assert (run.deadlock, run.unstable) == (("a", "b"), ())
+    assert 0 < run.deadlock_since_s < 10
+    ticks = run.record.end.tick - run.record.end.sums["busy_ticks"][1:3] - run.record.end.sums["blocked_ticks"][1:3]
+    assert (ticks < run.deadlock_since_s * 1000).all()  # both worked or were blocked from then on
+    assert math.isnan(run.element("a").mean_present)
+    assert run.element("a").unstable
+    assert math.isnan(estimate([run, run], "out.sojourn_mean_s").value)
+    assert run.to_json()["deadlock_since_s"] == run.deadlock_since_s
+    free = run_network(mm1(0.5), horizon_s=1000.0, engine="callbacks")
+    assert (free.deadlock, free.to_json()["deadlock_since_s"]) == ((), None)

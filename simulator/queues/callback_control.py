@@ -172,5 +172,8 @@ class CustomElement(Element):
         finally:
             self.choose = choose
 
+    def busy_now(self) -> int:
+        return self.present
+
     def inside(self) -> list[Item]:
         return list(self.items.values())

@@ -227,7 +227,7 @@ def value_of(run: NetworkRun, metric: Metric) -> float:
         return float(run.loss_shares[index, losses.index(column)])
     if element in run.record.sojourns and (column in SOJOURNS or column == "sojourn_mean_s"):
         times = run.sojourn_s(element)
-        if not len(times) or (run.unstable and column == "sojourn_mean_s"):
+        if not len(times) or ((run.unstable or run.deadlock) and column == "sojourn_mean_s"):
             return math.nan
         share = SOJOURNS.get(column)
         return float(times.mean() if share is None else np.quantile(times, share, method="inverted_cdf"))
@@ -238,5 +238,5 @@ def estimate(runs: Sequence[NetworkRun], metric: Metric) -> Estimate:
     """Return the mean of a number over runs with its t interval; no value where a run has none."""
     values = np.array([value_of(run, metric) for run in runs])
     if not np.isfinite(values).all():
-        return Estimate(math.nan, math.nan, len(runs), any(run.unstable for run in runs))
+        return Estimate(math.nan, math.nan, len(runs), any(run.unstable or run.deadlock for run in runs))
     return Estimate(float(values.mean()), half_width(values), len(runs))

@@ -6,6 +6,7 @@ them. They are rules of thumb with stated bounds, not proofs: a flag means that 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,8 +147,9 @@ def deadlocked(record: RunRecord, shape: Shape) -> tuple[str, ...]:
     """Return the elements that hold each other up for good: nothing moved there over the last tenth of the window.
 
     Either a circle of elements that block each other, all occupied, with no server at work and no line that moved; or
-    gates where items wait while nothing works anywhere. A station that is occupied and not blocked waits for its
-    repair: that is no deadlock.
+    gates where items wait while nothing works anywhere; or elements with logic of their own that had items in all of
+    that tenth, and that none left in the window. A station that is occupied and not blocked waits for its repair: that
+    is no deadlock.
     """
     waiting, busy = (_in_window(record, x) for x in (record.sampled_waiting, record.sampled_busy))
     last = int(waiting.shape[1] * STANDING_SHARE)
@@ -170,7 +172,27 @@ def deadlocked(record: RunRecord, shape: Shape) -> tuple[str, ...]:
     others = np.array([kind in ("delay", "custom", "join", "pack") for kind in shape.kinds])
     if waits.any() and not busy.any() and not (occupied & (others | (station & ~held))).any():
         found.update(np.flatnonzero(waits).tolist())
+    custom = np.array([kind == "custom" for kind in shape.kinds])
+    found.update(np.flatnonzero(custom & (busy > 0).all(axis=1) & (record.window.sums["left"] == 0)).tolist())
     return tuple(record.names[i] for i in sorted(found))
+
+
+def standing_since_s(record: RunRecord, shape: Shape, names: tuple[str, ...]) -> float:
+    """Return since when none of these elements moved, to a sample of the window; NaN for no element.
+
+    A station or gate moves where a server works or its line becomes shorter; an element with logic of its own where it
+    has no items.
+    """
+    if not names:
+        return math.nan
+    rows = [record.at(name) for name in names]
+    waiting, busy = (_in_window(record, x)[rows] for x in (record.sampled_waiting, record.sampled_busy))
+    custom = np.array([shape.kinds[i] == "custom" for i in rows])[:, None]
+    moved = np.where(custom, busy == 0, busy > 0)
+    moved[:, 1:] |= np.diff(waiting, axis=1) < 0
+    at = np.flatnonzero(moved.any(axis=0))
+    after = np.asarray(record.sampled_at)[np.asarray(record.sampled_at) > record.warm.tick]
+    return float(after[min(at[-1] + 1, len(after) - 1) if len(at) else 0]) / record.ticks_per_second
 
 
 def _in_window(record: RunRecord, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -184,4 +206,4 @@ def names_where(record: RunRecord, flags: Bools) -> tuple[str, ...]:
     return tuple(name for name, flag in zip(record.names, flags.tolist(), strict=True) if flag)
 
 
-__all__ = ["LEAST_SAMPLES", "Shape", "deadlocked", "names_where", "shape_of", "unstable"]
+__all__ = ["LEAST_SAMPLES", "Shape", "deadlocked", "names_where", "shape_of", "standing_since_s", "unstable"]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from foundation.errors import UnknownNameError
 from simulator.queues.elements import CAUSES, Network
 from simulator.queues.record import HISTOGRAM_BINS, RunRecord
-from simulator.queues.stability import Shape, deadlocked, names_where, shape_of, unstable
+from simulator.queues.stability import Shape, deadlocked, names_where, shape_of, standing_since_s, unstable
 from simulator.serving.replications import Uncertain, batches, half_width
 
 Floats = npt.NDArray[np.float64]
@@ -114,7 +114,11 @@ class NetworkRun:
     loss_shares: Floats = field(repr=False)
     """Elements x causes."""
     unstable: tuple[str, ...]
+    """Elements with a line that the window cannot average."""
     deadlock: tuple[str, ...]
+    """Elements that hold each other up for good: their means are NaN too."""
+    deadlock_since_s: float = math.nan
+    """Since when nothing moved there, to a sample; NaN without a deadlock."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -153,7 +157,8 @@ class NetworkRun:
         lost = dict(zip(CAUSES, self.loss_shares[index].tolist(), strict=True))
         found.update(most_waiting=int(found["most_waiting"]), present_at_end=int(found["present_at_end"]))
         return ElementStatistics(
-            name, self.shape.kinds[index], loss_shares=lost, unstable=name in self.unstable, **found
+            name, self.shape.kinds[index], loss_shares=lost, unstable=name in self.unstable or name in self.deadlock,
+            **found
         )  # fmt: skip
 
     def sojourn_s(self, exit_name: str) -> Floats:
@@ -175,12 +180,12 @@ class NetworkRun:
         return np.asarray(self.record.waits[station][first:], dtype=float) / self.record.ticks_per_second
 
     def sojourns(self, exit_name: str) -> Sojourns:
-        """Return the mean and quantiles of the times to an exit; no mean where any line of the network is unstable."""
-        return summary(self.sojourn_s(exit_name), unstable=bool(self.unstable))
+        """Return the mean and quantiles of the times to an exit; no mean where a line is unstable, or in a deadlock."""
+        return summary(self.sojourn_s(exit_name), unstable=bool(self.unstable or self.deadlock))
 
     def waits(self, station: str) -> Sojourns:
         """Return the mean and quantiles of the waits at an observed station."""
-        return summary(self.wait_s(station), unstable=station in self.unstable)
+        return summary(self.wait_s(station), unstable=station in self.unstable or station in self.deadlock)
 
     def series(self, name: str) -> tuple[Floats, Floats, Floats]:
         """Return (times in s, waiting, busy servers) at the samples of the whole run. Raises UnknownNameError."""
@@ -205,6 +210,7 @@ class NetworkRun:
             "failure": self.record.failure,
             "unstable": list(self.unstable),
             "deadlock": list(self.deadlock),
+            "deadlock_since_s": _plain(self.deadlock_since_s),
             "elements": {row.name: row.to_json() for row in self.elements},
             "exits": exits,
             "waits": {name: self.waits(name).to_json() for name in self.record.waits},
@@ -224,13 +230,15 @@ def network_run(
 ) -> NetworkRun:  # fmt: skip
     """Return the readable form of a record."""
     shape = shape_of(network)
-    flags = unstable(record, shape)
+    held = deadlocked(record, shape)
+    grows = unstable(record, shape)
+    flags = grows | np.isin(record.names, held)
     columns, shares = _columns(record, shape)
     for name in ("mean_wait_s", "mean_waiting", "mean_present", "mean_sojourn_s", "mean_waiting_bytes"):
         columns[name] = np.where(flags, np.nan, columns[name])
     return NetworkRun(
-        record, shape, seed, replication, warm_up_rule, columns, shares, names_where(record, flags),
-        deadlocked(record, shape),
+        record, shape, seed, replication, warm_up_rule, columns, shares, names_where(record, grows),
+        held, standing_since_s(record, shape, held),
     )  # fmt: skip
 
 

@@ -348,3 +348,13 @@ def test_a_measured_share_is_judged_by_its_chance() -> None:
 
 def test_shares_near_one_have_more_digits() -> None:
     assert [near_one(x) for x in (1.0184, 0.9996, 1.49123, 0.1234)] == ["1.018", "1.000", "1.49", "0.123"]
+
+
+def test_runs_that_no_policy_can_make_stable_are_cut() -> None:
+    far = {"nearest_m": 39_000.0, "farthest_m": 40_000.0}
+    weak = replace(SMALL, tasks=5000, load=0.2, cloud=replace(SMALL.cloud, **far), edge=replace(SMALL.edge, **far))
+    for config, words in ((replace(SMALL, tasks=5000, load=2.0), "all servers is 2"), (weak, "on its best link")):
+        study = small_study(config=config, compare=("greedy",), replications=1)
+        assert [one.stable for one in study.outcomes] == [False] * 3
+        assert words in study.main.overload
+        assert len(study.first.record) == 300

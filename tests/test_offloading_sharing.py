@@ -164,3 +164,15 @@ def test_every_constant_has_a_source_or_a_range() -> None:
         kind = getattr(config, place) if field else None
         found = getattr(kind, field) if field else getattr(config, name, getattr(config.edge, name, None))
         assert found == figure.value, name
+
+
+TIMES = st.floats(0.0, 5.0) | st.sampled_from([0.0, 1.0, 2.0])
+
+
+@settings(max_examples=300)
+@given(st.lists(TIMES, max_size=6), st.lists(st.tuples(TIMES, TIMES), max_size=5), TIMES, TIMES)
+def test_the_growth_of_the_delay_is_the_difference_of_two_sums(
+    running: list[float], joins: list[tuple[float, float]], wait: float, work: float
+) -> None:
+    expected = summed_delay_s(running, (*joins, (wait, work))) - summed_delay_s(running, joins)
+    assert added_delay_s(running, joins, wait, work) == pytest.approx(expected, abs=1e-9)

@@ -7,6 +7,7 @@ one heap holds all, and a step costs the logarithm of the tasks.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
@@ -96,8 +97,55 @@ def added_delay_s(
 ) -> float:
     """Return by how much `summed_delay_s` grows through one more task that joins in `wait_s`: its own delay included.
 
-    Exact. Where none is on its way and it joins at once this is work + 2 x the sum of min(left, work).
+    Exact. Where all others are there when it joins this is wait + work + 2 x the sum of min(left, work): it waits for
+    them as they wait for it. Others count from the last time before it that the server is idle, to the first after it.
     """
-    if not joins_s and wait_s == 0:
-        return work_s + 2 * sum(min(left, work_s) for left in running_s)
-    return summed_delay_s(running_s, (*joins_s, (wait_s, work_s))) - summed_delay_s(running_s, joins_s)
+    joins = sorted(joins_s)
+    place = bisect_right(joins, (wait_s, math.inf))
+    left = _left_at(running_s, joins[:place], wait_s)
+    later = _until_idle(sum(left) + work_s, wait_s, joins[place:])
+    if not later:
+        return wait_s + work_s + 2 * sum(other if other < work_s else work_s for other in left)
+    return wait_s + summed_delay_s((*left, work_s), later) - summed_delay_s(left, later)
+
+
+def _until_idle(backlog_s: float, from_s: float, joins_s: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the joins (seconds from `from_s`) before the server is idle for the first time."""
+    at = from_s
+    for place, (join_s, work_s) in enumerate(joins_s):
+        if join_s - at >= backlog_s:
+            return [(join - from_s, work) for join, work in joins_s[:place]]
+        backlog_s += work_s - (join_s - at)
+        at = join_s
+    return [(join - from_s, work) for join, work in joins_s]
+
+
+def _left_at(running_s: Sequence[float], joins_s: list[tuple[float, float]], until_s: float) -> list[float]:
+    """Return the work that is left of each task in `until_s`, in rising order; all joins come before."""
+    backlog_s, at, first, left = sum(running_s), 0.0, 0, sorted(running_s)
+    for place, (join_s, work_s) in enumerate(joins_s):
+        if join_s - at >= backlog_s:  # idle: what was before does not matter
+            backlog_s, first, left = 0.0, place, []
+        else:
+            backlog_s -= join_s - at
+        backlog_s += work_s
+        at = join_s
+    at = joins_s[first][0] if joins_s and not left else 0.0
+    for join_s, work_s in joins_s[first:]:
+        left = _served(left, join_s - at)
+        insort(left, work_s)
+        at = join_s
+    return _served(left, until_s - at)
+
+
+def _served(left_s: list[float], time_s: float) -> list[float]:
+    """Return what is left of tasks (in rising order) after a time in which they share the server."""
+    served, count = 0.0, len(left_s)
+    for place, left in enumerate(left_s):
+        share = time_s / (count - place)
+        if left - served > share:
+            served += share
+            return [other - served for other in left_s[place:]]
+        time_s -= (left - served) * (count - place)
+        served = left
+    return []

@@ -20,6 +20,8 @@ TASKS_A_SERVER = 200
 """Of all runs together: with fewer a measured share says nothing (its error is then about 10 %)."""
 SURELY = 3.0
 """Standard errors by which a share measured in one run must be above 1: one case in 700 by chance."""
+TASKS_OF_THE_DOOMED = 300
+"""Where no policy can be stable there are no means to find: a run is cut after so many tasks."""
 CRITICAL = "not judged: critical by design"
 
 
@@ -27,10 +29,10 @@ CRITICAL = "not judged: critical by design"
 class Loads:
     """Of one run: work that comes over what can be done, of servers and then of radios (where tasks queue there).
 
-    offered: of all servers together, None where sizes are clipped. error: standard error, 0 where `stated`.
+    doomed: why no policy at all is stable, else empty. error: standard error, 0 where `stated`.
     """
 
-    offered: float | None
+    doomed: str
     share: Array
     error: Array
     servers: int
@@ -46,8 +48,8 @@ class Loads:
     @property
     def overload(self) -> str:
         """Say what surely gets more work than it can do; empty where nothing does."""
-        if self.offered is not None and self.offered >= 1:
-            return f"the load offered to all servers is {near_one(self.offered)}"
+        if self.doomed:
+            return self.doomed
         least = self.share - SURELY * self.error
         fullest = int(np.argmax(least))
         over = least[fullest] >= 1 if self.stated else least[fullest] > 1
@@ -68,11 +70,28 @@ def near_one(share: float) -> str:
     return f"{share:.3f}" if 0.9 < share < 1.1 else f"{share:.3g}"
 
 
+def doomed(config: OffloadingConfig, system: System) -> str:
+    """Say why no policy can be stable, from stated loads alone: all servers, or a radio even on its best link."""
+    if config.paper_mode or config.clipped:
+        return ""
+    load = system.offered_load(config)
+    if load >= 1:
+        return f"the load offered to all servers is {near_one(load)}"
+    if config.sending != "queue":
+        return ""
+    bits_per_s = config.rate_hz * system.mean_bits(config) / config.users
+    least = bits_per_s / system.rate_bits_per_s.max(axis=0)
+    worst = int(np.argmax(least))
+    if least[worst] < 1:
+        return ""
+    return f"the radio of user {worst} is asked to send {near_one(float(least[worst]))} of the time on its best link"
+
+
 def loads_of(
     policy: str | None, config: OffloadingConfig, system: System, columns: Mapping[str, Array], comes_s: float
 ) -> Loads:
     """Return the loads of a run. policy: its name where it is one whose shares are known by it, else None."""
-    offered = None if config.clipped else system.offered_load(config)
+    no_policy = doomed(config, system)
     tasks, radios = int((columns["size_bits"] > 0).sum()), config.sending == "queue"
     goes = None if config.clipped else _goes(policy, system)
     if goes is not None:
@@ -80,7 +99,7 @@ def loads_of(
         share = bits_per_s.sum(axis=1) / system.speed_bits_per_s
         if radios:
             share = np.concatenate([share, (bits_per_s / system.rate_bits_per_s).sum(axis=0)])
-        return Loads(offered, share, np.zeros(len(share)), system.servers, True, tasks)
+        return Loads(no_policy, share, np.zeros(len(share)), system.servers, True, tasks)
     server, user, size = columns["server"], columns["user"], columns["size_bits"]
     work_s = size / system.speed_bits_per_s[server]
     parts = [(server, work_s, system.servers)]
@@ -88,7 +107,7 @@ def loads_of(
         parts.append((user, size / system.rate_bits_per_s[server, user], config.users))
     share = np.concatenate([np.bincount(of, work, most) for of, work, most in parts]) / comes_s
     squares = np.concatenate([np.bincount(of, work**2, most) for of, work, most in parts])
-    return Loads(offered, share, np.sqrt(squares) / comes_s, system.servers, False, tasks)
+    return Loads(no_policy, share, np.sqrt(squares) / comes_s, system.servers, False, tasks)
 
 
 def _goes(policy: str | None, system: System) -> Array | None:
@@ -107,7 +126,7 @@ def _goes(policy: str | None, system: System) -> Array | None:
 
 def judged(runs: Sequence[Loads]) -> Verdict:
     """Return the verdict on a policy from all its replications (each has its own system)."""
-    words = [run.overload for run in runs if run.stated or (run.offered or 0.0) >= 1]
+    words = [run.overload for run in runs if run.stated or run.doomed]
     if any(words):
         return Verdict(False, next(filter(None, words)), sum(map(bool, words)))
     if all(run.stated for run in runs):

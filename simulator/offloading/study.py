@@ -14,8 +14,8 @@ from simulator.offloading.pareto import Point, front, hypervolume
 from simulator.offloading.policies import WITHOUT_WEIGHT, Policy, decide, find_policy
 from simulator.offloading.record import Record
 from simulator.offloading.settings import OffloadingConfig
-from simulator.offloading.stability import CRITICAL, Loads, Verdict, judged, loads_of
-from simulator.offloading.system import System
+from simulator.offloading.stability import CRITICAL, TASKS_OF_THE_DOOMED, Loads, Verdict, doomed, judged, loads_of
+from simulator.offloading.system import System, draw_system
 from simulator.offloading.worlds import World
 from simulator.serving.replications import Uncertain, combined, half_width
 from simulator.streams import DEFAULT_SEED, RandomStreams
@@ -152,7 +152,10 @@ def run_once(plan: Plan, name: str, weight: float, replication: int) -> Run:
     """Run one policy at one weight in one replication; system and tasks depend on seed and replication alone."""
     config = replace(plan.config, weight=weight)
     streams = RandomStreams(plan.seed, replication)
-    world = build_world(config, streams)
+    system = draw_system(config, streams)
+    if doomed(config, system):
+        config = replace(config, tasks=min(config.tasks, TASKS_OF_THE_DOOMED))
+    world = build_world(config, streams, system)
     record = run_policy(world, find_policy(name, plan.own), name, streams.get(f"offloading/policy {name}"))
     return measured(config, world.system, record, plan.warm_up, None if name in plan.own else name)
 

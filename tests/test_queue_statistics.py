@@ -271,6 +271,8 @@ def test_few_items_run_on_plain_callbacks_and_many_on_the_kernel_where_numba_is(
     pytest.importorskip("numba")
     assert engine_for(mm1(0.5), "auto", 100.0) == "callbacks"
     assert engine_for(mm1(0.5), "auto", 1e7) == "kernel"
+    farm = Station("farm", Service((1.0,)), to("out"), servers=10**6)
+    assert engine_for(Network((Source("in", poisson(1.0), to("farm")), farm, Exit("out"))), "auto", 1.0) == "kernel"
 
 
 def test_the_kernel_without_numba_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

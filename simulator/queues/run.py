@@ -10,7 +10,7 @@ from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
 from simulator.clock import to_ticks
 from simulator.queues.checks_of_kinds import row
-from simulator.queues.elements import Custom, Network, Source
+from simulator.queues.elements import Custom, Network, Source, Station
 from simulator.queues.record import RunRecord
 from simulator.queues.stability import LEAST_SAMPLES
 from simulator.queues.statistics import NetworkRun, network_run
@@ -22,6 +22,8 @@ EngineName = Literal["auto", "callbacks", "kernel", "simpy"]
 FEW_ITEMS = 2_000_000
 """Items x elements below which `auto` takes the plain engine, which needs some seconds for so many: loading compiled
 code costs more than it saves there (estimated, 300,000 to 10,000,000). The trace is the same."""
+ITEMS_A_SERVER = 4
+"""What a server costs the plain engine to make, in items through an element (7 us against 2 us, estimated 2 to 6)."""
 PILOT = 0.25
 """Length of the run that finds the warm-up, as a part of the horizon; at most half of it is cut."""
 PILOT_REPLICATION = 2**30
@@ -106,7 +108,8 @@ def engine_for(network: Network, engine: EngineName, horizon_s: float) -> Engine
     if custom:
         return "simpy"
     rate_hz = sum(element.arrivals.mean_rate_hz() for element in network.elements if isinstance(element, Source))
-    few = rate_hz * horizon_s * len(network.elements) < FEW_ITEMS
+    servers = sum(element.servers for element in network.elements if isinstance(element, Station))
+    few = rate_hz * horizon_s * len(network.elements) + ITEMS_A_SERVER * servers < FEW_ITEMS
     return "callbacks" if few or find_spec("numba") is None or _kernel_lacks(network) else "kernel"
 
 

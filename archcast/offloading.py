@@ -81,9 +81,7 @@ def answer(study: Study, file: str) -> Offloading:
     notes = [CRITICAL] if study.plan.config.paper_mode else []
     ran = len(study.first.record)
     if not study.plan.config.paper_mode and ran < study.plan.config.tasks:
-        notes.append(
-            f"No policy can be stable here: there are no means to find, and runs were cut after {ran:,} tasks."
-        )
+        notes.append(f"No policy can be stable here, so there are no means: runs were cut after {ran:,} tasks.")
     notes += [_unstable(study)] if any(one.unstable for one in study.outcomes) else []
     notes.append(CONSTANTS_NOTE if study.plan.replications > 1 else ONE_RUN)
     return Offloading(file, study, tuple(notes), {"archcast": __version__, "numpy": np.__version__})

@@ -126,3 +126,14 @@ def test_overrides_change_the_answer_and_are_named_in_faults(tmp_path: Path) -> 
     doc = answered(tmp_path, FILE, {"machines.0.cpu_cores": "16"}).to_json()
     assert doc["wait_s"]["value"] == 0
     assert "An override gave this value" in refused(tmp_path, FILE, {"placement": "none"})
+
+
+def test_the_comparison_says_how_long_each_placement_took(repository: Path) -> None:
+    path = repository / "examples" / "cluster_replay.yaml"
+    answer = cluster_file(load_yaml(path), None, 1, None, str(path))
+    head = next(line for line in answer.text().splitlines() if line.startswith("placement"))
+    assert head.split()[:2] == ["placement", "duration"]
+    page = answer.page()
+    assert "<th>duration</th>" in page
+    assert "<pre>" not in page
+    assert ">Migrations<" in page

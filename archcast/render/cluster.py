@@ -24,8 +24,15 @@ SHARES = ("overload_share", "fragmentation")
 PLAIN = (
     "duration_s", "energy_j", "power_w", "moved_bytes", "task_rate_hz", "machines_mean", "slowdown_mean",
 )  # fmt: skip
-SHOWN = ("wait_mean_s", "wait_p99_s", "utilisation_cpu", "utilisation_memory", "overload_share", "unplaced", "energy_j")
-"""Columns of the comparison of placements."""
+SHOWN = {
+    "duration_s": "duration", "wait_mean_s": "wait mean", "wait_p99_s": "wait p99", "utilisation_cpu": "cpu",
+    "utilisation_memory": "memory", "overload_share": "overload", "unplaced": "unplaced", "energy_j": "energy",
+}  # fmt: skip
+"""Columns of the comparison of placements. Shares are of the duration, so it stands first."""
+
+
+INFORMATIVE = 0.02
+"""Share of tasks that must have waited for the distribution of waits to show anything."""
 
 
 def cluster_json(answer: Cluster) -> dict[str, Any]:
@@ -108,15 +115,15 @@ def cluster_text(answer: Cluster) -> str:
 
 
 def _compared(answer: Cluster) -> list[str]:
-    heads = {
-        "wait_mean_s": "wait mean", "wait_p99_s": "wait p99", "utilisation_cpu": "cpu", "utilisation_memory": "memory",
-        "overload_share": "overload", "unplaced": "unplaced", "energy_j": "energy",
-    }  # fmt: skip
-    shown = [key for key in SHOWN if any(math.isfinite(found[key].value) for found in answer.compared.values())]
-    lines = [f"{'placement':22}" + "".join(f"{heads[key]:>13}" for key in shown)]
+    shown = _shown(answer)
+    lines = [f"{'placement':22}" + "".join(f"{SHOWN[key]:>13}" for key in shown)]
     for name, found in answer.compared.items():
         lines.append(f"{name:22}" + "".join(f"{_cell(key, found[key]):>13}" for key in shown))
     return lines
+
+
+def _shown(answer: Cluster) -> list[str]:
+    return [key for key in SHOWN if any(math.isfinite(found[key].value) for found in answer.compared.values())]
 
 
 def _cell(key: str, number: Uncertain) -> str:
@@ -175,6 +182,11 @@ def _cards(answer: Cluster) -> str:
         ("Overloaded", _share(numbers["overload_share"]), f"machine time above {percent(answer.keys.overload)}"),
         ("Unplaced", _count(numbers["unplaced"]), "waiting at the end, or larger than any machine"),
         ("Evictions", _count(numbers["evictions"]), "tasks that lost their machine"),
+        (
+            "Migrations",
+            _count(numbers["migrations"]),
+            f"{_value(numbers['moved_bytes'], 'traffic_bytes')} moved",
+        ),
         ("Energy", _value(numbers["energy_j"], "j"), "idle and busy power of machines that are there"),
     ]
     cards = "".join(
@@ -196,9 +208,13 @@ def _over_time(answer: Cluster) -> str:
         ("Utilisation", chart(full, Axis("time", "s"), Axis("share", "share"))),
         ("Tasks", chart(tasks, Axis("time", "s"), Axis("tasks", "count"))),
     ]
-    if len(waits):
+    if len(waits) and (waits > 0).mean() >= INFORMATIVE:
         lines = [Line("share of tasks", waits[place], shares, 0)]
         drawings.append(("Time in the queue", chart(lines, Axis("wait", "s"), Axis("share of tasks", "share"))))
+    else:
+        waiting = int((waits > 0).sum())
+        queue = f"{waiting:,} of {len(waits):,} tasks waited at all" if waiting else "No task waited"
+        drawings.append(("Time in the queue", f'<p class="note">{queue}: there is no distribution to draw.</p>'))
     body = "".join(f"<div><h3>{esc(name)}</h3>{drawing}</div>" for name, drawing in drawings)
     lead = "Means over equal spans of time; first replication."
     return section("Over time", f'<div class="charts">{body}</div>', lead=lead, name="time")
@@ -207,8 +223,17 @@ def _over_time(answer: Cluster) -> str:
 def _placements(answer: Cluster) -> str:
     if len(answer.compared) < 2:
         return ""
-    rows = "\n".join(esc(line) for line in _compared(answer))
-    return section("Placements compared", f"<pre>{rows}</pre>", lead="On the same tasks and machines.")
+    shown = _shown(answer)
+    head = "".join(f"<th>{esc(words)}</th>" for words in ("placement", *(SHOWN[key] for key in shown)))
+    rows = "".join(
+        f'<tr><td class="what"><b>{esc(name, 80)}</b></td>'
+        + "".join(f"<td>{esc(_cell(key, found[key]))}</td>" for key in shown)
+        + "</tr>"
+        for name, found in answer.compared.items()
+    )
+    table = f'<table class="times"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    lead = "On the same tasks and machines. Shares are of each one's own duration, from the start to the last end."
+    return section("Placements compared", table, lead=lead)
 
 
 def _provenance(answer: Cluster) -> str:

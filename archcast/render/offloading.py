@@ -66,27 +66,47 @@ def _header(answer: Offloading) -> str:
 
 
 def _front(study: Study) -> str:
-    """Draw delay against energy: what a policy reaches over the weights as a line, a single point as a dash."""
+    """Draw delay against energy: what a policy reaches over the weights as a line with a cross at each."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in study.outcomes:
         if not outcome.unstable:
             groups.setdefault(outcome.policy, []).append(outcome)
     if not groups:
         return section("Delay against energy", '<p class="note">No policy is stable: there is nothing to draw.</p>')
-    lines = []
-    for style, (name, found) in enumerate(groups.items()):
-        points = np.array(sorted(one.point for one in found))
-        if len(points) == 1:
-            points = np.array([(points[0, 0] * factor, points[0, 1]) for factor in (0.98, 1.02)])
-        lines.append(Line(name, points[:, 0], points[:, 1], style % 5))
-    drawing = chart(lines, Axis("mean delay", "s", log=True), Axis("energy a task", "j"))
-    lead = "Each point is the mean over the replications. Left and below is better; a dash is a policy without weight."
+    points = {name: np.array(sorted(one.point for one in found)) for name, found in groups.items()}
+    reach = np.array([study.reference]) if study.reference else np.zeros((0, 2))
+    widest = np.concatenate([*points.values(), reach]).max(axis=0)
+    lines = [_marked(name, found, style % 5, widest) for style, (name, found) in enumerate(points.items())]
+    if len(reach):
+        lines.append(_marked("reference", reach, len(lines) % 5, widest))
+    drawing = chart(lines, Axis("mean delay", "s"), Axis("energy a task", "j"))
+    lead = (
+        "Each cross is the mean over the replications. Left and below is better; along a line the weight falls from "
+        f"left to right ({esc(_weights(groups))}). The reference is the corner of the hypervolume."
+    )
     return section(
         "Delay against energy",
         f'<div class="charts"><div>{drawing}</div><div>{_volumes(study)}</div></div>',
         lead=lead,
         name="front",
     )
+
+
+def _marked(name: str, points: Array, style: int, widest: Array) -> Line:
+    """Return a line through points with a cross at each."""
+    half = 0.012 * widest
+    xs, ys = [points[:, 0], [np.nan]], [points[:, 1], [np.nan]]
+    for x, y in points:
+        xs.append([x - half[0], x + half[0], np.nan, x, x, np.nan])
+        ys.append([y, y, np.nan, y - half[1], y + half[1], np.nan])
+    return Line(name, np.concatenate(xs), np.concatenate(ys), style)
+
+
+def _weights(groups: dict[str, list[Outcome]]) -> str:
+    """Return which weights the lines have points at, as `greedy: 1, 0.8, 0.6`."""
+    found = {name: sorted({one.weight for one in group if one.weight is not None}) for name, group in groups.items()}
+    words = [f"{name}: {', '.join(f'{w:g}' for w in reversed(ws))}" for name, ws in found.items() if ws]
+    return "; ".join(words) or "no policy here looks at it"
 
 
 def _volumes(study: Study) -> str:
@@ -145,7 +165,7 @@ def _over_time(study: Study) -> str:
     real = record.column("size_bits") > 0
     at_s, level = _level(arrival_s[real], finish_s[real])
     delays = np.sort((finish_s - arrival_s)[counted])
-    place = np.unique(np.linspace(0, len(delays) - 1, min(200, len(delays))).astype(int))
+    place = np.unique(np.linspace(len(delays) // 100, len(delays) - 1, min(200, len(delays))).astype(int))
     share = (place + 1) / len(delays)
     inside = chart([Line("tasks", at_s, level, 0, filled=True)], Axis("time", "s"), Axis("tasks", ""))
     delay_axis, share_axis = Axis("delay", "s", log=True), Axis("share of tasks", "share")

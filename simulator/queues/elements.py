@@ -54,7 +54,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Service:
-    """Time of one item on a server of speed 1: polynomial(bytes) x a draw of `spread` (mean 1), rounded to ticks once."""
+    """Time of an item on a server of speed 1: polynomial(bytes) x a draw of `spread` (mean 1), rounded once."""
 
     polynomial_s: Polynomial
     spread: Law = CONSTANT
@@ -241,5 +241,6 @@ def count(name: str, value: object, *, low: int = 1) -> int:
 
 __all__ = [
     "CAUSES", "BadValueError", "Batch", "Custom", "Delay", "Element", "Exit", "Fork", "Gate", "Join", "Network",
-    "Outages", "Pack", "Polynomial", "Route", "Rules", "Service", "Source", "Station", "Unpack", "count", "seconds", "to",
+    "Outages", "Pack", "Polynomial", "Route", "Rules", "Service", "Source", "Station", "Unpack", "count", "seconds",
+    "to",
 ]  # fmt: skip

@@ -20,8 +20,8 @@ SUMS = (
     "arrived", "left", "started", "waited", "wait_ticks", "busy_ticks", "blocked_ticks", "down_ticks",
     "area_waiting", "area_present", "sojourn_ticks", "bytes_in", "bytes_out", "bytes_lost",
 )  # fmt: skip
-"""Columns that only grow. `waited` counts service starts after a wait above 0; areas are items x ticks; times of servers
-are server-ticks; `sojourn_ticks` sums, over what left, the time since it entered the element."""
+"""Columns that only grow. `waited` counts service starts after a wait above 0; areas are items x ticks; times of
+servers are server-ticks; `sojourn_ticks` sums, over what left, the time since it entered the element."""
 
 
 @dataclass(frozen=True)

@@ -94,11 +94,12 @@ def _front(study: Study) -> str:
 
 def _marked(name: str, points: Array, style: int, widest: Array) -> Line:
     """Return a line through points with a cross at each."""
-    half = 0.012 * widest
-    xs, ys = [points[:, 0], [np.nan]], [points[:, 1], [np.nan]]
+    half = np.array([0.007, 0.02]) * widest
+    gap = np.array([np.nan])
+    xs, ys = [points[:, 0], gap], [points[:, 1], gap]
     for x, y in points:
-        xs.append([x - half[0], x + half[0], np.nan, x, x, np.nan])
-        ys.append([y, y, np.nan, y - half[1], y + half[1], np.nan])
+        xs.append(np.array([x - half[0], x + half[0], np.nan, x, x, np.nan]))
+        ys.append(np.array([y, y, np.nan, y - half[1], y + half[1], np.nan]))
     return Line(name, np.concatenate(xs), np.concatenate(ys), style)
 
 

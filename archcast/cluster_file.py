@@ -43,6 +43,8 @@ MIGRATION = (
 POWER = ("idle_w", "busy_w")
 INTERFERENCE = ("kind", "loss", "scenarios")
 KINDS = ("constant", "learned")
+SCENARIOS = 800
+"""Of the learned interference, as `simulator.cluster.learned.SCENARIOS` (whose import takes long)."""
 MOST_MACHINES = 1_000_000
 
 Source = Callable[[int, int], tuple[TaskTrace, MachineTrace]]
@@ -262,5 +264,5 @@ def _interference(settings: Settings) -> dict[str, Any] | None:
             raise settings.fault(("interference",), "constant interference needs 'loss': what a neighbour takes.")
         loss = _number(settings, ("interference", "loss"), found["loss"], 0.999)
         return {"kind": kind, "loss": loss}
-    scenarios = _whole(settings, ("interference", "scenarios"), found.get("scenarios", 1500), 100_000)
+    scenarios = _whole(settings, ("interference", "scenarios"), found.get("scenarios", SCENARIOS), 100_000)
     return {"kind": kind, "scenarios": scenarios}

@@ -16,7 +16,7 @@ from queue_records import SECONDS, differences, observed, random_mesh, same_on_b
 
 from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
 from simulator.queues import kernel, kernel_build, kernel_layout
-from simulator.queues.arrivals import Recorded, poisson
+from simulator.queues.arrivals import Periodic, Recorded, poisson
 from simulator.queues.callbacks import run_callbacks
 from simulator.queues.compiled import Compiled, compile_network
 from simulator.queues.elements import (
@@ -27,6 +27,7 @@ from simulator.queues.elements import (
     Gate,
     Network,
     Outages,
+    Pack,
     Route,
     Rules,
     Service,
@@ -150,6 +151,21 @@ def test_no_more_items_hold_credits_than_a_gate_has_where_items_come_back_to_it(
     record = same_on_both(Network(elements, 10), seed, more=True)
     assert record.sampled_busy[3].max() <= credits
     assert record.present[3] <= credits
+
+
+def test_a_packet_that_ends_at_an_exit_gives_back_the_credits_of_its_items() -> None:
+    elements = (
+        Source("in", Periodic(1.0), to("g")),
+        Gate("g", 4, to("p")),
+        Pack("p", 2, to("pp")),
+        Pack("pp", 2, to("h")),
+        Gate("h", 1, to("s")),
+        Station("s", Service((0.5,)), to("out")),
+        Exit("out"),
+    )
+    record = same_on_both(Network(elements, 10), 1, more=True)
+    # packets of four, complete at 3, 7, ... s, are at the exit half a second later
+    assert record.end.sums["left"].tolist() == [SECONDS + 1, SECONDS + 1, SECONDS, SECONDS // 2, 20, 20, 20]
 
 
 def test_items_that_go_round_within_a_tick_are_refused_as_on_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,12 @@ class Shared:
                 item[GATES] &= ~gate.bit
                 gate.give(now)
 
+    def give_back(self, item: Item, now: int) -> None:
+        """Return the credits of an item that ends at an exit, those of a packet's items first."""
+        for each in item[CONTENTS] or ():
+            self.give_back(each, now)
+        self.give_all(item, now)
+
 
 class Element:
     """An element without time of its own: what enters goes on at once, or is held by a full target.

@@ -11,6 +11,7 @@ from typing import Any
 from simulator.queues.callback_core import (
     BIRTH,
     BLOCKED,
+    CONTENTS,
     EMISSION,
     GATES,
     SERIAL,
@@ -137,8 +138,8 @@ class Exit(Element):
         self.births.append(item[BIRTH])
         if not self.plain:
             self.bytes_in += item[SIZE]
-            if item[GATES]:
-                self.shared.give_all(item, now)
+            if item[GATES] or item[CONTENTS]:
+                self.shared.give_back(item, now)
 
     def fold(self, now: int) -> None:
         if not self.ticks:

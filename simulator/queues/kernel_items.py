@@ -9,6 +9,7 @@ from simulator.queues.kernel_jit import compiled, inlined
 from simulator.queues.kernel_layout import CREDITS, FAMILY, GIVE, MEMBERS, State
 from simulator.queues.kernel_rows import element_at, gate_at, item_at, logged_at
 
+ENDED = -1  # in place of a cause: the items end with their packet at an exit
 KEEP, END_AFTER = 0, 1  # what becomes of the row of an item that has given its credits back
 
 
@@ -60,24 +61,6 @@ def count_start(s: State, e: int, i: int) -> None:
 
 
 @compiled
-def end_members(s: State, p: int) -> None:
-    """Give back the rows of all items of a packet, and of packets in it."""
-    i = item_at(s, p).head
-    item_at(s, p).head = -1
-    while i >= 0:
-        inner = item_at(s, i).head
-        if inner >= 0:  # its items come next
-            last = inner
-            while item_at(s, last).next >= 0:
-                last = item_at(s, last).next
-            item_at(s, last).next = item_at(s, i).next
-            item_at(s, i).next = inner
-        following = item_at(s, i).next
-        end_item(s, i)
-        i = following
-
-
-@compiled
 def lose(s: State, e: int, i: int, cause: int) -> None:
     """Count the loss of an item that is in an element, which is closed already."""
     el, item = element_at(s, e), item_at(s, i)
@@ -100,14 +83,15 @@ def after_loss(s: State, e: int, i: int, cause: int) -> None:
 
 @compiled
 def lose_members(s: State, e: int, i: int, cause: int) -> None:
-    """Lose the first item of a lost packet, with all that it causes; then the others."""
+    """Lose the first item of a lost packet (or end it: cause ENDED), with all that it causes; then the others."""
     m = item_at(s, i).head
     if m < 0:
         return
     item_at(s, i).head = item_at(s, m).next
     item_at(s, m).next = -1
-    element_at(s, e).arrived += 1
-    mark_loss(s, e, item_at(s, m).serial, cause)
+    if cause != ENDED:
+        element_at(s, e).arrived += 1
+        mark_loss(s, e, item_at(s, m).serial, cause)
     later(s, MEMBERS, e, i, cause)
     after_loss(s, e, m, cause)
 

@@ -22,7 +22,7 @@ from simulator.queues.kernel_flow import (
     target_of,
 )  # fmt: skip
 from simulator.queues.kernel_heap import push_event
-from simulator.queues.kernel_items import END_AFTER, end_item, end_members, log, new_item, no_item
+from simulator.queues.kernel_items import END_AFTER, ENDED, end_item, log, new_item, no_item
 from simulator.queues.kernel_jit import compiled, inlined
 from simulator.queues.kernel_layout import (
     ADMIT,
@@ -33,6 +33,7 @@ from simulator.queues.kernel_layout import (
     HOLDING,
     ITEMS,
     JOIN,
+    MEMBERS,
     MORE,
     NEED_SHIFT,
     PACK,
@@ -187,9 +188,9 @@ def enter_exit(s: State, e: int, i: int) -> None:
     come(s, e, i)
     go(s, e, i)
     log(s, e, s.now - item.born)
-    if item.head >= 0:
-        end_members(s, i)
-    if item.credits != 0:
+    if item.credits != 0 or item.head >= 0:
         later(s, CREDITS, e, i, END_AFTER)
+        if item.head >= 0:
+            later(s, MEMBERS, e, i, ENDED)
     else:
         end_item(s, i)

@@ -112,7 +112,7 @@ def test_four_rules_of_cms_kill_what_a_simulation_kills() -> None:
     assert 1.0 <= (1 - cf.rules_live_share_estimate(p, cf.CMS_RULES)) / (1 - live) < 1.15
 
 
-@pytest.mark.slow
+@pytest.mark.demand
 @pytest.mark.parametrize(("rate_hz", "dead", "error"), [(100e3, 0.00900, 0.00018), (750e3, 0.359, 0.001)])
 def test_four_rules_of_cms_have_their_reference_dead_time(rate_hz: float, dead: float, error: float) -> None:
     assert 1 - cf.rules_live_share(rate_hz / 40.0789e6, cf.CMS_RULES) == pytest.approx(dead, abs=error)

@@ -186,7 +186,7 @@ def test_a_derandomizer_loses_what_the_reference_says(
     assert agrees(losses(derandomizer(load, places), 750e3, pattern, 20_000), percent, 0.0, decimals)
 
 
-@pytest.mark.slow
+@pytest.mark.demand
 def test_the_reference_holds_with_ten_times_the_triggers() -> None:
     for pattern, rate_hz, percent, error, decimals in DEAD_TIMES:
         found = losses(trigger_rules(), rate_hz, pattern, 200_000, "auto")

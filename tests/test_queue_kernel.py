@@ -56,7 +56,7 @@ def test_a_network_whose_items_go_anywhere_gives_the_record_of_the_callbacks(see
     same_on_both(random_mesh(seed), seed, more=more)
 
 
-@pytest.mark.slow
+@pytest.mark.demand
 @settings(max_examples=1_500)
 @given(st.integers(0, 10**9), st.booleans())
 def test_many_random_networks_give_the_record_of_the_callbacks(seed: int, more: bool) -> None:

@@ -66,7 +66,7 @@ def test_an_exact_number_must_be_equal() -> None:
     assert not _row(1.0 + 1e-15, 0.0, bound=0.0).passed
 
 
-@pytest.mark.slow
+@pytest.mark.demand
 @pytest.mark.parametrize("rate_hz", CMS_DEAD_SHARES)
 def test_the_noted_dead_shares_are_those_of_the_chain(rate_hz: float) -> None:
     live = forms.rules_live_share(rate_hz / CROSSING_RATE_HZ, forms.CMS_RULES)

@@ -36,7 +36,7 @@ REPLICATED = (
 )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.demand
 @pytest.mark.parametrize(("name", "customers"), REPLICATED)
 def test_t_intervals_over_replications_hold_the_truth(name: str, customers: int) -> None:
     check = replace(named(name), customers=customers)
@@ -56,7 +56,7 @@ def test_t_intervals_over_replications_hold_the_truth(name: str, customers: int)
 BATCHED = (("M/M/1, load 0.5", 60_000, 2.0), ("M/D/1, load 0.8", 100_000, 3.0), ("M/M/1, load 0.8", 300_000, 5.0))
 
 
-@pytest.mark.slow
+@pytest.mark.demand
 @pytest.mark.parametrize(("name", "customers", "response_s"), BATCHED)
 def test_batch_means_of_one_run_hold_the_truth(name: str, customers: int, response_s: float) -> None:
     """Intervals of ten batch means of the response; where batches depend on each other there must be none."""

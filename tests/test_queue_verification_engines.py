@@ -43,7 +43,7 @@ def test_two_processes_give_the_traces_of_one() -> None:
             assert serial.estimate("source.left_hz") == both.estimate("source.left_hz")
 
 
-@pytest.mark.slow
+@pytest.mark.demand
 @pytest.mark.parametrize("name", [check.name for check in checks()])
 def test_ten_times_the_customers_pass_a_bound_three_times_as_tight(name: str) -> None:
     pytest.importorskip("numba", reason="the compiled kernel needs numba")

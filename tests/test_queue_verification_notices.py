@@ -137,7 +137,7 @@ SLIGHTLY_WRONG = (
 
 
 WRONG = [
-    pytest.param(name, change, id=f"{name}: {what}", marks=[] if name in FASTEST else [pytest.mark.slow])
+    pytest.param(name, change, id=f"{name}: {what}", marks=[] if name in FASTEST else [pytest.mark.demand])
     for name, what, change in SLIGHTLY_WRONG
 ]
 

@@ -16,7 +16,7 @@ from simulator.cluster.metrics import Metrics, metrics_of
 from simulator.cluster.record import Record
 from simulator.cluster.replay import Rules, replay
 from simulator.cluster.trace import TICKS_PER_SECOND, MachineTrace, TaskTrace
-from simulator.serving.replications import Uncertain, combined, half_width
+from simulator.intervals import Uncertain, combined, half_width
 
 MOST_SLICES = 20_000
 """Stays of tasks in a Chrome trace: viewers get slow beyond."""

@@ -17,9 +17,9 @@ from archcast.render.pipeline_rows import busy_of_up, lost_share, share_words
 
 if TYPE_CHECKING:
     from hardware_specs.pipeline_schema import PipelineSpec
+    from simulator.intervals import Uncertain
     from simulator.pipelines.rates_results import PipelineRates, StageRates
     from simulator.pipelines.window_run import StageEvents, WindowRun
-    from simulator.serving.replications import Uncertain
 
 LOSS_FACTOR = 2.0
 BUSY_POINTS = 0.05

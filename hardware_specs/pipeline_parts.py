@@ -133,7 +133,7 @@ class BeamSpec(Counted):
         other numbers.
         """
         if not self.fill:
-            return _trains(self.slots, self.slots if self.filled_slots is None else self.filled_slots)
+            return train_pattern(self.slots, self.slots if self.filled_slots is None else self.filled_slots)
         once = [filled for run in self.fill for filled in (*[True] * run[0], *[False] * run[1])]
         return tuple(once[slot % len(once)] for slot in range(self.slots))
 
@@ -288,7 +288,7 @@ each followed by 8 empty crossings, a group of trains from one injection by 30 o
 2,808 of 3,564 are filled."""
 
 
-def _trains(slots: int, filled: int) -> tuple[bool, ...]:
+def train_pattern(slots: int, filled: int) -> tuple[bool, ...]:
     """Return trains in groups as in the nominal scheme, the last train shorter.
 
     Empty crossings that are left over stand between the groups in equal shares; where there are too few, every gap is

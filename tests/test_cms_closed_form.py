@@ -126,10 +126,9 @@ def gain(as_published: bool) -> float:
     return every.relevant_per_joule.value / baseline.relevant_per_joule.value
 
 
-def test_three_improvements_give_4_6_to_5_1_times_the_relevant_events_per_joule() -> None:
-    # To the digits of the target: without sampling noise it is 5.15. The published table has 4.6 (its solver missed),
-    # one rerun of the published code 5.10, with 0.5 % of noise on each of two F1 (standard error).
-    assert 4.6 <= round(gain(as_published=True), 1) <= 5.1
+def test_the_gain_as_published_is_that_of_a_rerun_within_its_sampling_noise() -> None:
+    # Without sampling noise it is 5.15, 1 % above the 4.6 to 5.1 of the published table (whose solver missed) and one
+    # rerun of the published code: 5.10, with 0.5 % of noise on each of two F1 (standard error).
     assert gain(as_published=True) == pytest.approx(5.10, rel=2 * 0.007)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from offloading_samples import plain_server, shared_schedule, system_of
 
+from simulator.intervals import half_width, t_975
 from simulator.offloading.constants import CONSTANTS, SOURCES
 from simulator.offloading.demand import Tasks, unit_sizes
 from simulator.offloading.environment import OffloadingEnv
@@ -20,7 +21,6 @@ from simulator.offloading.radio import mean_efficiency, physical_rates
 from simulator.offloading.settings import LAWS, OffloadingConfig
 from simulator.offloading.sharing import SharedServer, added_delay_s, summed_delay_s
 from simulator.offloading.study import Plan, run_once
-from simulator.serving.replications import half_width, t_975
 
 SIXTEENTHS = st.integers(0, 640).map(lambda x: x / 16)
 LISTS = st.lists(st.tuples(SIXTEENTHS, SIXTEENTHS), min_size=1, max_size=9)

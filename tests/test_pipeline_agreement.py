@@ -9,8 +9,8 @@ from pipeline_samples import CHAIN, shown, small
 
 from archcast.pipeline_agreement import blocking_stages, disagreements
 from foundation.errors import BadValueError
+from simulator.intervals import Uncertain
 from simulator.pipelines.rates_ranges import Range
-from simulator.serving.replications import Uncertain
 
 BLOCKS = CHAIN.replace("    servers: 8\n", "    servers: 8\n    places: 2\n    when_full: block\n")
 

@@ -11,12 +11,12 @@ import pytest
 from foundation.errors import BadValueError
 from hardware_specs.pipeline_schema import PipelineSpec
 from hardware_specs.pipelines import load_pipeline, read_pipeline
+from simulator.intervals import t_975
 from simulator.pipelines.events import window_network
 from simulator.pipelines.flows import flows_of
 from simulator.pipelines.rates import mean_rates
 from simulator.pipelines.window_run import WindowRun, run_window
 from simulator.queues.run import EngineName
-from simulator.serving.replications import t_975
 
 SEED = 4
 

@@ -30,8 +30,8 @@ from archcast.render.pipeline_rows import (
 )
 from archcast.render.pipeline_text import COLUMNS
 from archcast.render.pipeline_words import count_words, level_words, off_by, share_off_by, short
+from simulator.intervals import Uncertain
 from simulator.pipelines.rates_ranges import Range
-from simulator.serving.replications import Uncertain
 
 HOSTILE = "<img src=x onerror=\"document.documentElement.dataset.hacked='1'\">"
 

@@ -46,6 +46,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("pue below 1", {"carbon": {"pue": 0.9}}, "pue must be a finite number at least 1"),
     ("no budget", {"limits": {"usd_per_hour": 0}}, "usd_per_hour must be a finite number above 0"),
     ("another kind", {"kind": "serving"}, "a plan file has 'kind: plan'"),
+    ("another kind with keys of its own", {"kind": "edge", "policy": "greedy"}, "`archcast simulate` runs files of"),
 ]
 
 

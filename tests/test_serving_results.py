@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving_samples import SMALL, own_trace, served
 
-from simulator.serving.replications import (
+from simulator.intervals import (
     Uncertain,
     batches,
     combined,

@@ -16,7 +16,7 @@ from archcast.planning.robustness import Stress
 from archcast.planning.screen import SECONDS_PER_HOUR, Rejected, counts_by_constraint
 from archcast.planning.search import Fleet
 from archcast.planning.words import binds_of
-from simulator.serving.replications import Uncertain
+from simulator.intervals import Uncertain
 
 UNITS = {"cost": "usd_per_hour", "power": "w", "energy": "j_per_token", "carbon": "kg_per_hour"}
 TOKENS = 1e6

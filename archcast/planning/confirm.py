@@ -21,10 +21,10 @@ from archcast.planning.demand import Demand
 from archcast.planning.engines import Candidate, stack_of_study
 from archcast.planning.plan_file import Slo, Study
 from simulator.clock import to_seconds
+from simulator.intervals import Uncertain, combined, half_width, t_975
 from simulator.serving.fleet import Fleet
 from simulator.serving.fleet_run import FleetRun
 from simulator.serving.pools import Pool
-from simulator.serving.replications import Uncertain, combined, half_width, t_975
 from simulator.serving.requests import Requests
 from simulator.serving.results import times_s
 from simulator.serving.step_costs import StepCosts

@@ -16,8 +16,6 @@ KEYS = ("parts", "servers", "places", "buffer_bytes", "alternatives")
 ALTERNATIVE = ("settings", "improved_by", "servers")
 SPAN = ("from", "to", "step")
 MOST_UNITS = 1_000_000_000
-MOST_VALUES = 64
-"""Values of what is not sought by bisection: each is tried with each of the others."""
 BUFFERS = 25
 """Sizes that a span of buffers without a step is looked at, evenly in the logarithm."""
 MOST_PLACES = 10**12

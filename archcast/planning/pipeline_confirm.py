@@ -20,12 +20,12 @@ from archcast.planning.pipeline_farm import Farm, loss_of
 from archcast.planning.pipeline_file import Effort, FarmStudy
 from archcast.planning.pipeline_loss import Part
 from archcast.planning.pipeline_search import first_true
+from simulator.intervals import t_975
 from simulator.pipelines.steps import service_of
 from simulator.queues.arrivals import Arrivals, Renewal, poisson
 from simulator.queues.elements import Exit, Network, Service, Source, Station, to
 from simulator.queues.laws import Law
 from simulator.queues.run import engine_for, run_network
-from simulator.serving.replications import t_975
 
 Array = npt.NDArray[np.float64]
 

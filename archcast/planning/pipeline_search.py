@@ -17,7 +17,6 @@ from archcast.planning.pipeline_farm import AS_GIVEN, Adjust, Farm, Site, Stress
 from archcast.planning.pipeline_file import FarmStudy
 
 LATENCY_SHARE = 0.999
-TIE = 1 + 1e-12
 Found = TypeVar("Found")
 
 

@@ -125,9 +125,12 @@ def read_plan(file: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
             settings.data["trace"] = {"file": settings.data["trace"]}
         settings.override(key, value, paths=("trace", "trace.file", "model", "cost_model"))
     data = settings.data
+    if data.get("kind", "plan") != "plan":  # before its keys, which are those of another kind
+        hint = "`archcast simulate` runs files of other kinds."
+        raise settings.fault(("kind",), f"a plan file has 'kind: plan', not {data['kind']!r}.", hint)
     settings.known((), data, TOP)
-    if data.get("kind") != "plan":
-        raise settings.fault(("kind",), f"a plan file has 'kind: plan', not {data.get('kind')!r}.")
+    if "kind" not in data:
+        raise settings.fault((), "a plan file has 'kind: plan'; the key is missing.")
     if not data.get("model"):
         raise settings.fault((), "a file of kind 'plan' needs the key 'model'.")
     traffic, trace = _demand(settings)

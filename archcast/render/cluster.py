@@ -18,7 +18,7 @@ from simulator.cluster.trace import RESOURCES
 
 if TYPE_CHECKING:
     from archcast.cluster import Cluster
-    from simulator.serving.replications import Uncertain
+    from simulator.intervals import Uncertain
 
 SHARES = ("overload_share", "fragmentation")
 PLAIN = (

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from archcast.render.human import digits, percent, text, unit_of
+from simulator.intervals import Uncertain
 from simulator.pipelines.events import DONE
 from simulator.queues.elements import Gate, Station
-from simulator.serving.replications import Uncertain
 
 if TYPE_CHECKING:
     from archcast.pipeline import Pipeline

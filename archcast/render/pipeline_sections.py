@@ -27,7 +27,7 @@ from archcast.render.pipeline_rows import (
 )
 from archcast.render.pipeline_text import cause_words
 from archcast.render.pipeline_words import off_by, share_off_by
-from simulator.serving.replications import Uncertain
+from simulator.intervals import Uncertain
 
 if TYPE_CHECKING:
     from archcast.pipeline import Pipeline

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from archcast.planning.answer import Plan
     from archcast.planning.confirm import Outcome
     from archcast.planning.screen import Rejected
-    from simulator.serving.replications import Uncertain
+    from simulator.intervals import Uncertain
 
 MOST_FLEETS = 8
 NAMES = {

@@ -23,7 +23,7 @@ from workloads.table import Array
 
 if TYPE_CHECKING:
     from archcast.serving import Serving
-    from simulator.serving.replications import Uncertain
+    from simulator.intervals import Uncertain
 
 WINDOWS = 48
 PERCENTILES = (50, 90, 99)

@@ -10,7 +10,7 @@ from simulator.serving.results import TIMES
 
 if TYPE_CHECKING:
     from archcast.serving import Serving
-    from simulator.serving.replications import Uncertain
+    from simulator.intervals import Uncertain
     from simulator.serving.run import Study
     from simulator.serving.series import Level
 

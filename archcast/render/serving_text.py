@@ -10,7 +10,7 @@ from archcast.render.human import digits, listed, percent, printable, text, unit
 
 if TYPE_CHECKING:
     from archcast.serving import Serving
-    from simulator.serving.replications import Uncertain
+    from simulator.intervals import Uncertain
     from simulator.serving.run import Study
 
 NAMES = {

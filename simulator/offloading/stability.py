@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simulator.intervals import half_width
 from simulator.offloading.settings import OffloadingConfig
 from simulator.offloading.system import System, server_name
-from simulator.serving.replications import half_width
 from workloads.table import Array
 
 TASKS_A_SERVER = 200

@@ -9,6 +9,7 @@ import numpy as np
 
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError
+from simulator.intervals import Uncertain, combined, half_width
 from simulator.offloading.environment import build_world
 from simulator.offloading.pareto import Point, front, hypervolume
 from simulator.offloading.policies import WITHOUT_WEIGHT, Policy, decide, find_policy
@@ -17,7 +18,6 @@ from simulator.offloading.settings import OffloadingConfig
 from simulator.offloading.stability import CRITICAL, TASKS_OF_THE_DOOMED, Loads, Verdict, doomed, judged, loads_of
 from simulator.offloading.system import System, draw_system
 from simulator.offloading.worlds import World
-from simulator.serving.replications import Uncertain, combined, half_width
 from simulator.streams import DEFAULT_SEED, RandomStreams
 from workloads.table import Array
 

@@ -15,6 +15,7 @@ from foundation.errors import BadValueError
 from hardware_specs.pipeline_schema import LinkUse, PipelineSpec, ServiceSpec, StageSpec, value_of
 from simulator.pipelines.flows import StageFlow
 from simulator.pipelines.services import ServiceTimes
+from simulator.queues.crossings import rule_window_s
 from simulator.queues.elements import (
     Batch,
     Delay,
@@ -192,9 +193,8 @@ def _decide(steps: Steps, flow: StageFlow) -> None:
 
 
 def _close(steps: Steps, spec: PipelineSpec, stage: StageSpec) -> None:
-    crossing_s = 1 / spec.beam.crossing_rate_hz.value if spec.beam is not None else 0.0
-    # Half a crossing less: instants are rounded to ticks, and t - t(-k) < n compares whole crossings.
-    rules = tuple((rule.accepts, (rule.crossings - 0.5) * crossing_s) for rule in stage.rules)
+    crossing_hz = spec.beam.crossing_rate_hz.value if spec.beam is not None else 1.0  # rules come with a beam
+    rules = tuple((rule.accepts, rule_window_s(rule.crossings, crossing_hz)) for rule in stage.rules)
     steps.add(Rules, "rules", rules=rules, dead_s=value_of(stage.dead_time_s), extendable=stage.extendable)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hardware_specs.pipeline_schema import PipelineSpec, WindowSpec
+from simulator.intervals import Uncertain, half_width
 from simulator.pipelines.events import DONE, EVENTS, WindowNetwork, window_network
 from simulator.pipelines.flows import StageFlow
 from simulator.pipelines.services import ServiceTimes
@@ -20,10 +21,6 @@ from simulator.pipelines.steps import OTHER_PARTS, REJECTED
 from simulator.queues.elements import CAUSES, Exit, Fork, Join
 from simulator.queues.run import EngineName, run_network
 from simulator.queues.statistics import FEWEST_BEYOND, QUANTILES, Floats, NetworkRun
-from simulator.serving.replications import Uncertain, half_width
-
-LINES = ("station", "gate")
-"""Kinds of elements where items wait."""
 
 
 @dataclass(frozen=True)

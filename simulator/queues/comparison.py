@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from foundation.errors import BadValueError
+from simulator.intervals import half_width
 from simulator.queues.replications import Metric, Replications
-from simulator.serving.replications import half_width
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from simulator.clock import Ticks
 MAX_SLOTS = 10**7
 LHC_SLOTS = 3_564
 LHC_FILLED = 2_808
-TRAIN = 72
 
 
 @dataclass(frozen=True)
@@ -87,16 +86,10 @@ def from_mask(mask: Sequence[bool] | np.ndarray[tuple[int, ...], np.dtype[np.boo
 
 
 def lhc_trains() -> FillPattern:
-    """Return 39 trains of 72 filled crossings in 3,564 slots: 2,808 filled, 756 empty.
+    """Return the nominal 25 ns scheme of the LHC: 39 trains of 72 filled crossings in 3,564 slots, the first at slot 0.
 
-    The order of the nominal 25 ns scheme of the LHC (LHC Design Report, CERN-2004-003, from memory; the sums hold):
-    each train is followed by 8 empty slots (the rise of the injection kicker of the SPS), each group of trains from
-    one injection by 30 more (31 after a group of four; the rise of the LHC's injection kicker), and the orbit ends
-    with the abort gap: 3 x [3, 3, 4 trains], then 3 x [3 trains], then 81 empty slots, so 119 with those of the last
-    train. The first train begins in slot 0.
+    Groups of trains and gaps: `hardware_specs/pipeline_parts.py` (from memory; the sums hold), where pipelines have it.
     """
-    group_3, group_4 = [(TRAIN, 8), (TRAIN, 8), (TRAIN, 8 + 30)], [(TRAIN, 8)] * 3 + [(TRAIN, 8 + 31)]
-    trains = (group_3 * 2 + group_4) * 3 + group_3 * 3
-    found = runs([*trains, (0, 81)])
-    assert (found.slots, len(found.filled)) == (LHC_SLOTS, LHC_FILLED)
-    return found
+    from hardware_specs.pipeline_parts import train_pattern
+
+    return from_mask(train_pattern(LHC_SLOTS, LHC_FILLED))

@@ -15,12 +15,12 @@ import numpy as np
 
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError, UnknownNameError
+from simulator.intervals import half_width
 from simulator.queues.checks_of_kinds import row
 from simulator.queues.elements import CAUSES, Network
 from simulator.queues.executor import Executor, Serial
 from simulator.queues.run import EngineName, run_network, warm_up_of
 from simulator.queues.statistics import NetworkRun
-from simulator.serving.replications import half_width
 from simulator.streams import DEFAULT_SEED
 
 MOST_REPLICATIONS = 100_000
@@ -55,7 +55,7 @@ class Estimate:
     @property
     def standard_error(self) -> float:
         """Half width over the quantile of t."""
-        from simulator.serving.replications import t_975
+        from simulator.intervals import t_975
 
         return self.half_width / t_975(self.replications - 1) if self.replications > 1 else math.nan
 

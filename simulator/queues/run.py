@@ -9,12 +9,12 @@ from typing import Literal
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
 from simulator.clock import to_ticks
+from simulator.intervals import mser_5
 from simulator.queues.checks_of_kinds import row
 from simulator.queues.elements import Custom, Network, Source, Station
 from simulator.queues.record import RunRecord
 from simulator.queues.stability import LEAST_SAMPLES
 from simulator.queues.statistics import NetworkRun, network_run
-from simulator.serving.replications import mser_5
 from simulator.streams import DEFAULT_SEED, RandomStreams
 
 ENGINES = ("auto", "callbacks", "kernel", "simpy")

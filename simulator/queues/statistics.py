@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import UnknownNameError
+from simulator.intervals import Uncertain, batches, half_width
 from simulator.queues.elements import CAUSES, Network
 from simulator.queues.record import HISTOGRAM_BINS, RunRecord
 from simulator.queues.stability import Shape, deadlocked, names_where, shape_of, standing_since_s, unstable
-from simulator.serving.replications import Uncertain, batches, half_width
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from costmodel.stack import PLAIN, Stack
 from simulator.clock import PICOSECONDS_PER_SECOND, to_seconds
+from simulator.intervals import mser_5
 from simulator.serving.log import Log
-from simulator.serving.replications import mser_5
 from simulator.serving.requests import Requests
 from simulator.serving.series import Level, level_of
 from workloads.table import Array

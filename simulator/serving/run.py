@@ -10,10 +10,7 @@ from typing import Any
 import numpy as np
 
 from simulator.clock import to_seconds
-from simulator.serving.fleet import Fleet, FleetRun, Pool
-from simulator.serving.fleet_run import PoolRun
-from simulator.serving.log import Segments
-from simulator.serving.replications import (
+from simulator.intervals import (
     WIDEST,
     Uncertain,
     batches,
@@ -23,6 +20,9 @@ from simulator.serving.replications import (
     half_width_log,
     in_order,
 )  # fmt: skip
+from simulator.serving.fleet import Fleet, FleetRun, Pool
+from simulator.serving.fleet_run import PoolRun
+from simulator.serving.log import Segments
 from simulator.serving.requests import Requests
 from simulator.serving.results import (
     TIMES,

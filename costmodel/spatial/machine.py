@@ -1,0 +1,94 @@
+"""`Machine`: spatial arrays with their buffers, in columns. Sizes are of one core; rates are bytes a cycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from foundation.errors import BadValueError
+from workloads.elementwise import Value
+
+DATAFLOWS: tuple[str, ...] = ("", "ws", "os", "is")
+"""What stays in the processing elements, by code: weights, outputs (partial sums) or inputs."""
+WS, OS, IS = 1, 2, 3
+
+
+class Operands(NamedTuple):
+    """One value for each operand of a layer."""
+
+    inputs: Value
+    weights: Value
+    outputs: Value
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Arrays, one entry a design; every field is a column or a scalar, broadcastable against layers.
+
+    `rows` x `cols` processing elements a core, each one MAC a cycle. The dataflow says what lies where: 'ws' puts the
+    reduction on rows and output channels on columns, 'os' pixels and output channels, 'is' the reduction and pixels.
+    A buffer of 0 bytes is not there: its operand comes straight from the next level. `unified`: the three buffers are
+    one, of the sum of their sizes, shared as the tiling needs. `shared_bytes` is a level between the buffers of all
+    cores and device memory (0 = none). `double_buffered`: half of a buffer is filled while the other half is used, so
+    that moves and arithmetic overlap, at the price of half its size. `preload_hidden`: elements hold a second weight,
+    so that the next fold's stationary operand is loaded while this one streams. `dram_latency_cycles` is what one
+    dependent transfer waits, `issue_cycles` what starting one tile (descriptors, instructions) costs.
+    `skips_weights`, `skips_inputs` are the shares of the zero operands whose cycles are saved, not only gated.
+    """
+
+    rows: Value
+    cols: Value
+    dataflow: Value
+    buffer_bytes: Operands
+    buffer_bytes_per_cycle: Operands
+    dram_bytes_per_cycle: Value
+    clock_hz: Value = 1e9
+    cores: Value = 1.0
+    unified: Value = False
+    shared_bytes: Value = 0.0
+    shared_bytes_per_cycle: Value = np.inf
+    double_buffered: Value = True
+    preload_hidden: Value = True
+    dram_latency_cycles: Value = 0.0
+    issue_cycles: Value = 0.0
+    skips_weights: Value = 0.0
+    skips_inputs: Value = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("rows", self.rows, 1), ("cols", self.cols, 1), ("cores", self.cores, 1), ("clock_hz", self.clock_hz, 1),
+            *((f"the buffer of {name}", value, 0) for name, value in self.buffer_bytes._asdict().items()),
+        ):  # fmt: skip
+            checked = np.asarray(value, dtype=float)
+            if not (np.isfinite(checked) & (checked >= least)).all():
+                worst = checked[~(np.isfinite(checked) & (checked >= least))].flat[0]
+                raise BadValueError(f"{name} of a spatial array must be at least {least}, not {worst:g}.")
+        for name, value in (
+            ("the bandwidth of device memory", self.dram_bytes_per_cycle),
+            *((f"the bandwidth of the buffer of {n}", v) for n, v in self.buffer_bytes_per_cycle._asdict().items()),
+        ):
+            checked = np.asarray(value, dtype=float)
+            if not (checked > 0).all():
+                raise BadValueError(f"{name} must be above 0 bytes a cycle, not {checked[~(checked > 0)].flat[0]:g}.")
+
+    @property
+    def elements(self) -> Value:
+        """Processing elements of all cores."""
+        return self.rows * self.cols * self.cores
+
+    def reshaped(self, shape: tuple[int, ...]) -> Machine:
+        """Return the same machines with every column (not the scalars) in another shape."""
+
+        def put(value: Any) -> Any:
+            return np.reshape(value, shape) if np.ndim(value) else value
+
+        return replace(
+            self,
+            **{
+                field.name: Operands(*map(put, value)) if isinstance(value, Operands) else put(value)
+                for field in fields(self)
+                for value in (getattr(self, field.name),)
+            },
+        )

@@ -26,8 +26,8 @@ def in_wide_format(x: Layers) -> None:
 
 
 def add(x: Layers, m: Module, style: Style) -> None:
-    """Append the sum of the two maps that the row reads, and its activation."""
-    x.residual("add", BLOCK_INPUT, act=style.act)
+    """Append the sum of the two maps that the row reads, and its activation (`n`: none)."""
+    x.residual("add", BLOCK_INPUT, act="" if "n" in m.flags else style.act)
 
 
 def shuffle(x: Layers, m: Module, style: Style) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workloads.builders.vision.staged.coat import COAT_BLOCKS, COAT_DOWNS, COAT_STEMS
+from workloads.builders.vision.staged.context import CONTEXT_BLOCKS, CONTEXT_DOWNS, CONTEXT_HEADS, CONTEXT_STEMS
 from workloads.builders.vision.staged.conv import CONV_BLOCKS, CONV_DOWNS, CONV_HEADS, CONV_STEMS
 from workloads.builders.vision.staged.cross import CROSS_BLOCKS, CROSS_HEADS, CROSS_STEMS
 from workloads.builders.vision.staged.dual import DUAL_BLOCKS, DUAL_DOWNS, DUAL_STEMS
@@ -28,6 +29,7 @@ def _none(t: Tokens, s: Stage) -> None:
 
 STEMS: dict[str, Part] = {
     **COAT_STEMS,
+    **CONTEXT_STEMS,
     **CONV_STEMS,
     **CROSS_STEMS,
     **DUAL_STEMS,
@@ -42,6 +44,7 @@ STEMS: dict[str, Part] = {
 }
 BLOCKS: dict[str, Part] = {
     **COAT_BLOCKS,
+    **CONTEXT_BLOCKS,
     **CONV_BLOCKS,
     **CROSS_BLOCKS,
     **DUAL_BLOCKS,
@@ -61,6 +64,7 @@ BLOCKS: dict[str, Part] = {
 DOWNS: dict[str, Part] = {
     "none": _none,
     **COAT_DOWNS,
+    **CONTEXT_DOWNS,
     **CONV_DOWNS,
     **DUAL_DOWNS,
     **HYBRID_DOWNS,
@@ -76,6 +80,7 @@ DOWNS: dict[str, Part] = {
     **MISC_DOWNS,
 }
 HEADS: dict[str, Part] = {
+    **CONTEXT_HEADS,
     **CONV_HEADS,
     **CROSS_HEADS,
     **LINEAR_HEADS,

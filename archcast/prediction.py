@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import AnyModel, find_cost_model, find_serving_model
+from archcast.fallback import as_run, costs_under_runtime, runtime_of
 from archcast.quantities import TOKENS, quantities
 from archcast.question import Question, Target, ask, mappings_of, parallel
 from costmodel.collectives import fabric_of, has_traffic
@@ -67,13 +68,15 @@ def predict(
 
 def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Estimate:
     """Return the estimate of a checked question under one mapping."""
-    workload = build(question, mapping.dp)
-    lowered = lower(workload.passes, mapping)
     target = question.target
+    runtime = runtime_of(mapping.software, target, question.concurrency)
+    workload = as_run(build(question, mapping.dp), runtime)
+    lowered = lower(workload.passes, mapping)
     report = memory_of(workload, lowered, mapping, target.rates)
     fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
     shortfall = float(report.shortfall_bytes[0])
-    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, mapping.software, question.concurrency),
+    known = "" if runtime else mapping.software
+    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, known, question.concurrency),
              *_stage_notes(mapping, question.concurrency), *_energy_notes(cost_model, target.rates))  # fmt: skip
     estimate = Estimate(
         workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
@@ -88,9 +91,10 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         held = bytes_text(float(report.total_bytes[0]))
         reason = f"{where} is {bytes_text(shortfall)} short of the {held} that it must hold"
         return replace(estimate, reason=reason)
-    costs = costs_in_network(
-        cost_model, lowered.table, target.rates, fabric, mapping.software, float(report.parts["weights"][0])
+    costs, said = costs_under_runtime(
+        cost_model, workload, lowered, target, fabric, mapping, float(report.parts["weights"][0]), runtime
     )
+    estimate = replace(estimate, notes=(*notes, *said))
     detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
     return _with_times(estimate, detail, compose(workload, lowered, costs), question, cost_model)
 

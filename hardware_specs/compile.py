@@ -14,6 +14,7 @@ from hardware_specs.compiled import text_of
 from hardware_specs.figures import Sourced
 from hardware_specs.pipelines import compile_pipeline
 from hardware_specs.reader import read_file
+from hardware_specs.runtimes import RuntimeSpec
 from hardware_specs.schema import DeviceSpec
 from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
 from hardware_specs.tables import TableNames
@@ -25,6 +26,7 @@ _KINDS: dict[str, type[Sourced]] = {
     "links": LinkSpec,
     "nodes": NodeSpec,
     "clusters": ClusterSpec,
+    "runtimes": RuntimeSpec,
 }
 
 _REFERENCES = (
@@ -93,6 +95,11 @@ def _check_references(catalogue: dict[str, Any], folder: Path) -> None:
     ]
     for name, entry in catalogue["devices"].items():
         wanted += [("devices", name, "links", port["link"], "links") for port in entry.get("links", ())]
+        host = entry.get("host", {})
+        wanted += [("devices", name, f"host.{key}", host[key], f"{key}s") for key in ("device", "link") if key in host]
+    for name, entry in catalogue["runtimes"].items():
+        devices = entry["runs_on"].get("devices", ())
+        wanted += [("runtimes", name, "runs_on.devices", device, "devices") for device in devices]
     for kind, name, field, reference, target in wanted:
         if reference not in catalogue[target]:
             raise BadFileError(folder / kind / f"{name}.yaml", f"'{reference}' is not among the {target}.", key=field)

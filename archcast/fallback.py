@@ -1,0 +1,267 @@
+"""What a runtime leaves to the host: operators priced on both processors, the switches between them, and why.
+
+The host is counted while it works and while data cross; the accelerator idles meanwhile. The two do not overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from archcast.question import Target, find_target
+from archcast.render.human import text
+from costmodel.collectives import Fabric
+from costmodel.costs import BOUNDS, NUMERIC, OpCosts
+from costmodel.in_network import costs_in_network
+from costmodel.partition import Partition, activation_word, divide, norm_kind, refusals
+from costmodel.protocol import CostModel
+from costmodel.rates import Range
+from foundation.errors import UnsupportedError
+from foundation.formats import FORMAT_CODES
+from hardware_specs import load_link
+from hardware_specs.runtimes import RuntimeSpec, find_runtime
+from workloads.graph import Operator, Workload
+from workloads.lowering import Lowered
+from workloads.mapping import Mapping
+from workloads.table import Array, OpTable
+from workloads.work import ACTIVATION_BYTES, count_work
+
+OVERHEAD = BOUNDS.index("overhead")
+ENDS = (("latency_s", "energy_j"), ("latency_lo_s", "energy_lo_j"), ("latency_hi_s", "energy_hi_j"))
+SHOWN = 4
+"""Reasons that a note names; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """What a runtime does with a network. Counts are of one run of the first pass, seconds of the whole workload.
+
+    `reasons` says how many operators the accelerator does not take, by cause; `behind` are those on the host beside
+    them (after the cut, or in parts that are not worth a switch).
+    """
+
+    runtime: str
+    host: str
+    operators: int
+    on_host: int
+    reasons: dict[str, int]
+    behind: int
+    switches: int
+    fixed_s: float
+    crossing_s: float
+    convert_s: float
+    crossing_bytes: float
+    parts: int
+
+    @property
+    def switches_s(self) -> float:
+        """Seconds that all switches of the workload take."""
+        return self.fixed_s + self.crossing_s + self.convert_s
+
+    def notes(self, device: str) -> tuple[str, ...]:
+        """Return what a reader must know, a sentence each."""
+        if not self.on_host:
+            return (f"{self.runtime}: all {self.operators} operators run on {device}.",)
+        causes = [f"{name} ({count})" for name, count in sorted(self.reasons.items(), key=lambda item: -item[1])]
+        shown = ", ".join(causes[:SHOWN]) + (f" and {len(causes) - SHOWN} more" if len(causes) > SHOWN else "")
+        also = f"; {self.behind} others follow them" if self.behind else ""
+        first = (
+            f"{self.runtime}: {self.on_host} of {self.operators} operators run on {self.host}, {self.parts} "
+            f"{'part' if self.parts == 1 else 'parts'} on {device}. Not taken there: {shown}{also}."
+        )
+        if not self.switches:
+            return (first,)
+        return first, (
+            f"Changing processor costs {text(self.switches_s, 's')}: {self.switches} times a pass, of which fixed "
+            f"{text(self.fixed_s, 's')}, moving {text(self.crossing_bytes, 'traffic_bytes')} "
+            f"{text(self.crossing_s, 's')}, quantising {text(self.convert_s, 's')}."
+        )
+
+
+def runtime_of(software: str, target: Target, concurrency: int = 0) -> RuntimeSpec | None:
+    """Return the runtime that `--software` names on a device; None for learned stacks, unknown names and services.
+
+    Raises:
+        UnsupportedError: the runtime does not run on this device.
+    """
+    return None if concurrency or not software else find_runtime(software, target.spec)
+
+
+def as_run(workload: Workload, runtime: RuntimeSpec | None) -> Workload:
+    """Return the workload with those operators as kernels of their own that the runtime does not fuse."""
+    if runtime is None:
+        return workload
+    fuses = frozenset(runtime.fuses)
+
+    def apart(o: Operator) -> Operator:
+        kind = activation_word(o.name)
+        if not kind and o.op == "norm":
+            kind = norm_kind(float(np.ravel(o.shape.get("flop_per_element", 0.0))[0]))
+        return replace(o, fused=False) if o.fused and kind and kind not in fuses else o
+
+    passes = tuple(
+        replace(run, graph=replace(run.graph, blocks=tuple(
+            replace(block, operators=tuple(map(apart, block.operators))) for block in run.graph.blocks
+        )))
+        for run in workload.passes
+    )  # fmt: skip
+    return replace(workload, passes=passes)
+
+
+def costs_under_runtime(
+    cost_model: CostModel, workload: Workload, lowered: Lowered, target: Target, fabric: Fabric | None,
+    mapping: Mapping, weights_bytes: float, runtime: RuntimeSpec | None,
+) -> tuple[OpCosts, tuple[str, ...]]:  # fmt: skip
+    """Return the costs of all rows where the runtime puts them, switches included, and notes.
+
+    Without a runtime these are the costs on the device alone.
+
+    Raises:
+        UnsupportedError: an operator that neither processor takes, or a division that is not answered.
+    """
+    table = lowered.table
+    if runtime is None:
+        return costs_in_network(cost_model, table, target.rates, fabric, mapping.software, weights_bytes), ()
+    why = refusals(table, runtime)
+    repeats = _repeats(workload, lowered)
+    taken = why == ""
+    partition = divide(lowered, taken, repeats, runtime)
+    if taken.all():
+        costs = costs_in_network(cost_model, table, target.rates, fabric, mapping.software, weights_bytes)
+        nothing = Fallback(runtime.name, "", _one_run(lowered, repeats), 0, {}, 0, 0, 0.0, 0.0, 0.0, 0.0, 1)
+        return costs, nothing.notes(target.spec.id)
+    host = _host(runtime, target, why, table, mapping)
+    parts = _Parts(table, partition, runtime, target, host)
+    costs = parts.blended(cost_model, fabric, weights_bytes)
+    return costs, _report(lowered, repeats, why, parts).notes(target.spec.id)
+
+
+def _host(runtime: RuntimeSpec, target: Target, why: Array, table: OpTable, mapping: Mapping) -> Target:
+    """Return the processor that takes the rest. Raises UnsupportedError: there is none, or none may."""
+    row = int(np.flatnonzero(why != "")[0])
+    name = table.labels[row] if table.labels else str(why[row])
+    what = f"{runtime.name} does not take '{name}' on {target.spec.id} ({why[row]})"
+    if runtime.divides == "whole":
+        raise UnsupportedError(f"{what}, and runs a network as a whole; name another runtime or leave --software out.")
+    if target.spec.host is None:
+        raise UnsupportedError(f"{what}, and the device names no host that would run it (key 'host').")
+    if mapping.devices > 1:
+        raise UnsupportedError(f"{what}; what a host takes over is answered for one device, not {mapping.devices}.")
+    return find_target(target.spec.host.device)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Rows, where they run, and both processors."""
+
+    table: OpTable
+    partition: Partition
+    runtime: RuntimeSpec
+    target: Target
+    host: Target
+
+    def blended(self, cost_model: CostModel, fabric: Fabric | None, weights_bytes: float) -> OpCosts:
+        """Return the costs of rows: each processor's by its share of the repeats, and the switches before them."""
+        share = self.partition.host_share
+        there = self._on(np.flatnonzero(share < 1), self.target, cost_model, fabric, weights_bytes, self.table)
+        here = self._on(np.flatnonzero(share > 0), self.host, cost_model, None, weights_bytes, self._host_table())
+        idle = (self.target.rates.idle_w, self.host.rates.idle_w)
+        columns: dict[str, Any] = {}
+        for part, (latency, energy) in enumerate(ENDS):
+            seconds = sum(self.switch_s(part))
+            on_host = share * getattr(here, latency)
+            columns[latency] = (1 - share) * getattr(there, latency) + on_host + seconds
+            columns[energy] = (
+                (1 - share) * getattr(there, energy) + share * getattr(here, energy) + idle[0][part] * on_host
+                + (idle[0][part] + idle[1][part]) * seconds + self.crossing_bytes * self._wire_j(part)
+            )  # fmt: skip
+        columns["dram_bytes"] = (1 - share) * there.dram_bytes + share * here.dram_bytes
+        mostly = share > 0.5
+        waits = sum(self.switch_s(0)) > 0.5 * columns["latency_s"]
+        columns["bound"] = np.where(waits, OVERHEAD, np.where(mostly, here.bound, there.bound)).astype(np.int8)
+        columns["source"] = np.where(mostly, here.source, there.source).astype(np.int8)
+        return OpCosts(**columns, interval_kind="propagated")
+
+    def switch_s(self, part: int) -> tuple[Array, Array, Array]:
+        """Return seconds of each row's switches: fixed, of the bytes, of quantising (part: value, lo, hi)."""
+        switches, crossing = self.partition.switches, self.crossing_bytes
+        latency_s, byte_s = self._wire(part)
+        elements = crossing / ACTIVATION_BYTES[self.table.full("dtype")]
+        fixed = switches * (self.runtime.switch_s.interval[part] + latency_s)
+        return fixed, crossing * byte_s, elements * self.runtime.convert_s_per_element.interval[part]
+
+    @property
+    def crossing_bytes(self) -> Array:
+        """What a row reads, as often as execution changes processor before it."""
+        reads = np.broadcast_to(count_work(self.table).input_bytes, (self.table.rows,))
+        return np.asarray(reads * self.partition.switches)
+
+    def _wire(self, part: int) -> tuple[float, float]:
+        """Return (seconds of a message, seconds a byte): of the link, else of a copy (read and written) in memory."""
+        port = self.target.spec.host
+        end = (0, 2, 1)[part]  # the least time goes with the highest efficiency
+        if port is not None and port.link:
+            link = load_link(port.link)
+            rate = link.bandwidth_bytes_per_s.interval[end] * link.efficiency.interval[end]
+            return link.latency_s.interval[part], 1 / rate
+        memory = self.host.spec.dram
+        return 0.0, 2 / (memory.bandwidth_bytes_per_s.interval[end] * memory.efficiency.interval[end])
+
+    def _wire_j(self, part: int) -> float:
+        port = self.target.spec.host
+        if port is not None and port.link:
+            return load_link(port.link).energy_per_byte_j.interval[part]
+        energy: Range = self.host.rates.dram_energy_j
+        return 2 * energy[part]
+
+    def _host_table(self) -> OpTable:
+        if not self.runtime.host_format:
+            return self.table
+        column = np.asarray(FORMAT_CODES[self.runtime.host_format], dtype=np.int16)
+        return OpTable(self.table.rows, {**self.table.columns, "dtype": column, "kv_dtype": column}, self.table.labels)
+
+    @staticmethod
+    def _on(
+        rows: Array, where: Target, cost_model: CostModel, fabric: Fabric | None, weights_bytes: float, table: OpTable
+    ) -> OpCosts:  # fmt: skip
+        """Return the costs of some rows on one processor, zeros in the others."""
+        zeros: Any = {name: np.zeros(table.rows) for name in NUMERIC}
+        filled = OpCosts(**zeros, bound=np.zeros(table.rows, np.int8), source=np.zeros(table.rows, np.int8))
+        if len(rows):
+            found = costs_in_network(cost_model, table.take(rows), where.rates, fabric, "", weights_bytes)
+            for name in (*NUMERIC, "bound", "source"):
+                getattr(filled, name)[rows] = getattr(found, name)
+        return filled
+
+
+def _report(lowered: Lowered, repeats: Array, why: Array, parts: _Parts) -> Fallback:
+    """Return the counts of one run of the first pass and the seconds of the workload."""
+    first = (lowered.pass_index == 0) & (lowered.scenario == 0)
+    times, count = repeats * first, lowered.table.full("count")
+    host = float((parts.partition.host_share * times).sum())
+    reasons = {str(w): round(float(times[why == w].sum())) for w in set(why[first].tolist()) - {""}}
+    fixed, crossing, convert = (float((part * count).sum()) for part in parts.switch_s(0))
+    return Fallback(
+        parts.runtime.name, parts.host.spec.id, _one_run(lowered, repeats), round(host), reasons,
+        round(host) - sum(reasons.values()), round(float((parts.partition.switches * times).sum())), fixed, crossing,
+        convert, float((parts.crossing_bytes * count).sum()), parts.partition.parts,
+    )  # fmt: skip
+
+
+def _one_run(lowered: Lowered, repeats: Array) -> int:
+    first = (lowered.pass_index == 0) & (lowered.scenario == 0)
+    return round(float(repeats[first].sum()))
+
+
+def _repeats(workload: Workload, lowered: Lowered) -> Array:
+    """Return how often the block of each row is repeated in one run of its pass (1 for sends between stages)."""
+    counts: Iterable[list[int]] = ([block.count for block in run.graph.blocks] for run in workload.passes)
+    table = [[*found, 1] for found in counts]
+    starts = np.cumsum([0, *(len(found) for found in table[:-1])])
+    lengths = np.array([len(found) for found in table])
+    flat = np.concatenate([np.asarray(found, float) for found in table])
+    block = np.minimum(lowered.block_index, lengths[lowered.pass_index] - 1)
+    return np.asarray(flat[starts[lowered.pass_index] + block])

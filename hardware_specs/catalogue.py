@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from foundation.errors import UnknownNameError
 from hardware_specs.compiled import Section, read_sections
+from hardware_specs.cores import on_cores
 from hardware_specs.figures import Sourced
 from hardware_specs.schema import DeviceSpec
 from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
@@ -52,6 +53,8 @@ def cluster_ids() -> list[str]:
 def load_device(name_or_path: str | Path) -> DeviceSpec:
     """Return a device by its catalogue id, an alias, or the path of a YAML file; `host-cpu` is this machine's.
 
+    `id:group` and `id:2xgroup` are some of its cores, where they are described (`hardware_specs.cores`).
+
     Raises:
         UnknownNameError: no such name; the three nearest are named.
         BadFileError: the file cannot be used; file, line and key are named.
@@ -60,6 +63,9 @@ def load_device(name_or_path: str | Path) -> DeviceSpec:
         from hardware_specs.host import host_device
 
         return host_device()
+    whole, _, cores = ("" if is_path(name_or_path) else plain_name(str(name_or_path))).partition(":")
+    if cores:
+        return on_cores(load_device(whole), cores)
     return _load(name_or_path, DeviceSpec, "device", _compiled()["aliases"])
 
 

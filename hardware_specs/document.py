@@ -69,6 +69,8 @@ _FIELDS = {
     "reserved_bytes": "reserved part",
     "transfer_rate_hz": "transfer rate of a pin",
     "clock_hz": "clock",
+    "active_w": "power of a busy core",
+    "private_bytes": "memory of a core",
     "efficiency": "efficiency",
     "idle_w": "idle power",
     "limit_w": "power limit",
@@ -239,6 +241,8 @@ def _field(spec: Sourced, place: Place) -> str:
         return f"{spec.units[int(place[1])].name} unit: {words}"
     if isinstance(spec, DeviceSpec) and place[0] == "memory":
         return f"{'inner' if place[1] else 'outermost'} memory: {words}"
+    if isinstance(spec, DeviceSpec) and place[0] == "cores":
+        return f"core: {words}"
     owner = "device" if isinstance(spec, DeviceSpec) else type(spec).__name__.removesuffix("Spec").lower()
     return f"{owner}: {words}"
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from hardware_specs.cores import CoreGroup
 from hardware_specs.figures import Figure, Sourced, Spec, check_range, fault
 from hardware_specs.units import Quantity
 
@@ -68,8 +69,7 @@ class MemoryLevel(Spec):
     """One level of memory, all instances on the device together.
 
     `capacity_bytes` includes `reserved_bytes` (driver context, ECC). Where `bus_width_bits` and `transfer_rate_hz`
-    (per pin) are both given, their product must be the bandwidth within 2 %. `read_only` (flash): weights and code lie
-    there, what a network computes must fit in the next level inwards.
+    (per pin) are both given, their product must be the bandwidth within 2 %.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -80,7 +80,6 @@ class MemoryLevel(Spec):
     energy_per_byte_j: Annotated[Figure, Quantity("J/B", 1e-15, 1e-6)]
     bus_width_bits: Count | None = None
     transfer_rate_hz: Annotated[Figure | None, Quantity("Hz", 1e5, 1e12)] = None
-    read_only: bool = False
 
     @property
     def usable_bytes(self) -> float:
@@ -109,13 +108,6 @@ class LinkPort(Spec):
 
     link: str
     count: Count
-
-
-class HostPort(Spec):
-    """The processor beside an accelerator: the id of its device, and of the link to it ("": they share memory)."""
-
-    device: str
-    link: str = ""
 
 
 class Power(Spec):
@@ -153,8 +145,8 @@ class DeviceSpec(Sourced):
     process_node_nm: Annotated[Figure | None, Quantity("nm", 0.5, 1e4)] = None
     units: Annotated[tuple[ComputeUnit, ...], Field(min_length=1)]
     memory: Annotated[tuple[MemoryLevel, ...], Field(min_length=1)]
+    cores: tuple[CoreGroup, ...] = ()
     links: tuple[LinkPort, ...] = ()
-    host: HostPort | None = None
     power: Power
     price: Price | None = None
     launch_overhead_s: Annotated[Figure, Quantity("s", 1e-9, 1.0)]

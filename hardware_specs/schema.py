@@ -69,7 +69,8 @@ class MemoryLevel(Spec):
     """One level of memory, all instances on the device together.
 
     `capacity_bytes` includes `reserved_bytes` (driver context, ECC). Where `bus_width_bits` and `transfer_rate_hz`
-    (per pin) are both given, their product must be the bandwidth within 2 %.
+    (per pin) are both given, their product must be the bandwidth within 2 %. `read_only` (flash): weights and code lie
+    there, what a network computes must fit in the next level inwards.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -80,6 +81,7 @@ class MemoryLevel(Spec):
     energy_per_byte_j: Annotated[Figure, Quantity("J/B", 1e-15, 1e-6)]
     bus_width_bits: Count | None = None
     transfer_rate_hz: Annotated[Figure | None, Quantity("Hz", 1e5, 1e12)] = None
+    read_only: bool = False
 
     @property
     def usable_bytes(self) -> float:
@@ -108,6 +110,13 @@ class LinkPort(Spec):
 
     link: str
     count: Count
+
+
+class HostPort(Spec):
+    """The processor beside an accelerator: the id of its device, and of the link to it ("": they share memory)."""
+
+    device: str
+    link: str = ""
 
 
 class Power(Spec):
@@ -147,6 +156,7 @@ class DeviceSpec(Sourced):
     memory: Annotated[tuple[MemoryLevel, ...], Field(min_length=1)]
     cores: tuple[CoreGroup, ...] = ()
     links: tuple[LinkPort, ...] = ()
+    host: HostPort | None = None
     power: Power
     price: Price | None = None
     launch_overhead_s: Annotated[Figure, Quantity("s", 1e-9, 1.0)]

@@ -15,7 +15,6 @@ from archcast.quantities import TOKENS, quantities
 from archcast.question import Question, Target, ask, mappings_of, parallel
 from costmodel.collectives import fabric_of, has_traffic
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
-from costmodel.in_network import costs_in_network
 from costmodel.memory import MARGIN, MemoryReport, memory_of
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
@@ -33,6 +32,7 @@ def predict(
     generate: int | None = None, concurrency: int | None = None, dtype: str = "", kv_dtype: str = "",
     count: int | None = None, tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, software: str = "",
     mode: str = "infer", knobs: Mapping[str, Any] | None = None, model: AnyModel = None, cp: int = 1,
+    allow_fallback: bool = False,
 ) -> Estimate:  # fmt: skip
     """Return what a workload costs on a device: time, energy, memory, money and traffic, each with an interval.
 
@@ -48,7 +48,9 @@ def predict(
         knobs: changes to the model's knobs.
         model: a cost model, the folder of an artefact, 'physics' (the closed form), or the name of a package's model
             (None: the artefact that ships, under concurrency tempered by the closed form).
-        software: the stack whose calibration applies; under concurrency also what it adds to its kernels.
+        software: a runtime of the catalogue (docs/runtimes.md), which leaves to the host what its accelerator does not
+            take, or the stack whose calibration applies; under concurrency also what it adds to its kernels.
+        allow_fallback: a format that the device lacks is replaced by the nearest that it has, in place of a refusal.
 
     Raises:
         InputError: one sentence on what cannot be answered and what to change.
@@ -57,7 +59,7 @@ def predict(
     """
     question = ask(
         workload, on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
-        kv_dtype=kv_dtype, mode=mode, knobs=knobs,
+        kv_dtype=kv_dtype, mode=mode, knobs=knobs, allow_fallback=allow_fallback,
     )  # fmt: skip
     cost_model = find_serving_model(model) if question.concurrency else find_cost_model(model)
     fixed = parallel(count, tp, pp, ep, dp, software, cp, question.concurrency)
@@ -96,7 +98,12 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     )
     estimate = replace(estimate, notes=(*notes, *said))
     detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
-    return _with_times(estimate, detail, compose(workload, lowered, costs), question, cost_model)
+    found = _with_times(estimate, detail, compose(workload, lowered, costs), question, cost_model)
+    if not getattr(question.model, "paths", ()):
+        return found
+    from archcast.dynamic import with_paths
+
+    return with_paths(found, question, mapping, cost_model, fabric)
 
 
 def bytes_text(count_bytes: float) -> str:

@@ -43,6 +43,32 @@ class Quantity:
 
 
 @dataclass(frozen=True)
+class Distribution(Quantity):
+    """A number that differs from input to input: `value`, `lo`, `hi` of its mean, and quantiles over the inputs."""
+
+    p50: float
+    p90: float
+    p99: float
+
+    def to_json(self) -> dict[str, float]:
+        return {**super().to_json(), "p50": self.p50, "p90": self.p90, "p99": self.p99, "mean": self.value}
+
+
+@dataclass(frozen=True)
+class PathCost:
+    """What an input that takes one path of a dynamic network costs by itself, and the share of inputs that do."""
+
+    name: str
+    share: float
+    latency_s: Quantity
+    energy_j: Quantity
+
+    def to_json(self) -> dict[str, Any]:
+        costs = {"latency_s": self.latency_s.to_json(), "energy_j": self.energy_j.to_json()}
+        return {"name": self.name, "share": self.share, **costs}
+
+
+@dataclass(frozen=True)
 class Totals:
     """Sums over rows for each request; arrays of shape (requests, 3) hold value, lo, hi.
 
@@ -167,6 +193,8 @@ class Estimate:
     bound: dict[str, float] = field(default_factory=dict)
     interval_kind: str = ""
     reason: str = ""
+    paths: tuple[PathCost, ...] = ()
+    batching: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     detail: Detail | None = field(default=None, repr=False, compare=False)
@@ -187,13 +215,17 @@ class Estimate:
         doc: dict[str, Any] = {}
         for name in self.__dataclass_fields__:
             item = getattr(self, name)
-            if name in skip or item is None:
+            if name in skip or item is None or (name in ("paths", "batching") and not item):
                 continue
-            doc[name] = (
-                item.to_json() if isinstance(item, Quantity) else list(item) if isinstance(item, tuple) else item
-            )
+            doc[name] = _json(item)
         doc["memory_parts_bytes"] = self.memory_parts_bytes
         return doc
+
+
+def _json(item: Any) -> Any:
+    if isinstance(item, Quantity | PathCost):
+        return item.to_json()
+    return [_json(one) for one in item] if isinstance(item, tuple) else item
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from workloads.expressions import evaluate
 from workloads.graph import Block, Pass, Size, TrainingState, Workload, WorkloadGraph
 from workloads.graph_model import GraphModel
 from workloads.model import Model, Request
+from workloads.paths import InputPath, refuse_set_by_paths, variants_of
 from workloads.training import training_workload
 
 Names = Mapping[str, Size]
@@ -36,7 +37,8 @@ class Part:
     `times` is the expected number of runs; a part that never runs only holds its weights and state. `batch`, `prompt`,
     `generate` of None are those of the whole; `keep` names the passes that run (empty: all). Parts with one `weights`
     label hold one set of parameters and state. `rewrites` are (name, arguments) of `workloads.rewrites`, done in order;
-    `training` are the keywords of `workloads.training.training_workload`.
+    `training` are the keywords of `workloads.training.training_workload`. `reads` are the knobs of the whole that its
+    expressions name.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Part:
     rewrites: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
+    reads: frozenset[str] = frozenset()
 
     @property
     def label(self) -> str:
@@ -121,7 +124,8 @@ class Part:
 class Composite(Model):
     """Parts that run one after the other. `values` are knobs of the whole, which expressions of parts may use.
 
-    Knobs of a part's network are `part.knob`.
+    Knobs of a part's network are `part.knob`. Where there are `paths`, each input takes one of them: what is asked of
+    the whole is then the mean over inputs, with batches that are always full (`workloads.paths`).
     """
 
     family: ClassVar[str] = "composite"
@@ -131,6 +135,7 @@ class Composite(Model):
     prompt: int = 0
     generate: int = 0
     notes: tuple[str, ...] = ()
+    paths: tuple[InputPath, ...] = ()
 
     def knobs(self) -> Mapping[str, Any]:
         found: dict[str, Any] = dict(self.values)
@@ -144,6 +149,7 @@ class Composite(Model):
         for knob, value in changes.items():
             if knob not in self.knobs():
                 raise UnknownNameError("knob", knob, self.knobs(), "`archcast workloads FILE` lists all knobs.")
+            refuse_set_by_paths(knob, self.paths)
             name, dot, inner = knob.partition(".")
             if dot:
                 parts[name] = replace(parts[name], knobs={**parts[name].knobs, inner: value})
@@ -167,24 +173,32 @@ class Composite(Model):
             **self.values, "batch": sizes.batch, "prompt": sizes.prompt, "generate": sizes.generate
         }  # fmt: skip
         whole = replace(request, batch=sizes.batch, prompt=sizes.prompt, generate=sizes.generate)
-        built = [(part, part.workload(names, whole)) for part in self.parts]
-        running = [(part, workload) for part, workload in built if np.any(np.asarray(part.runs(names)) > 0)]
         passes: list[Pass] = []
         owners = {}
-        for part, workload in running or built[:1]:
+        found = []
+        held: dict[str, tuple[Part, Workload]] = {}
+        for variant, share in variants_of(self.parts, self.paths, names):
+            part, named = variant.part, {**names, **variant.values}
+            workload = part.workload(named, whole)
+            found.append((part, workload, np.asarray(part.runs(named), float) * share))
+            if variant.of not in held or workload.parameters > held[variant.of][1].parameters:
+                held[variant.of] = part, workload
+        built = list(held.values())
+        running = [(part, workload, often) for part, workload, often in found if np.any(often > 0)]
+        for part, workload, times in running or found[:1]:
             for run in workload.passes:
                 title = f"{part.name}/{run.name}"
                 owner = workload.owners.get(run.name)
-                often = np.asarray(part.runs(names), float)
+                often = times
                 often = often[owner] if owner is not None and often.ndim else often
                 passes.append(Pass(title, run.graph, np.asarray(run.times) * often))
                 if owner is not None:
                     owners[title] = owner
-        notes = dict.fromkeys((*self.notes, *(note for _, workload in built for note in workload.notes)))
+        notes = dict.fromkeys((*self.notes, *(note for _, workload, _ in found for note in workload.notes)))
         return Workload(
             self.name, tuple(passes), batch=sizes.batch, tokens_in=sizes.prompt if self.prompt else 0,
-            requests=sizes.requests, owners=owners, notes=tuple(notes), training=_training(running),
-            stored=_stored(built, [part.name for part, _ in running]),
+            requests=sizes.requests, owners=owners, notes=tuple(notes), training=_training([r[:2] for r in running]),
+            stored=_stored(built, [part.name for part, _, _ in running]),
         )  # fmt: skip
 
     def summary(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from archcast.render.document import document
 from archcast.render.header import answer_section, header
 from archcast.render.human import text
 from archcast.render.markup import esc, section
+from archcast.render.paths import paths_section
 from archcast.render.sections import (
     energy_section,
     limits_section,
@@ -20,6 +21,7 @@ from archcast.render.sections import (
     waterfall_section,
 )
 from archcast.render.sources import provenance_section
+from archcast.render.waterline import waterline_section
 from costmodel.estimate import Estimate
 from foundation.files import write_text_whole
 
@@ -67,9 +69,11 @@ def _sections(estimate: Estimate, timeline: Drawable | None, device: DeviceSpec 
     if detail is not None and estimate.latency_s is not None:
         explanation = estimate.explain()
         parts += [
+            paths_section(estimate),
             limits_section(estimate),
             roofline_section(detail, explanation.operators),
             waterfall_section(explanation.steps),
+            waterline_section(detail),
             time_section(detail, explanation.operators),
             energy_section(estimate),
             memory_section(estimate),

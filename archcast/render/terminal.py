@@ -9,6 +9,7 @@ from archcast.render.breakdown import BOUND_MEANING, answers, interval_meaning, 
 from archcast.render.console import make_console, plain_table, styled
 from archcast.render.human import listed, percent, printable, shown, text
 from archcast.render.listings import print_device, print_devices, print_workload, print_workloads
+from archcast.render.paths import print_paths
 from costmodel.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def print_estimate(estimate: Estimate, *, explain: bool = False, file: IO[str] |
     _head(console, estimate)
     _verdict(console, estimate)
     console.print(_answers(estimate))
+    print_paths(console, estimate)
     _context(console, estimate)
     if estimate.detail is not None and estimate.latency_s is not None:
         explanation: Explanation = estimate.explain()

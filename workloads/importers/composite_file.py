@@ -16,16 +16,19 @@ from workloads.expressions import evaluate, names_in
 from workloads.graph import Block, Operator
 from workloads.importers.workload_file import read_block
 from workloads.model import Model
+from workloads.paths import REST, InputPath
 from workloads.table import DEFAULTS
 
-TOP = ("kind", "name", "source", "notes", "dtype", "prompt", "generate", "knobs", "parts")
+TOP = ("kind", "name", "source", "notes", "dtype", "prompt", "generate", "knobs", "parts", "paths")
 PART = ("name", "workload", "blocks", "times", "batch", "prompt", "generate", "set", "dtype", "kv_dtype", "mode",
         "keep", "rewrites", "training", "weights")  # fmt: skip
 TRAINING = ("optimizer", "recompute", "gradient_accumulation", "zero_stage")
 REQUEST_NAMES = ("batch", "prompt", "generate")
 SIZES = (*DEFAULTS, "parameters", "active_parameters", "state_elements", "state_shards")
 """Keys of an operator whose text is an expression."""
+PATH = ("name", "share", "set")
 MAX_PARTS = 200
+MAX_PATHS = 100
 
 
 def read_composite(document: YamlDocument) -> Composite:
@@ -52,7 +55,7 @@ def read_composite(document: YamlDocument) -> Composite:
             str(data.get("name") or document.path.stem), tuple(parts), values,
             prompt=whole_number("prompt", data.get("prompt", 0), low=0, high=10**9),
             generate=whole_number("generate", data.get("generate", 0), low=0, high=10**9),
-            notes=tuple(str(note) for note in data.get("notes") or ()),
+            notes=tuple(str(note) for note in data.get("notes") or ()), paths=_paths(document, values, parts),
         )  # fmt: skip
         from workloads.model import Request
 
@@ -60,7 +63,7 @@ def read_composite(document: YamlDocument) -> Composite:
     except BadFileError:
         raise
     except InputError as error:
-        raise document.fault(_place(str(error), parts), str(error)) from None
+        raise document.fault(_place(str(error), parts, data), str(error)) from None
     return composite
 
 
@@ -86,8 +89,49 @@ def _part(document: YamlDocument, at: Path_, entry: Any, names: set[str], dtype:
         knobs=knobs, dtype=str(entry.get("dtype", "")), kv_dtype=str(entry.get("kv_dtype", "")), mode=mode,
         keep=tuple(map(str, keep if isinstance(keep, list) else [keep])),
         rewrites=_rewrites(document, (*at, "rewrites"), entry.get("rewrites") or []), training=training,
-        weights=str(entry.get("weights", "")),
+        weights=str(entry.get("weights", "")), reads=_read_names(entry, names),
     )  # fmt: skip
+
+
+def _paths(document: YamlDocument, values: Mapping[str, float], parts: list[Part]) -> tuple[InputPath, ...]:
+    listed = document.data.get("paths") or []
+    if not isinstance(listed, list) or len(listed) > MAX_PATHS:
+        raise document.fault(("paths",), f"this must be a list of at most {MAX_PATHS} paths.")
+    found: list[InputPath] = []
+    for i, entry in enumerate(listed):
+        _known(document, ("paths", i), entry, PATH)
+        if "name" not in entry or "share" not in entry:
+            raise document.fault(("paths", i), "a path needs a name and its share of the inputs (or `share: rest`).")
+        if str(entry["name"]) in [path.name for path in found]:
+            raise document.fault(("paths", i, "name"), f"two paths are named '{entry['name']}'.")
+        if entry["share"] != REST:
+            _check_expression(document, ("paths", i, "share"), entry["share"], set(values))
+        knobs = entry.get("set") or {}
+        if not isinstance(knobs, dict):
+            raise document.fault(("paths", i, "set"), "this must be a mapping of knobs to values.")
+        for knob, value in knobs.items():
+            part, dot, _ = str(knob).partition(".")
+            if not dot and knob not in values:
+                raise document.fault(("paths", i, "set", knob), str(UnknownNameError("knob", str(knob), values)))
+            if dot and part not in [one.name for one in parts]:
+                names = [one.name for one in parts]
+                raise document.fault(("paths", i, "set", knob), str(UnknownNameError("part", part, names)))
+            if not dot:
+                _check_expression(document, ("paths", i, "set", knob), value, set(values))
+        found.append(InputPath(str(entry["name"]), _size(entry["share"]), knobs))
+    return tuple(found)
+
+
+def _read_names(entry: Any, names: set[str]) -> frozenset[str]:
+    """Return the names that expressions anywhere in a part may read."""
+    if isinstance(entry, dict):
+        return frozenset().union(*(_read_names(value, names) for value in entry.values()))
+    if isinstance(entry, list):
+        return frozenset().union(*(_read_names(value, names) for value in entry))
+    try:
+        return frozenset(names_in(entry) & names) if isinstance(entry, str) else frozenset()
+    except InputError:
+        return frozenset()
 
 
 def _source(document: YamlDocument, at: Path_, entry: Mapping[str, Any], names: set[str], dtype: str) -> Model | Blocks:
@@ -218,7 +262,10 @@ def _known(document: YamlDocument, at: Path_, entry: Any, keys: tuple[str, ...])
             raise document.fault((*at, key), str(UnknownNameError("key", str(key), keys)))
 
 
-def _place(message: str, parts: list[Part]) -> Path_:
-    """Return the key path of the part that a message names."""
+def _place(message: str, parts: list[Part], data: Mapping[str, Any]) -> Path_:
+    """Return the key path of the path or part that a message names."""
+    for i, path in enumerate(data.get("paths") or ()):
+        if f"path '{path['name']}'" in message:
+            return ("paths", i)
     at = next((i for i, part in enumerate(parts) if f"'{part.name}'" in message), None)
     return ("parts",) if at is None else ("parts", at)

@@ -1,0 +1,102 @@
+"""Dynamic networks: the distribution of what one input, or a batch of unequal inputs, costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from archcast.question import Question
+from costmodel.collectives import Fabric
+from costmodel.estimate import Distribution, Estimate, PathCost, Quantity, compose
+from costmodel.in_network import costs_in_network
+from costmodel.mixtures import Mixture, VariantCost, batch_sizes, mixture
+from costmodel.protocol import CostModel
+from workloads.composite import Composite
+from workloads.lowering import lower
+from workloads.mapping import Mapping
+from workloads.paths import Variant, shares_of, variants
+from workloads.table import Array
+
+
+def with_paths(
+    estimate: Estimate, question: Question, mapping: Mapping, cost_model: CostModel, fabric: Fabric | None
+) -> Estimate:
+    """Return the estimate with the distributions of time and energy where inputs take different paths.
+
+    Batches run compact: a part runs the inputs that need it, however few. Replicas and users in service keep the means.
+    """
+    model = question.model
+    if not isinstance(model, Composite) or not model.paths or estimate.latency_s is None:
+        return estimate
+    if mapping.dp > 1 or question.concurrency:
+        note = "Each input takes one of several paths; times and energies are means over them, with full batches."
+        return replace(estimate, notes=(*estimate.notes, note))
+    batch, asked = int(question.request.batch), dict(model.values)
+    names = {**asked, "batch": batch, "prompt": model.prompt, "generate": model.generate}
+    shares = shares_of(model.paths, names)
+    sizes, weights_bytes = batch_sizes(batch), estimate.memory_parts_bytes["weights"]
+    columns = [
+        _costs(model, variant, question, mapping, cost_model, fabric, sizes, weights_bytes)
+        for variant in variants(model.parts, model.paths, names)
+    ]
+    times, joules = ([pair[i] for pair in columns] for i in range(2))
+    spread, energy = mixture(times, shares, batch), mixture(joules, shares, batch)
+    paths = tuple(
+        PathCost(path.name, shares[i], _alone(times, i), _alone(joules, i)) for i, path in enumerate(model.paths)
+    )
+    latency_s = _distribution(spread)
+    energy_j = _distribution(energy)
+    rate_hz = Quantity(batch / latency_s.value, batch / latency_s.hi, batch / latency_s.lo)
+    loss = {} if batch == 1 else {
+        "regrouped_s": spread.regrouped, "compact_s": spread.mean[0], "padded_s": spread.padded,
+        "compact_loss_share": 1 - spread.regrouped / spread.mean[0],
+        "padded_loss_share": 1 - spread.regrouped / spread.padded,
+    }  # fmt: skip
+    power_w = estimate.power_w and Quantity(
+        energy_j.value / latency_s.value, min(estimate.power_w.lo, energy_j.value / latency_s.value),
+        max(estimate.power_w.hi, energy_j.value / latency_s.value),
+    )  # fmt: skip
+    scale = latency_s.value / estimate.latency_s.value
+    cost_usd = estimate.cost_usd.scaled(scale) if estimate.cost_usd else None
+    return replace(
+        estimate,
+        latency_s=latency_s,
+        energy_j=energy_j,
+        rate_hz=rate_hz,
+        power_w=power_w,
+        cost_usd=cost_usd,
+        paths=paths,
+        batching=loss,
+    )
+
+
+def _costs(
+    model: Composite, variant: Variant, question: Question, mapping: Mapping, cost_model: CostModel,
+    fabric: Fabric | None, sizes: Array, weights_bytes: float,
+) -> tuple[VariantCost, VariantCost]:  # fmt: skip
+    """Return (seconds, joules) of a variant with so many inputs; zeros for a part that these paths do not run."""
+    part = variant.of, variant.paths
+    values = {**model.values, **variant.values}
+    zero = np.zeros((len(sizes), 3))
+    if not np.any(variant.part.runs({**values, "batch": 1.0, "prompt": model.prompt, "generate": model.generate})):
+        return VariantCost(*part, sizes, zero), VariantCost(*part, sizes, zero)
+    alone = replace(model, parts=(variant.part,), values=values, paths=())
+    workload = alone.workload(replace(question.request, batch=sizes.astype(float)))
+    lowered = lower(workload.passes, mapping)
+    rates, software = question.target.rates, mapping.software
+    costs = costs_in_network(cost_model, lowered.table, rates, fabric, software, weights_bytes)
+    totals = compose(workload, lowered, costs)
+    seconds, joules = totals.latency_s, totals.energy_j
+    return VariantCost(*part, sizes, seconds), VariantCost(*part, sizes, joules)
+
+
+def _alone(found: list[VariantCost], path: int) -> Quantity:
+    """Return what one input of a path costs by itself."""
+    one = np.array(1)
+    value, lo, hi = (sum(float(v.at(one, c)) for v in found if path in v.paths) for c in range(3))
+    return Quantity(value, lo, hi)
+
+
+def _distribution(spread: Mixture) -> Distribution:
+    return Distribution(*spread.mean, spread.p50, spread.p90, spread.p99)

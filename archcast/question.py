@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from costmodel.rates import Rates, compile_rates, require_format
+from costmodel.format_fallback import fallback_note, nearest_format, refusal
+from costmodel.rates import Rates, compile_rates
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, BadValueError, MappingError, UnsupportedError
 from foundation.formats import number_format
@@ -75,9 +76,11 @@ def find_model(workload: str | Path | Model, knobs: Mapping[str, Any] | None = N
 def ask(
     workload: str | Path | Model, on: str | Path | DeviceSpec, *, batch: int = 1, prompt: int | None = None,
     generate: int | None = None, concurrency: int | None = None, dtype: str = "", kv_dtype: str = "",
-    mode: str = "infer", knobs: Mapping[str, Any] | None = None,
+    mode: str = "infer", knobs: Mapping[str, Any] | None = None, allow_fallback: bool = False,
 ) -> Question:  # fmt: skip
     """Check a question and find what it names.
+
+    A format that the device lacks is replaced by its nearest where `allow_fallback`, and refused where not.
 
     Raises:
         UnknownNameError, BadValueError, BadFileError, UnsupportedError: one sentence on what to change.
@@ -98,8 +101,8 @@ def ask(
     target = find_target(on)
     model = find_model(workload, knobs)
     asked = dtype
-    dtype, notes = choose_format(model, target, dtype)
-    if dtype == "int8" and not asked:
+    dtype, notes = choose_format(model, target, dtype, allow_fallback)
+    if dtype == "int8" and asked != "int8":
         model = deployed(model, target)
     if generate is not None and model.defaults["prompt"] and (mode == "train" or not model.defaults["generate"]):
         who = "A training step" if mode == "train" else f"'{model.name}'"
@@ -108,16 +111,17 @@ def ask(
     return Question(model, target, request, concurrency or 0, notes)
 
 
-def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[str, ...]]:
+def choose_format(
+    model: Model, target: Target, dtype: str, allow_fallback: bool = False
+) -> tuple[str, tuple[str, ...]]:  # fmt: skip
     """Return the format to compute in ("" = as the model says) and notes on the choice.
 
-    A format that the user names is kept or refused. Else the model's own; NPUs and microcontrollers run what they are
-    deployed with, int8, where they have it and the model is not quantised already.
+    A format that the user names is kept, or refused, or replaced where `allow_fallback`. Else the model's own; NPUs and
+    microcontrollers run what they are deployed with, int8, where they have it and the model is not quantised already.
     """
     rates = target.rates
     if dtype:
-        require_format(rates, dtype)
-        return dtype, _widening(rates, dtype)
+        return _supported(target, dtype, allow_fallback)
     own = str(model.defaults["dtype"])
     wide = number_format(own).weight_bits > 8
     if rates.kind in ("npu", "mcu", "fpga") and wide and rates.supports("int8"):
@@ -126,9 +130,20 @@ def choose_format(model: Model, target: Target, dtype: str) -> tuple[str, tuple[
     if rates.device == HOST_CPU and own in ("fp16", "bf16"):
         # what is measured on it: numpy and ONNX Runtime compute 16-bit networks of processors in fp32
         return "fp32", (f"Computed in fp32, as networks run on a processor; --dtype {own} asks for the model's own.",)
-    if not rates.supports(own):
-        require_format(rates, own)
-    return "", _widening(rates, own)
+    used, notes = _supported(target, own, allow_fallback)
+    return used if used != own else "", notes
+
+
+def _supported(target: Target, dtype: str, allow_fallback: bool) -> tuple[str, tuple[str, ...]]:
+    """Return a format that the device computes in, and notes. Raises UnsupportedError: it lacks the one asked for."""
+    rates = target.rates
+    if rates.supports(dtype):
+        return dtype, _widening(rates, dtype)
+    if not allow_fallback:
+        host = find_target(target.spec.host.device) if target.spec.host else None
+        raise refusal(rates, dtype, host.spec.id if host and host.rates.supports(dtype) else "")
+    used = nearest_format(rates, dtype)
+    return used, (fallback_note(rates, dtype, used), *_widening(rates, used))
 
 
 def deployed(model: Model, target: Target) -> Model:

@@ -34,7 +34,10 @@ def predict(
     ep: Annotated[int, typer.Option(help="Ranks that experts are spread over.")] = 1,
     dp: Annotated[int, typer.Option(help="Data-parallel replicas.")] = 1,
     cp: Annotated[int, typer.Option(help="Ranks that divide prompts and caches.")] = 1,
-    software: Annotated[str, typer.Option(help="Software stack whose calibration applies.")] = "",
+    software: Annotated[str, typer.Option(help="Runtime, or software stack whose calibration applies.")] = "",
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Compute in the nearest format that the device has.")
+    ] = False,
     mode: Annotated[str, typer.Option(help="infer or train.")] = "infer",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Change a knob of the model.")
@@ -52,7 +55,7 @@ def predict(
         estimate = ask(
             workload, on=on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
             kv_dtype=kv_dtype, count=count, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp, software=software,
-            mode=mode, knobs=parse_settings(settings), model=model,
+            mode=mode, knobs=parse_settings(settings), model=model, allow_fallback=allow_fallback,
         )  # fmt: skip
         if html is not None:
             from archcast.render.html import write_html

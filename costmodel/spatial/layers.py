@@ -25,7 +25,8 @@ class Layers:
     channel, `fy` x `fx` kernels and a `stride`. A product C[m,n] += A[m,k] B[k,n] has m pixels (`ox`), n output
     channels (`k`) and k input channels (`c`); products of a batch have weights of their own, so they are `groups`.
     Bits are those of one element where it is stored, scale factors included (`sum_bits`: a partial sum on chip).
-    Densities are the shares of elements that are not zero.
+    Densities are the shares of elements that are not zero. `pad_y`, `pad_x` are rows and columns of zeros (both sides
+    together) among those that a kernel passes over: they take space on chip but are not stored.
     """
 
     batch: Value
@@ -43,6 +44,8 @@ class Layers:
     sum_bits: Value = 32.0
     weight_density: Value = 1.0
     input_density: Value = 1.0
+    pad_y: Value = 0.0
+    pad_x: Value = 0.0
 
     @property
     def macs(self) -> Array:
@@ -61,12 +64,12 @@ class Layers:
 
     @property
     def iy(self) -> Value:
-        """Input rows that are read."""
+        """Input rows that a kernel passes over, padding included."""
         return (self.oy - 1) * self.stride + self.fy
 
     @property
     def ix(self) -> Value:
-        """Input columns that are read."""
+        """Input columns that a kernel passes over, padding included."""
         return (self.ox - 1) * self.stride + self.fx
 
     @property
@@ -76,9 +79,10 @@ class Layers:
 
     @property
     def input_bytes(self) -> Value:
-        """Bytes of the inputs that are read, each once; a stride beyond the kernel skips some."""
-        rows = np.minimum(self.iy, self.oy * self.fy)
-        return self.batch * self.groups * self.c * rows * np.minimum(self.ix, self.ox * self.fx) * self.input_bits / 8
+        """Bytes of the inputs that are read, each once; a stride beyond the kernel skips some, padding is no data."""
+        rows = np.minimum(self.iy, self.oy * self.fy) - self.pad_y
+        columns = np.minimum(self.ix, self.ox * self.fx) - self.pad_x
+        return self.batch * self.groups * self.c * rows * columns * self.input_bits / 8
 
     @property
     def output_bytes(self) -> Value:
@@ -106,13 +110,14 @@ def layers_of(table: OpTable, work: OpWork | None = None) -> Layers:
     """Return the layers of a table, one a row: convolutions as they are, other matrix work by its view as products.
 
     Rows without matrix work come out with no outputs (`ox` 0). Rows of attention are products whose "weights" are the
-    cached keys and values. Padding is read as zeros that cost bandwidth on chip but no space: `iy`, `ix` include it.
+    cached keys and values. `iy`, `ix` include the padding of a convolution, `pad_y`, `pad_x` are that padding.
     """
     work = count_work(unwrapped(table)) if work is None else work
     fmt, rows = table.full("dtype"), table.rows
     m, n, k, gemms = (np.broadcast_to(value, (rows,)).astype(float) for value in (work.m, work.n, work.k, work.gemms))
     one = np.ones(rows)
-    columns = {"batch": one, "groups": gemms, "k": n, "c": k, "oy": one, "ox": m, "fy": one, "fx": one, "stride": one}
+    columns = {"batch": one, "groups": gemms, "k": n, "c": k, "oy": one, "ox": m, "fy": one, "fx": one, "stride": one,
+               "pad_y": 0.0 * one, "pad_x": 0.0 * one}  # fmt: skip
     is_conv = table.full("op") == OP_CODES["conv2d"]
     if is_conv.any():
         out_y, out_x = (np.broadcast_to(size, (rows,)) for size in conv_output(table))
@@ -122,5 +127,7 @@ def layers_of(table: OpTable, work: OpWork | None = None) -> Layers:
             "c": table.full("c_in") / groups, "oy": out_y, "ox": out_x, "fy": table.full("kh"),
             "fx": table.full("kw"), "stride": table.full("stride"),
         }  # fmt: skip
+        own["pad_y"] = np.maximum((out_y - 1) * own["stride"] + own["fy"] - table.full("h"), 0.0)
+        own["pad_x"] = np.maximum((out_x - 1) * own["stride"] + own["fx"] - table.full("w"), 0.0)
         columns = {name: np.where(is_conv, own[name], column) for name, column in columns.items()}
     return Layers(**columns, weight_bits=WEIGHT_BITS[fmt], input_bits=INPUT_BITS[fmt], output_bits=OUTPUT_BITS[fmt])

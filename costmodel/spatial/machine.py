@@ -36,6 +36,7 @@ class Machine:
     so that the next fold's stationary operand is loaded while this one streams. `dram_latency_cycles` is what one
     dependent transfer waits, `issue_cycles` what starting one tile (descriptors, instructions) costs.
     `skips_weights`, `skips_inputs` are the shares of the zero operands whose cycles are saved, not only gated.
+    `packs_groups`: groups of a convolution share a fold on the diagonal of the array, as far as they fit (`folds`).
     """
 
     rows: Value
@@ -55,6 +56,7 @@ class Machine:
     issue_cycles: Value = 0.0
     skips_weights: Value = 0.0
     skips_inputs: Value = 0.0
+    packs_groups: Value = False
 
     def __post_init__(self) -> None:
         for name, value, least in (

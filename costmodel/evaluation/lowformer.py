@@ -20,9 +20,11 @@ from costmodel.physics import predict_physics
 from costmodel.rates import compile_rates
 from hardware_specs import load_device
 from workloads.catalogue import load_model
-from workloads.graph import Operator, Pass
+from workloads.graph import Pass
 from workloads.lowering import lower
 from workloads.model import Request
+from workloads.rewrites import unfuse
+from workloads.rewrites.matching import rewritten
 from workloads.table import Array
 
 DEVICE, BATCH = "a40", 200
@@ -75,14 +77,8 @@ def latency_s(workload: str, device: str = DEVICE, batch: int = BATCH) -> float:
 
 def as_torchscript(run: Pass) -> Pass:
     """Return a pass whose activations are kernels of their own and whose convolutions compute in TF32."""
-    blocks = (replace(b, operators=tuple(_as_run(o) for o in b.operators)) for b in run.graph.blocks)
-    return replace(run, graph=replace(run.graph, blocks=tuple(blocks)))
-
-
-def _as_run(operator: Operator) -> Operator:
-    if operator.op == "conv2d":
-        return replace(operator, dtype="tf32")
-    return replace(operator, fused=False) if operator.fused and operator.op == "elementwise" else operator
+    graph = unfuse(run.graph, norms=False)
+    return replace(run, graph=rewritten(graph, lambda _, o: [replace(o, dtype="tf32") if o.op == "conv2d" else o]))
 
 
 def evaluate_lowformer(networks: Networks) -> list[Score]:

@@ -10,7 +10,7 @@ import numpy as np
 from foundation.checks import whole_number
 from foundation.errors import BadValueError
 from workloads.graph import BLOCK_INPUT, Block, Operator, WorkloadGraph
-from workloads.rewrites.matching import readers
+from workloads.rewrites.matching import readers, rewritten
 from workloads.training.tensors import output_elements
 
 POINTWISE = ("elementwise", "norm", "softmax")
@@ -32,6 +32,14 @@ def fuse_pointwise(graph: WorkloadGraph, *, norms_into_gemm: bool = False) -> Wo
     stays: its read would be lost.
     """
     return replace(graph, blocks=tuple(_fused_block(block, norms_into_gemm) for block in graph.blocks))
+
+
+def unfuse(graph: WorkloadGraph, *, norms: bool = True) -> WorkloadGraph:
+    """Return the graph as an eager framework runs it: what stands in a producer's kernel has one of its own.
+
+    Without `norms`, normalisations stay where they are: folded into convolutions ahead of time, activations apart.
+    """
+    return rewritten(graph, lambda _, o: [replace(o, fused=False)] if o.fused and (norms or o.op != "norm") else [o])
 
 
 def _fused_block(block: Block, norms_into_gemm: bool) -> Block:

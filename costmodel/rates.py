@@ -14,7 +14,7 @@ import numpy as np
 
 from costmodel.kernels import Kernels, kernels_of
 from foundation.errors import BadValueError, UnsupportedError
-from foundation.formats import FORMATS, MATH_FALLBACK
+from foundation.formats import DIGESTED_FORMATS, FORMAT_CODES, FORMATS, MATH_FALLBACK
 from hardware_specs import ComputeUnit, DeviceSpec, Figure
 from workloads.elementwise import ZERO, Entries
 from workloads.table import Array
@@ -25,6 +25,7 @@ Range = tuple[float, float, float]
 PerCode = tuple[Entries, Entries, Entries]
 """(value, lo, hi), each with one entry a number format or operator family."""
 
+_BY_FORMAT = ("peak_flop_per_s", "vector_flop_per_s", "matrix_energy_j", "vector_energy_j", "matrix_formats")
 DATAFLOWS: tuple[str, ...] = ("", "ws", "os", "is")
 
 
@@ -137,12 +138,19 @@ class Rates:
     def _digest(self) -> str:
         import hashlib
 
-        values = [getattr(self, f.name) for f in fields(self)]
+        values = [_digested(f.name, getattr(self, f.name)) for f in fields(self)]
         values += [getattr(self.kernels, f.name) for f in fields(self.kernels)]
         parts = (
             v.tobytes() if isinstance(v, np.ndarray) else repr(v).encode() for v in values if v is not self.kernels
         )
         return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
+
+
+def _digested(name: str, value: Any) -> Any:
+    """Return what the hash covers of a field: of those by format only the first `DIGESTED_FORMATS`."""
+    if name in _BY_FORMAT:
+        return value[:DIGESTED_FORMATS]
+    return {k: v for k, v in value.items() if FORMAT_CODES[k] < DIGESTED_FORMATS} if name == "widened" else value
 
 
 def _per_code(columns: Iterable[Array]) -> PerCode:

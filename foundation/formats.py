@@ -42,6 +42,16 @@ GGML_BLOCKS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 """Weights of a block and its bytes, scales included. The blocks are widened to 16 bits as they are read."""
 
+GGUF_MIXES: dict[str, float] = {
+    "q2_k_s": 2.9697, "q3_k_s": 3.6429, "q3_k_m": 4.0038, "q3_k_l": 4.2979, "q4_k_s": 4.6672, "q4_k_m": 4.8944,
+    "q5_k_s": 5.5704, "q5_k_m": 5.7036,
+}  # fmt: skip
+"""Mean bits of a weight where llama.cpp mixes blocks over the tensors of a file: half of some products and the head
+have more bits than the rest. Those of Llama 3.1 8B (tools/quantize/README.md of llama.cpp; q3_k_m from the size of its
+file): larger networks have up to 2 % fewer, small ones with a large vocabulary up to 4 % more. `q2_k`, `q6_k` and
+`q8_0` name the blocks; a file of that name is nearly all of them, but for Q2_K (3.16)."""
+_SCALED_ONLY = 16 / 128  # FP16 scale per 128 weights, symmetric
+
 FORMATS: dict[str, NumberFormat] = {
     f.name: f
     for f in (
@@ -64,15 +74,22 @@ FORMATS: dict[str, NumberFormat] = {
         NumberFormat("w4a16_mxfp4", "bf16", 4 + 8 / 32, 16, 16),
         NumberFormat("w4a8_mxfp4_mxfp8", "fp8", 4 + 8 / 32, 8 + 8 / 32, 16),
         *(NumberFormat(name, "fp16", 8 * size / weights, 16, 16) for name, (weights, size) in GGML_BLOCKS.items()),
+        *(NumberFormat(name, "fp16", bits, 16, 16) for name, bits in GGUF_MIXES.items()),
+        *(NumberFormat(f"w{bits}a16", "bf16", bits + (16 + bits) / 128, 16, 16) for bits in (2, 3)),
+        *(NumberFormat(f"w{bits}a16", "bf16", bits + _SCALED_ONLY, 16, 16) for bits in (5, 6)),
     )
 }
 
 ALIASES: dict[str, str] = {
     "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "half": "fp16", "float64": "fp64",
     "int8_wo": "w8a16", "int4_wo": "w4a16", "w4afp8": "w4afp8", "w8a8": "int8", "fp4": "nvfp4",
+    "w2": "w2a16", "w3": "w3a16", "w4": "w4a16", "w5": "w5a16", "w6": "w6a16", "w8": "w8a16",
     "float8": "fp8", "float8_e4m3fn": "fp8", "fp8_e4m3": "fp8",
 }  # fmt: skip
 
+DIGESTED_FORMATS = 39
+"""How many formats the hash of a device's rates covers: the later ones compute as one of these does, so they say
+nothing more of a device, and models that were calibrated before they came still know it."""
 FORMAT_NAMES: tuple[str, ...] = tuple(FORMATS)
 FORMAT_CODES: dict[str, int] = {name: code for code, name in enumerate(FORMAT_NAMES)}
 

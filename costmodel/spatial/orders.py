@@ -1,0 +1,309 @@
+"""All loop orders of layers on a hierarchy, and the best of them: exhaustive in columns, no search engine.
+
+Loops are the prime factors of what the array leaves of each bound (the bound over the units that it unrolls, up to the
+next whole number), the smallest two of the dim with the most merged until at most `factor_limit` are left, as in LOMA
+(Symons et al., AICAS 2021); their distinct permutations are the candidates, each allotted to the memories by `nest.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from math import ceil, factorial, prod
+from typing import Any
+
+import numpy as np
+
+from costmodel.spatial.costs import SpatialCosts
+from costmodel.spatial.hierarchy import DIMS, OPERANDS, Axis, Hierarchy, hierarchy_of, require_scalar
+from costmodel.spatial.layers import FIELDS, Layers
+from costmodel.spatial.machine import Machine, Operands
+from costmodel.spatial.nest import HALO, PAD, PLAIN, Nest, States
+from costmodel.spatial.nest_costs import NestCosts, cycles_and_energy, evaluate
+from foundation.errors import BadValueError
+from workloads.table import Array
+
+OBJECTIVES: tuple[str, ...] = ("latency", "energy", "edp")
+FACTOR_LIMIT = 6
+MOST_ORDERS = 50_000
+"""Orders of one layer at most; more factors are merged beyond it."""
+BOUNDS: tuple[str, ...] = ("batch", "groups", "k", "c", "oy", "ox", "fy", "fx")
+"""Fields of `Layers` in the order of DIMS."""
+MERGE_ORDER: tuple[int, ...] = tuple(DIMS.index(dim) for dim in ("B", "K", "G", "OX", "OY", "C", "FX", "FY"))
+"""Which dim merges first where several have as many factors."""
+
+
+@lru_cache(maxsize=4096)
+def unrolled(bounds: tuple[int, ...], axes: tuple[Axis, ...]) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
+    """Return what is left of each bound, and by axis the mean units of each dim: the fewest turns that an axis allows.
+
+    Where an axis unrolls several dims, the first get as much as they can use at the fewest turns.
+    """
+    left = list(bounds)
+    taken = []
+    for axis in axes:
+        at = [DIMS.index(dim) for dim in axis.dims]
+        options = [_turns(left[i], axis.size) for i in at]
+        fits = [c for c in itertools.product(*options) if prod(u for _, u in c) <= axis.size]
+        best = min(fits, key=lambda c: (prod(t for t, _ in c), [-u for _, u in c]))
+        units = [1.0] * len(DIMS)
+        for i, (turns, _) in zip(at, best, strict=True):
+            units[i] = left[i] / turns
+            left[i] = turns
+        taken.append(tuple(units))
+    return tuple(left), tuple(taken)
+
+
+def _turns(bound: int, size: int) -> list[tuple[int, int]]:
+    """Return (turns, units) of a bound on up to `size` units, each number of units once, at its fewest turns."""
+    found = {ceil(bound / units): units for units in range(min(bound, size), 0, -1)}
+    return list(found.items())
+
+
+@lru_cache(maxsize=4096)
+def factors(left: tuple[int, ...], limit: int | None) -> tuple[tuple[int, int], ...]:
+    """Return the loops (dim, size) of what is left of the bounds: prime factors, merged down to `limit` of them.
+
+    A dim keeps at least one loop. Fewer where their orders would be more than MOST_ORDERS.
+    """
+    parts = {dim: _primes(left[dim]) for dim in MERGE_ORDER if left[dim] > 1}
+    while (limit is not None and sum(map(len, parts.values())) > limit) or _count(parts) > MOST_ORDERS:
+        most = max(parts, key=lambda dim: len(parts[dim]))
+        if len(parts[most]) == 1:
+            break
+        first, second, *rest = parts[most]
+        parts[most] = sorted([first * second, *rest])
+    return tuple((dim, size) for dim, sizes in parts.items() for size in sizes)
+
+
+def _primes(value: int) -> list[int]:
+    found, divisor = [], 2
+    while divisor * divisor <= value:
+        while value % divisor == 0:
+            found.append(divisor)
+            value //= divisor
+        divisor += 1
+    return [*found, value] if value > 1 else found
+
+
+def _count(parts: Mapping[int, list[int]]) -> int:
+    count = factorial(sum(map(len, parts.values())))
+    for sizes in parts.values():
+        for size in set(sizes):
+            count //= factorial(sizes.count(size))
+    return count
+
+
+@lru_cache(maxsize=4096)
+def permutations(counts: tuple[int, ...]) -> Array:
+    """Return the distinct orders of a multiset with `counts` of labels 0, 1, ...: (orders, labels in all)."""
+    if not sum(counts):
+        return np.zeros((1, 0), np.int8)
+    parts = []
+    for label, count in enumerate(counts):
+        if count:
+            rest = permutations((*counts[:label], count - 1, *counts[label + 1 :]))
+            parts.append(np.column_stack([np.full(len(rest), label, np.int8), rest]))
+    return np.concatenate(parts)
+
+
+@lru_cache(maxsize=256)
+def orders_of(loops: tuple[tuple[int, int], ...]) -> tuple[Array, Array, Array, States]:
+    """Return all orders of some loops: dims and sizes (loops, orders), codes (loops + 1, orders), and their states.
+
+    A state is how many of each kind of loop are inside; its code counts them in a mixed radix.
+    """
+    kinds = list(dict.fromkeys(loops))
+    counts = tuple(loops.count(kind) for kind in kinds)
+    order = np.ascontiguousarray(permutations(counts).T)
+    radix = np.cumprod([1, *(count + 1 for count in counts)])
+    codes = np.zeros((len(loops) + 1, order.shape[1]), np.intp)
+    np.cumsum(radix[:-1].astype(np.intp)[order], axis=0, out=codes[1:])
+    inside = (np.arange(radix[-1])[:, None] // radix[:-1]) % (np.array(counts, int) + 1)
+    sizes = np.array([size for _, size in kinds], float)
+    powers = sizes**inside
+
+    def product(names: Sequence[str]) -> Array:
+        chosen = [i for i, (dim, _) in enumerate(kinds) if DIMS[dim] in names]
+        return np.asarray(powers[:, chosen].prod(axis=1))
+
+    states = States(product(DIMS), {o: product(PLAIN[o]) for o in OPERANDS}, {d: product((d,)) for d in HALO}, None)
+    return np.array([dim for dim, _ in kinds], np.int8)[order], sizes[order], codes, states
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidates of several layers in one nest: those of layer i are rows starts[i] to starts[i + 1]."""
+
+    nest: Nest
+    starts: Array
+
+
+def candidates(layers: Layers, hierarchy: Hierarchy, limit: int | None = FACTOR_LIMIT) -> Candidates:
+    """Return all orders of each layer (columns of layers, whole bounds of at least 1)."""
+    bounds = np.stack(np.broadcast_arrays(*(np.atleast_1d(getattr(layers, name)) for name in BOUNDS)), axis=1)
+    if not (np.all(bounds >= 1) and np.all(bounds == np.round(bounds))):
+        bad = bounds[~((bounds >= 1) & (bounds == np.round(bounds)))].flat[0]
+        raise BadValueError(f"a bound of a loop must be a whole number of at least 1, not {bad:g}.")
+    spread = [unrolled(tuple(row), hierarchy.axes) for row in bounds.astype(int).tolist()]
+    parts = [orders_of(factors(left, limit)) for left, _ in spread]
+    counts = np.array([part[0].shape[1] for part in parts])
+    owner = np.repeat(np.arange(len(parts)), counts)
+    spatial = tuple(
+        {dim: np.array([taken[at][DIMS.index(dim)] for _, taken in spread]) for dim in axis.dims}
+        for at, axis in enumerate(hierarchy.axes)
+    )
+    dims, sizes, codes, states = _stacked(parts)
+    nest = Nest(layers, dims.T, sizes.T, spatial, owner, codes, states)
+    return Candidates(nest, np.concatenate([[0], np.cumsum(counts)]))
+
+
+def _stacked(parts: Sequence[tuple[Array, Array, Array, States]]) -> tuple[Array, Array, Array, States]:
+    """Return the orders of several layers side by side, padded on the inside to the same number of loops."""
+    if len(parts) == 1:
+        return parts[0]
+    width, count = max(len(part[0]) for part in parts), sum(part[0].shape[1] for part in parts)
+    dims, sizes = np.full((width, count), PAD, np.int8), np.ones((width, count))
+    codes = np.empty((width + 1, count), np.intp)
+    at = base = 0
+    for part in parts:
+        pad, end = width - len(part[0]), at + part[0].shape[1]
+        dims[pad:, at:end], sizes[pad:, at:end] = part[0], part[1]
+        codes[:pad, at:end], codes[pad:, at:end] = base, part[2] + base
+        at, base = end, base + len(part[3].total)
+    states = [part[3] for part in parts]
+    joined = States(
+        np.concatenate([s.total for s in states]), {o: np.concatenate([s.plain[o] for s in states]) for o in OPERANDS},
+        {d: np.concatenate([s.halo[d] for s in states]) for d in HALO},
+        np.repeat(np.arange(len(parts)), [len(s.total) for s in states]),
+    )  # fmt: skip
+    return dims, sizes, codes, joined
+
+
+@dataclass(frozen=True)
+class BestMapping:
+    """The best mapping of each layer: its costs (one entry a layer), its loops, and how many orders there were."""
+
+    nest: Nest
+    costs: NestCosts
+    orders: Array
+    hierarchy: Hierarchy
+
+    def loops(self, row: int) -> str:
+        """Return the loops of a layer in words, outer to inner, e.g. "K 2, OX 56, C 2"."""
+        pairs = zip(self.nest.dims[row][::-1], self.nest.sizes[row][::-1], strict=True)
+        return ", ".join(f"{DIMS[dim]} {size:g}" for dim, size in pairs if dim != PAD)
+
+
+def best_orders(
+    layers: Layers, hierarchy: Hierarchy, objective: str = "latency", limit: int | None = FACTOR_LIMIT,
+) -> BestMapping:  # fmt: skip
+    """Return the best order of each layer, the first of equals; equal cycles are decided by energy, and the reverse.
+
+    Layers of the same shape are evaluated once. Raises BadValueError: an unknown objective, or one of energy on a
+    hierarchy without energies.
+    """
+    if objective not in OBJECTIVES:
+        raise BadValueError(f"objective '{objective}' of a mapping; known: {', '.join(OBJECTIVES)}.")
+    if objective != "latency" and not any(m.read_pj or m.write_pj for m in hierarchy.memories):
+        raise BadValueError(f"objective '{objective}' needs the energies of the memories of '{hierarchy.name}'.")
+    columns = [np.atleast_1d(np.asarray(getattr(layers, name), float)) for name in FIELDS]
+    rows = np.stack(np.broadcast_arrays(*columns), axis=1)
+    known, inverse = np.unique(rows, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    shapes = Layers(**{name: known[:, i] for i, name in enumerate(FIELDS)})
+    made = candidates(shapes, hierarchy, limit)
+    cycles, energy = cycles_and_energy(made.nest, hierarchy)
+    keys = {"latency": (cycles, energy), "energy": (energy, cycles), "edp": (cycles * energy, cycles)}[objective]
+    chosen = np.array([_first_best(*keys, int(a), int(b)) for a, b in itertools.pairwise(made.starts)])
+    nest = made.nest.rows(chosen[inverse])
+    return BestMapping(nest, evaluate(nest, hierarchy), np.diff(made.starts)[inverse], hierarchy)
+
+
+def _first_best(key: Array, second: Array, start: int, stop: int) -> int:
+    """Return the row of the least key, of those the least second, of those the first."""
+    part = key[start:stop]
+    least = part.min()
+    equal = np.flatnonzero(part <= least * (1 + 1e-12)) if np.isfinite(least) else np.arange(1)
+    return start + int(equal[np.argmin(second[start:stop][equal])])
+
+
+def best_mapping(
+    layers: Layers, machine: Machine | Hierarchy, objective: str = "latency", limit: int | None = FACTOR_LIMIT,
+    energies_pj_per_bit: Mapping[str, tuple[float, float]] | None = None,
+) -> SpatialCosts:  # fmt: skip
+    """Return the costs of each layer at its best mapping; layers without outputs cost nothing.
+
+    `energies_pj_per_bit` are those of `hierarchy_of`. Raises BadValueError: see `best_orders`; UnsupportedError: a
+    machine in columns.
+    """
+    hierarchy = machine if isinstance(machine, Hierarchy) else _of(machine, energies_pj_per_bit)
+    columns = {f: np.atleast_1d(np.asarray(getattr(layers, f), float)) for f in FIELDS}
+    whole = dict(zip(FIELDS, np.broadcast_arrays(*columns.values()), strict=True))
+    work = np.flatnonzero(Layers(**whole).macs > 0)
+    size = len(whole["k"])
+    some = Layers(**{name: column[work] for name, column in whole.items()})
+    issue = 0.0 if isinstance(machine, Hierarchy) else float(np.asarray(machine.issue_cycles).item())
+    wait = 0.0 if isinstance(machine, Hierarchy) else float(np.asarray(machine.dram_latency_cycles).item())
+    if not len(work):
+        return _spread({}, work, size)
+    best = best_orders(some, hierarchy, objective, limit)
+    return _spread(_columns(best.costs, hierarchy, issue, wait), work, size)
+
+
+def _of(machine: Machine, energies: Mapping[str, tuple[float, float]] | None) -> Hierarchy:
+    require_scalar(machine)
+    return hierarchy_of(machine, energies)
+
+
+def spatial_costs(best: BestMapping, issue_cycles: float = 0.0, latency_cycles: float = 0.0) -> SpatialCosts:
+    """Return the costs of chosen mappings in the form that fixed mappings have."""
+    size = len(best.nest.dims)
+    return _spread(_columns(best.costs, best.hierarchy, issue_cycles, latency_cycles), np.arange(size), size)
+
+
+def _columns(costs: NestCosts, hierarchy: Hierarchy, issue: float, wait: float) -> dict[str, Any]:
+    """Return the fields of SpatialCosts; a transfer of device memory waits once before and once after a layer."""
+    outer = hierarchy.memories[-1].name
+    bytes_of = {move: bits / 8 for move, bits in zip(costs.moves, costs.moved_bits, strict=True)}
+    zero = np.zeros(len(costs.macs))
+    inner = {o: sum((b for (m, move), b in bytes_of.items() if move[0] == o and m not in (outer, "shared", "pe")), zero)
+             for o in "IWO"}  # fmt: skip
+    dram = {move: bytes_of.get((outer, move), zero) for move in ("I feed", "W feed", "O feed", "O sink")}
+    tiles = costs.handovers
+    lost = np.where(costs.feasible, 0.0, np.nan)
+    ideal = costs.macs / hierarchy.units + lost
+    shape = costs.temporal_cycles + lost
+    fill = shape + costs.skew_cycles
+    onchip = fill + costs.onchip_stall_cycles
+    reached = fill + costs.stall_cycles + costs.load_cycles + 2 * wait
+    return {
+        "macs": costs.macs, "ideal_cycles": ideal, "shape_cycles": shape, "fill_cycles": fill, "onchip_cycles": onchip,
+        "dram_cycles": reached, "issue_cycles": reached + issue * tiles,
+        "buffer_bytes": Operands(inner["I"], inner["W"], inner["O"]),
+        "shared_bytes": sum((b for (m, _), b in bytes_of.items() if m == "shared"), zero),
+        "dram_read_bytes": Operands(dram["I feed"], dram["W feed"], dram["O feed"]),
+        "dram_write_bytes": dram["O sink"], "tiles": tiles, "feasible": costs.feasible,
+        "shortfall_bytes": costs.shortfall_bytes,
+    }  # fmt: skip
+
+
+def _spread(columns: dict[str, Any], rows: Array, size: int) -> SpatialCosts:
+    """Return costs of all layers from those of some; the others cost nothing."""
+
+    def put(values: Any, kind: type) -> Array:
+        out = np.ones(size, bool) if kind is bool else np.zeros(size)
+        if values is not None:
+            out[rows] = values
+        return out
+
+    made: dict[str, Any] = {}
+    for entry in fields(SpatialCosts):
+        values = columns.get(entry.name)
+        if entry.name in ("buffer_bytes", "dram_read_bytes"):
+            made[entry.name] = Operands(*(put(v, float) for v in (values or (None, None, None))))
+        else:
+            made[entry.name] = put(values, bool if entry.name == "feasible" else float)
+    return SpatialCosts(**made)

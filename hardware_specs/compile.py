@@ -18,6 +18,7 @@ from hardware_specs.runtimes import RuntimeSpec
 from hardware_specs.schema import DeviceSpec
 from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
 from hardware_specs.tables import TableNames
+from hardware_specs.technology import TechnologySpec
 
 FOLDER = Path(__file__).with_name("catalogue")
 
@@ -26,6 +27,7 @@ _KINDS: dict[str, type[Sourced]] = {
     "links": LinkSpec,
     "nodes": NodeSpec,
     "clusters": ClusterSpec,
+    "technology": TechnologySpec,
     "runtimes": RuntimeSpec,
 }
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import AnyModel, find_cost_model
-from archcast.prediction import bytes_text, linked_devices
+from archcast.fallback import is_alone, runtime_of
+from archcast.prediction import answer, bytes_text, linked_devices
 from archcast.quantities import quantities
-from archcast.question import MAX_BATCH, MAX_TOKENS, ask, parallel
+from archcast.question import MAX_BATCH, MAX_TOKENS, Question, ask, parallel
 from costmodel.collectives import fabric_of
 from costmodel.estimate import compose
 from costmodel.in_network import costs_in_network
@@ -23,6 +24,7 @@ from costmodel.protocol import CostModel
 from foundation.checks import whole_number
 from foundation.errors import BadValueError, InputError, UnknownNameError
 from workloads.lowering import lower
+from workloads.mapping import Mapping as Parallel
 from workloads.table import Array
 
 SIZES = ("batch", "prompt", "generate")
@@ -124,6 +126,9 @@ def _answer(
     }
     batch = np.ceil(sizes["batch"] / mapping.dp)
     request = replace(question.request, batch=batch, prompt=tokens["prompt"], generate=tokens["generate"])
+    if is_alone(question.target) or runtime_of(mapping.software, question.target):
+        _answer_each(replace(question, request=request), mapping, sizes["batch"], where, out, cost_model)
+        return
     workload = question.model.workload(request)
     lowered = lower(workload.passes, mapping)
     target = question.target
@@ -133,6 +138,28 @@ def _answer(
     costs = costs_in_network(cost_model, lowered.table, target.rates, fabric, mapping.software, weights_bytes)
     totals = compose(workload, lowered, costs)
     _fill(out, where, report, quantities(workload, totals, mapping, target), totals.dram_bytes)
+
+
+def _answer_each(
+    question: Question, mapping: Parallel, batch: Array, where: Array, out: dict[str, Any], cost_model: CostModel
+) -> None:  # fmt: skip
+    """Answer rows one by one: what lies on the chip, or on the host, differs from row to row."""
+    sizes = {"prompt": question.request.prompt, "generate": question.request.generate}
+    for at, row in enumerate(where):
+        own: dict[str, Any] = {name: None if v is None else int(np.ravel(v)[at]) for name, v in sizes.items()}
+        found = answer(
+            replace(question, request=replace(question.request, batch=int(batch[at]), **own)), mapping, cost_model
+        )
+        for name in QUANTITIES:
+            quantity = getattr(found, name)
+            if quantity is not None:
+                for column, value in zip(
+                    interval_columns(name), (quantity.value, quantity.lo, quantity.hi), strict=True
+                ):
+                    out[column][row] = value
+        out["dram_bytes"][row] = np.nan if found.dram_bytes is None else found.dram_bytes
+        out["shortfall_bytes"][row], out["verdict"][row] = found.shortfall_bytes, found.verdict
+        out["reason"][row] = f"{bytes_text(found.shortfall_bytes)} short of memory" if found.shortfall_bytes else ""
 
 
 def _sizes(where: Array, table: Mapping[str, Any], out: dict[str, Any]) -> tuple[dict[str, Array], Array]:

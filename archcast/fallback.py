@@ -5,7 +5,7 @@ The host is counted while it works and while data cross; the accelerator idles m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,9 @@ from archcast.render.human import text
 from costmodel.collectives import Fabric
 from costmodel.costs import BOUNDS, NUMERIC, OpCosts
 from costmodel.in_network import costs_in_network
-from costmodel.partition import Partition, activation_word, divide, norm_kind, refusals
+from costmodel.memory import MemoryReport
+from costmodel.on_chip import OnChip
+from costmodel.partition import Partition, activation_word, divide, norm_kind, paced, refusals
 from costmodel.protocol import CostModel
 from costmodel.rates import Range
 from foundation.errors import UnsupportedError
@@ -113,7 +115,7 @@ def as_run(workload: Workload, runtime: RuntimeSpec | None) -> Workload:
 
 def costs_under_runtime(
     cost_model: CostModel, workload: Workload, lowered: Lowered, target: Target, fabric: Fabric | None,
-    mapping: Mapping, weights_bytes: float, runtime: RuntimeSpec | None,
+    mapping: Mapping, report: MemoryReport, runtime: RuntimeSpec | None,
 ) -> tuple[OpCosts, tuple[str, ...]]:  # fmt: skip
     """Return the costs of all rows where the runtime puts them, switches included, and notes.
 
@@ -123,20 +125,51 @@ def costs_under_runtime(
         UnsupportedError: an operator that neither processor takes, or a division that is not answered.
     """
     table = lowered.table
+    price = _Pricing(cost_model, fabric, mapping.software, report)
     if runtime is None:
-        return costs_in_network(cost_model, table, target.rates, fabric, mapping.software, weights_bytes), ()
+        return price.on_device(table, target), ()
     why = refusals(table, runtime)
     repeats = _repeats(workload, lowered)
     taken = why == ""
     partition = divide(lowered, taken, repeats, runtime)
     if taken.all():
-        costs = costs_in_network(cost_model, table, target.rates, fabric, mapping.software, weights_bytes)
         nothing = Fallback(runtime.name, "", _one_run(lowered, repeats), 0, {}, 0, 0, 0.0, 0.0, 0.0, 0.0, 1)
-        return costs, nothing.notes(target.spec.id)
+        return price.on_device(table, target, runtime), nothing.notes(target.spec.id)
     host = _host(runtime, target, why, table, mapping)
     parts = _Parts(table, partition, runtime, target, host)
-    costs = parts.blended(cost_model, fabric, weights_bytes)
+    costs = parts.blended(price)
     return costs, _report(lowered, repeats, why, parts).notes(target.spec.id)
+
+
+def is_alone(target: Target) -> bool:
+    """Say whether a device has memory that software manages, so that each request is placed by itself."""
+    return len(target.spec.memory) > 1 and (target.spec.memory[0].read_only or target.spec.memory[1].keeps_weights)
+
+
+@dataclass(frozen=True)
+class _Pricing:
+    """What both processors need to be asked for costs."""
+
+    cost_model: CostModel
+    fabric: Fabric | None
+    software: str
+    report: MemoryReport
+
+    def on_device(self, table: OpTable, target: Target, runtime: RuntimeSpec | None = None) -> OpCosts:
+        """Return costs on the accelerator: with weights where they lie, and kernels as fast as the runtime's."""
+        place, weights_bytes = self.report, float(self.report.parts["weights"][0])
+        software = "" if runtime else self.software
+        if not isinstance(place, OnChip) or place.rates is None:
+            costs = costs_in_network(self.cost_model, table, target.rates, self.fabric, software, weights_bytes)
+        else:
+            costs = place.priced(
+                costs_in_network(self.cost_model, table, place.rates, self.fabric, software, 0.0), table
+            )
+        return costs if runtime is None else paced(costs, table, runtime)
+
+    def on_host(self, table: OpTable, host: Target) -> OpCosts:
+        weights_bytes = float(self.report.parts["weights"][0])
+        return costs_in_network(self.cost_model, table, host.rates, None, "", weights_bytes)
 
 
 def _host(runtime: RuntimeSpec, target: Target, why: Array, table: OpTable, mapping: Mapping) -> Target:
@@ -163,11 +196,12 @@ class _Parts:
     target: Target
     host: Target
 
-    def blended(self, cost_model: CostModel, fabric: Fabric | None, weights_bytes: float) -> OpCosts:
+    def blended(self, price: _Pricing) -> OpCosts:
         """Return the costs of rows: each processor's by its share of the repeats, and the switches before them."""
         share = self.partition.host_share
-        there = self._on(np.flatnonzero(share < 1), self.target, cost_model, fabric, weights_bytes, self.table)
-        here = self._on(np.flatnonzero(share > 0), self.host, cost_model, None, weights_bytes, self._host_table())
+        table, on_host_table = self.table, self._host_table()
+        there = _spread(table, share < 1, lambda rows: price.on_device(table.take(rows), self.target, self.runtime))
+        here = _spread(table, share > 0, lambda rows: price.on_host(on_host_table.take(rows), self.host))
         idle = (self.target.rates.idle_w, self.host.rates.idle_w)
         columns: dict[str, Any] = {}
         for part, (latency, energy) in enumerate(ENDS):
@@ -223,18 +257,17 @@ class _Parts:
         column = np.asarray(FORMAT_CODES[self.runtime.host_format], dtype=np.int16)
         return OpTable(self.table.rows, {**self.table.columns, "dtype": column, "kv_dtype": column}, self.table.labels)
 
-    @staticmethod
-    def _on(
-        rows: Array, where: Target, cost_model: CostModel, fabric: Fabric | None, weights_bytes: float, table: OpTable
-    ) -> OpCosts:  # fmt: skip
-        """Return the costs of some rows on one processor, zeros in the others."""
-        zeros: Any = {name: np.zeros(table.rows) for name in NUMERIC}
-        filled = OpCosts(**zeros, bound=np.zeros(table.rows, np.int8), source=np.zeros(table.rows, np.int8))
-        if len(rows):
-            found = costs_in_network(cost_model, table.take(rows), where.rates, fabric, "", weights_bytes)
-            for name in (*NUMERIC, "bound", "source"):
-                getattr(filled, name)[rows] = getattr(found, name)
-        return filled
+
+def _spread(table: OpTable, mask: Array, price: Callable[[Array], OpCosts]) -> OpCosts:
+    """Return the costs of the rows of a mask, zeros in the others."""
+    zeros: Any = {name: np.zeros(table.rows) for name in NUMERIC}
+    filled = OpCosts(**zeros, bound=np.zeros(table.rows, np.int8), source=np.zeros(table.rows, np.int8))
+    rows = np.flatnonzero(mask)
+    if len(rows):
+        found = price(rows)
+        for name in (*NUMERIC, "bound", "source"):
+            getattr(filled, name)[rows] = getattr(found, name)
+    return filled
 
 
 def _report(lowered: Lowered, repeats: Array, why: Array, parts: _Parts) -> Fallback:

@@ -16,6 +16,7 @@ from archcast.question import Question, Target, ask, mappings_of, parallel
 from costmodel.collectives import fabric_of, has_traffic
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
 from costmodel.memory import MARGIN, MemoryReport, memory_of
+from costmodel.on_chip import OnChip, placed
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
 from foundation.errors import BadValueError, MappingError
@@ -74,12 +75,13 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     runtime = runtime_of(mapping.software, target, question.concurrency)
     workload = as_run(build(question, mapping.dp), runtime)
     lowered = lower(workload.passes, mapping)
-    report = memory_of(workload, lowered, mapping, target.rates)
+    report = placed(memory_of(workload, lowered, mapping, target.rates), target.spec, target.rates, workload, lowered)
     fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
     shortfall = float(report.shortfall_bytes[0])
     known = "" if runtime else mapping.software
     notes = (*question.notes, *workload.notes, *_software_notes(cost_model, known, question.concurrency),
-             *_stage_notes(mapping, question.concurrency), *_energy_notes(cost_model, target.rates))  # fmt: skip
+             *_stage_notes(mapping, question.concurrency), *_energy_notes(cost_model, target.rates),
+             *(report.notes() if isinstance(report, OnChip) else ()))  # fmt: skip
     estimate = Estimate(
         workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
         request=_request(question, workload), verdict="infeasible" if shortfall > 0 else "feasible",
@@ -92,10 +94,8 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         where = "the device" if mapping.devices == 1 else "the fullest device"
         held = bytes_text(float(report.total_bytes[0]))
         reason = f"{where} is {bytes_text(shortfall)} short of the {held} that it must hold"
-        return replace(estimate, reason=reason)
-    costs, said = costs_under_runtime(
-        cost_model, workload, lowered, target, fabric, mapping, float(report.parts["weights"][0]), runtime
-    )
+        return replace(estimate, reason=report.reason() if isinstance(report, OnChip) else reason)
+    costs, said = costs_under_runtime(cost_model, workload, lowered, target, fabric, mapping, report, runtime)
     estimate = replace(estimate, notes=(*notes, *said))
     detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
     found = _with_times(estimate, detail, compose(workload, lowered, costs), question, cost_model)

@@ -6,15 +6,19 @@ a network once leaves the first repeat of a block on the accelerator and the oth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import numpy as np
 
+from costmodel.costs import OpCosts
 from foundation.errors import UnsupportedError
 from foundation.formats import FORMAT_CODES, FORMATS
-from hardware_specs.runtimes import RuntimeSpec
+from hardware_specs.runtimes import Kernel, RuntimeSpec
 from workloads.lowering import Lowered
 from workloads.table import OP_CODES, Array, OpTable
+
+KERNELS: tuple[str, ...] = get_args(Kernel)
 
 MOST_STEPS = 20_000_000
 """Operators of a network written out, repeats and scenarios included, that are divided at a time."""
@@ -67,6 +71,29 @@ def refusals(table: OpTable, runtime: RuntimeSpec) -> Array:
         beyond = (ops == OP_CODES[limit.operator]) & (table.full(limit.size) > limit.most)
         why[beyond & (why == "")] = f"{limit.operator} with {limit.size} above {limit.most:g}"
     return why
+
+
+def kernel_of(table: OpTable) -> Array:
+    """Return what the kernel of each row does, as indices into `KERNELS`."""
+    ops = table.full("op")
+    conv, grouped = ops == OP_CODES["conv2d"], table.full("groups") > 1
+    window = table.full("kh") * table.full("kw") > 1
+    cases = [conv & grouped, conv & window, conv, ops == OP_CODES["gemm"]]
+    return np.select(cases, [KERNELS.index(name) for name in ("depthwise", "conv", "pointwise", "dense")],
+                     KERNELS.index("other"))  # fmt: skip
+
+
+def paced(costs: OpCosts, table: OpTable, runtime: RuntimeSpec) -> OpCosts:
+    """Return costs with kernels as fast as the runtime's; the energy above idle grows with the time."""
+    if not runtime.pace:
+        return costs
+    figures = np.ones((len(KERNELS), 3))
+    for name, figure in runtime.pace.items():
+        figures[KERNELS.index(name)] = figure.interval
+    factors = figures[kernel_of(table)].T
+    names = (("latency_s", "energy_j"), ("latency_lo_s", "energy_lo_j"), ("latency_hi_s", "energy_hi_j"))
+    columns: dict[str, Any] = {name: getattr(costs, name) * factors[i] for i, pair in enumerate(names) for name in pair}
+    return replace(costs, **columns)
 
 
 @dataclass(frozen=True)

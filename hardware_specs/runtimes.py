@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from foundation.errors import UnknownNameError, UnsupportedError
 from foundation.formats import number_format
@@ -21,6 +21,9 @@ from hardware_specs.units import Quantity
 
 NORMS: tuple[str, ...] = ("batch", "layer", "rms")
 """Kinds of normalisation; group normalisation counts as `layer`."""
+
+Kernel = Literal["conv", "pointwise", "depthwise", "dense", "other"]
+"""What kernels do: convolutions with a window, without one, by channel (grouped ones too), dense layers, the rest."""
 
 Divides = Literal["whole", "head", "parts"]
 """`whole`: the network runs there as a whole or not at all; `head`: from its start up to the first operator that is not
@@ -66,6 +69,7 @@ class RuntimeSpec(Sourced):
         switch_s: of one change of processor, without the bytes.
         convert_s_per_element: quantising or dequantising one element that crosses, on the host.
         host_format: what the host computes in ("": the format of the operator).
+        pace: time of kernels on the device over that of the closed form, by what they do (`KERNELS`; absent: 1).
         dynamic_shapes: sizes may be known as late as at run time.
     """
 
@@ -85,6 +89,7 @@ class RuntimeSpec(Sourced):
     switch_s: Annotated[Figure, Quantity("s", 0, 1)]
     convert_s_per_element: Annotated[Figure, Quantity("s", 0, 1e-3)]
     host_format: str = ""
+    pace: Annotated[dict[Kernel, Figure], Quantity("", 0.01, 100)] = Field(default_factory=dict)
     dynamic_shapes: bool = False
 
     @field_validator("formats")

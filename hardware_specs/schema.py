@@ -70,7 +70,8 @@ class MemoryLevel(Spec):
 
     `capacity_bytes` includes `reserved_bytes` (driver context, ECC). Where `bus_width_bits` and `transfer_rate_hz`
     (per pin) are both given, their product must be the bandwidth within 2 %. `read_only` (flash): weights and code lie
-    there, what a network computes must fit in the next level inwards.
+    there, what a network computes must fit in the next level inwards. `keeps_weights`: those that fit beside the
+    activations stay there from one inference to the next, and only the others come from outside.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -82,6 +83,7 @@ class MemoryLevel(Spec):
     bus_width_bits: Count | None = None
     transfer_rate_hz: Annotated[Figure | None, Quantity("Hz", 1e5, 1e12)] = None
     read_only: bool = False
+    keeps_weights: bool = False
 
     @property
     def usable_bytes(self) -> float:

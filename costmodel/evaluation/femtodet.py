@@ -34,9 +34,9 @@ PADDLE_LITE_S = {
 }  # fmt: skip
 """Paddle Lite 2.11 (docs/performance/benchmark.md of its repository): Snapdragon 865, armv8, fp32, one thread on the
 largest core. Those of its networks that the catalogue has."""
-UNCALIBRATED = "frame, nothing fitted"
-PRIOR, EVERY = "frame, two times: smallest and largest", "frame, two times: every choice"
-TIMES = "the other networks' times, two times: every choice"
+UNCALIBRATED = "nothing fitted"
+PRIOR, EVERY = "two times: smallest and largest", "two times: every choice"
+TIMES = "the other networks' times by two"
 
 
 @dataclass(frozen=True)

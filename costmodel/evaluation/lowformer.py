@@ -29,8 +29,8 @@ from workloads.table import Array
 
 DEVICE, BATCH = "a40", 200
 UNCALIBRATED = "nothing fitted"
-PRIOR = "two points, smallest and largest"
-EVERY, WORST = "two points, every choice", "two points, worst row of every choice"
+PRIOR = "two points: smallest and largest"
+EVERY, WORST = "two points: every choice", "two points: worst row of every choice"
 FASTER = "E1 over B1"
 
 

@@ -94,5 +94,5 @@ def evaluate_gaps(gaps: Sequence[Gap]) -> list[Score]:
         np.array([getattr(gap, name) / gap.ideal_s for gap in gaps])
         for name in ("measured_s", "predicted_s", "fused_s")
     )
-    labels = ("timm", "rtx-3090", "all networks, nothing fitted", "closed form", 0)
+    labels = ("timm", "rtx-3090", "nothing fitted", "closed form", 0)
     return [score(labels, measured, predicted, baseline=("all fused", fused))]

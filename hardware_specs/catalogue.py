@@ -63,9 +63,9 @@ def load_device(name_or_path: str | Path) -> DeviceSpec:
         from hardware_specs.host import host_device
 
         return host_device()
-    whole, _, cores = ("" if is_path(name_or_path) else plain_name(str(name_or_path))).partition(":")
-    if cores:
-        return on_cores(load_device(whole), cores)
+    whole, colon, cores = ("" if is_path(name_or_path) else str(name_or_path)).partition(":")
+    if colon:
+        return on_cores(load_device(whole), plain_name(cores))
     return _load(name_or_path, DeviceSpec, "device", _compiled()["aliases"])
 
 

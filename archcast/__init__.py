@@ -22,6 +22,7 @@ _WHERE = {
     "predict_ops": "archcast.operators",
     "simulate": "archcast.simulation",
     "plan": "archcast.planning.run",
+    "search": "archcast.searching.run",
     "calibrate": "archcast.calibration",
     "transfer_networks": "archcast.network_transfer",
     "Estimate": "costmodel.estimate",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from archcast.operators import predict_ops as predict_ops
     from archcast.planning.run import plan as plan
     from archcast.prediction import predict as predict
+    from archcast.searching.run import search as search
     from archcast.simulation import simulate as simulate
     from costmodel.estimate import Estimate as Estimate
     from costmodel.estimate import Quantity as Quantity

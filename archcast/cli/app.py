@@ -48,6 +48,7 @@ def run() -> None:
                 measure,
                 plan,
                 predict,
+                search,
                 simulate,
                 validate,
             )

@@ -1,0 +1,64 @@
+"""`archcast search`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archcast.cli.app import app, one_sentence_errors, print_json, print_text
+
+
+@app.command()
+def search(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A YAML file of `kind: search`.")],
+    seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 0,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Only the I-th of N equal parts of the designs.")] = "",
+    merge: Annotated[
+        list[str] | None, typer.Option(metavar="ANSWER", help="Put JSON answers of shards together (repeatable).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained page.")] = None,
+) -> None:
+    """The designs of a space that no other is better than, what limits them, and what each knob can reach."""
+    with one_sentence_errors():
+        from archcast.searching.run import merge as put_together
+        from archcast.searching.run import search as ask
+        from foundation.errors import BadValueError
+
+        if merge and shard:
+            raise BadValueError("--shard evaluates a part and --merge puts parts together; give one of them.")
+        if merge:
+            answer = put_together(file, merge)
+        else:
+            with _progress() as tell:
+                answer = ask(file, seed=seed, shard=shard, progress=tell)
+        if html is not None:
+            from archcast.render.search import write_search_html
+
+            write_search_html(answer, html)
+        if as_json:
+            print_json(answer.to_json())
+        else:
+            from archcast.render.search_text import search_text
+
+            print_text(search_text(answer))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """Yield what shows the progress: a bar on stderr where that is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.completed:,.0f} designs"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("designs", total=None)
+        yield lambda done, whole: bars.update(task, completed=done, total=whole)

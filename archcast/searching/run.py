@@ -1,0 +1,160 @@
+"""`search`: from a file to the answer, whole or in shards that merge to the same answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archcast.searching.answer import SearchAnswer, binding, front_order
+from archcast.searching.grid import CHUNK, Refused, Tally
+from archcast.searching.methods import METHODS
+from archcast.searching.search_file import Shard, Study, read_search
+from foundation.checks import whole_number
+from foundation.errors import BadFileError, BadValueError
+from foundation.yaml_file import read_text
+from workloads.table import Array
+
+MAX_SEED = 2**63 - 1
+MAX_SHARD_BYTES = 1_000_000_000
+Progress = Callable[[int, int], None]
+
+
+def search(
+    file: str | Path | Mapping[str, Any], *, seed: int = 0, shard: str = "", chunk: int = CHUNK,
+    progress: Progress | None = None,
+) -> SearchAnswer:  # fmt: skip
+    """Return the front of a space of designs.
+
+    Args:
+        file: a YAML file of kind `search` (docs/search.md), or a mapping with its keys.
+        seed: of every random stream; the method `grid` draws no random number.
+        shard: "i/n": only the i-th of n equal parts; `merge` puts their answers together.
+        chunk: designs at a time; the answer does not depend on it.
+        progress: told the designs done and those in all.
+
+    Raises:
+        BadFileError: file, line and key of what cannot be.
+        BadValueError: a shard such as 3/2.
+
+    A space without a feasible design is an answer: its front is empty, and `infeasible` says why.
+    """
+    whole_number("seed", seed, low=0, high=MAX_SEED)
+    whole_number("chunk", chunk)
+    part = read_shard(shard)
+    started = time.perf_counter()
+    study = read_search(file, part)
+    first, last = part.bounds(study.problem.space.size)
+    tell = None if progress is None else (lambda done: progress(done, last - first))
+    tally = METHODS[study.method](study.problem, first, last, chunk=chunk, progress=tell)
+    return _answer(study, tally, part, seed, started)
+
+
+def merge(file: str | Path | Mapping[str, Any], shards: Sequence[str | Path | Mapping[str, Any]]) -> SearchAnswer:
+    """Return the answer of a whole space from the JSON answers of its shards (files or documents).
+
+    Raises:
+        BadFileError: one is no answer of a shard of this search, stands twice, or one is missing.
+    """
+    started = time.perf_counter()
+    documents = [_document(shard) for shard in shards]
+    number = len(documents)
+    study = read_search(file, Shard(1, max(number, 1)))
+    tally, seen, seed = Tally.of(study.problem.space, study.problem.objectives), set(), 0
+    for name, document in documents:
+        part = _checked(name, document, study)
+        if part.of != number or part.number in seen:
+            text = f"it is shard {part.number}/{part.of}, and {number} files were given"
+            raise BadFileError(name, f"{text}{', it twice' if part.number in seen else ''}.", hint="Give each once.")
+        seen.add(part.number)
+        seed = int(document["seed"])
+        tally.merge(_tally(name, document, study))
+    return _answer(study, tally, Shard(), seed, started)
+
+
+def read_shard(text: str) -> Shard:
+    """Return the shard of text such as "2/8"; "" is the whole. Raises BadValueError."""
+    if not text:
+        return Shard()
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(text).strip())
+    number, of = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= of:
+        raise BadValueError(f"a shard is i/n with i from 1 to n, such as 1/4, not '{text}'.")
+    return Shard(number, of)
+
+
+def _answer(study: Study, tally: Tally, shard: Shard, seed: int, started: float) -> SearchAnswer:
+    problem = study.problem
+    order = front_order(tally)
+    codes = problem.space.codes(tally.archive.index[order])
+    front = _front(study, codes, tally.archive.values[order]) if len(order) else ()
+    binds = binding(problem, codes) if len(order) else ()
+    return SearchAnswer(
+        study, tally, shard, seed, time.perf_counter() - started, front, binds, tally.archive.values[order],
+        problem.notes, _versions(),
+    )  # fmt: skip
+
+
+def _front(study: Study, codes: Array, values: Array) -> tuple[dict[str, Any], ...]:
+    """Return the designs with their details; values are those of the search to the bit, so that shards merge."""
+    shown = study.problem.details(codes)
+    for design, row in zip(shown, values, strict=True):
+        for name, value in zip(study.problem.objectives, row, strict=True):
+            design[name]["value"] = float(value)
+    return tuple(shown)
+
+
+def _versions() -> dict[str, str]:
+    from archcast import __version__
+
+    return {"archcast": __version__, "numpy": np.__version__}
+
+
+def _document(shard: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    if isinstance(shard, Mapping):
+        return "shard", shard
+    try:
+        found = json.loads(read_text(shard, max_bytes=MAX_SHARD_BYTES))
+    except ValueError as error:
+        raise BadFileError(shard, f"not valid JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise BadFileError(shard, "it holds no answer of archcast search.")
+    return str(shard), found
+
+
+def _checked(name: str, document: Mapping[str, Any], study: Study) -> Shard:
+    """Return which shard a document answers. Raises BadFileError."""
+    if document.get("kind") != "search" or not isinstance(document.get("shard"), (str, type(None))):
+        raise BadFileError(name, "it holds no answer of archcast search.", hint="Write one with --shard i/n --json.")
+    if document.get("digest") != study.digest:
+        raise BadFileError(name, "it answers another search than this file asks for.", key="digest")
+    return read_shard(document.get("shard") or "1/1")
+
+
+def _tally(name: str, document: Mapping[str, Any], study: Study) -> Tally:
+    """Return the tally that a shard's answer was made from."""
+    tally = Tally.of(study.problem.space, study.problem.objectives)
+    try:
+        tally.designs, tally.feasible = int(document["designs"]), int(document["feasible_designs"])
+        for one in document["infeasible"]:
+            lacking = one.get("shortfall_bytes", {"least": 0.0, "most": 0.0})
+            known = tally.refused.setdefault(str(one["reason"]), Refused())
+            known.add(int(one["designs"]), float(lacking["least"]), float(lacking["most"]))
+        for knob, best in zip(study.problem.space.knobs, tally.best, strict=True):
+            for code, row in enumerate(document["sensitivity"].get(knob.name, [])):
+                best[code] = [np.inf if row[o] is None else row[o] for o in tally.objectives]
+        index = np.array([one["design"] for one in document["front"]], dtype=np.int64)
+        values = [[one[o]["value"] for o in tally.objectives] for one in document["front"]]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        raise BadFileError(name, "it is no whole answer of a shard.") from None
+    if len(index):
+        table = np.array(values, dtype=float)
+        if index.min() < 0 or index.max() >= study.problem.space.size or not np.isfinite(table).all():
+            raise BadFileError(name, "its designs are not those of the space.", key="front")
+        tally.archive.add(index, table)
+    return tally

@@ -14,7 +14,7 @@ import numpy as np
 from archcast.question import Target, find_target
 from archcast.render.human import text
 from costmodel.collectives import Fabric
-from costmodel.costs import BOUNDS, NUMERIC, OpCosts
+from costmodel.costs import BOUNDS, NUMERIC, DividedCosts, OpCosts
 from costmodel.in_network import costs_in_network
 from costmodel.memory import MemoryReport
 from costmodel.on_chip import OnChip
@@ -70,9 +70,12 @@ class Fallback:
         causes = [f"{name} ({count})" for name, count in sorted(self.reasons.items(), key=lambda item: -item[1])]
         shown = ", ".join(causes[:SHOWN]) + (f" and {len(causes) - SHOWN} more" if len(causes) > SHOWN else "")
         also = f"; {self.behind} others follow them" if self.behind else ""
+        there = (
+            f"{self.parts} {'part' if self.parts == 1 else 'parts'} on {device}" if self.parts else f"none on {device}"
+        )
         first = (
-            f"{self.runtime}: {self.on_host} of {self.operators} operators run on {self.host}, {self.parts} "
-            f"{'part' if self.parts == 1 else 'parts'} on {device}. Not taken there: {shown}{also}."
+            f"{self.runtime}: {self.on_host} of {self.operators} operators run on {self.host}, {there}. "
+            f"Not taken there: {shown}{also}."
         )
         if not self.switches:
             return (first,)
@@ -217,7 +220,8 @@ class _Parts:
         waits = sum(self.switch_s(0)) > 0.5 * columns["latency_s"]
         columns["bound"] = np.where(waits, OVERHEAD, np.where(mostly, here.bound, there.bound)).astype(np.int8)
         columns["source"] = np.where(mostly, here.source, there.source).astype(np.int8)
-        return OpCosts(**columns, interval_kind="propagated")
+        elsewhere = np.minimum(share * here.latency_s + sum(self.switch_s(0)), columns["latency_s"])
+        return DividedCosts(**columns, interval_kind="propagated", elsewhere_s=elsewhere)
 
     def switch_s(self, part: int) -> tuple[Array, Array, Array]:
         """Return seconds of each row's switches: fixed, of the bytes, of quantising (part: value, lo, hi)."""

@@ -70,3 +70,10 @@ class OpCosts:
 
 
 COLUMNS: tuple[str, ...] = (*NUMERIC, "bound", "source")
+
+
+@dataclass(frozen=True)
+class DividedCosts(OpCosts):
+    """Costs of which `elsewhere_s` (of each row's latency) is spent on another processor, or on the way to it."""
+
+    elsewhere_s: Array | float = 0.0

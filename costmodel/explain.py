@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.costs import BOUNDS, SOURCES
+from costmodel.costs import BOUNDS, SOURCES, DividedCosts
 from costmodel.estimate import Detail, Estimate
 from costmodel.physics import compute_s, side_by_side, stages
 from foundation.errors import BadValueError
@@ -30,6 +30,9 @@ STEPS: tuple[tuple[str, str], ...] = (
     ("launch", "starting operators"),
 )
 """Steps of the waterfall in order, and what each one loses."""
+
+ELSEWHERE = ("other processor", "what a runtime leaves to the host, and changing processor")
+"""The last step where a runtime divides a network."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,21 @@ def waterfall(detail: Detail) -> tuple[Step, ...]:
     levels.append(np.maximum(levels[-1], dram_s))
     levels.append(np.maximum(levels[-1], link))
     launch = np.minimum(detail.costs.latency_s, rates.kernels.launches[ops, 0] * rates.launch_s[0])
+    elsewhere = detail.costs.elsewhere_s if isinstance(detail.costs, DividedCosts) else 0.0
     running = detail.costs.latency_s - launch
     # a calibrated model may answer less than the closed form's step: then that step took what there is
     levels = [np.minimum(level, running) for level in levels]
-    levels.append(running)
-    levels.append(detail.costs.latency_s)
+    # what runs on another processor is told as what it adds to the time that all would take here
+    here = np.maximum(levels[-1], running - elsewhere)
+    levels += [here, here + launch]
+    names = STEPS
+    if np.any(elsewhere):
+        names = (*STEPS, ELSEWHERE)
+        levels.append(detail.costs.latency_s)
     times = [float((np.broadcast_to(level, count.shape) * count).sum()) for level in levels]
     flop = float((work.flop * count).sum())
     steps, before = [], 0.0
-    for (name, meaning), time in zip(STEPS, times, strict=True):
+    for (name, meaning), time in zip(names, times, strict=True):
         steps.append(Step(name, meaning, time - before, flop / time if time > 0 else 0.0))
         before = time
     return tuple(steps)

@@ -131,17 +131,18 @@ def find_runtime(software: str, device: DeviceSpec) -> RuntimeSpec | None:
         UnsupportedError: the runtime does not run on this device; those that do are named.
     """
     word = plain_name(software.split()[0]) if software.split() else ""
-    named = [spec for spec in _named(word)] if word else []
+    named = list(_named(word)) if word else []
     if not named:
         return None
     able = [spec for spec in named if spec.runs_on.rank(device)]
     if able:
-        return max(able, key=lambda spec: (spec.id == word, spec.runs_on.rank(device)))
+        # of two runtimes of a vendor the one for fewer vendors is the more particular
+        return max(able, key=lambda s: (s.id == word, s.runs_on.rank(device), -len(s.runs_on.vendors)))
     known = sorted({spec.framework for spec in _all() if spec.runs_on.rank(device)})
     other = f"; ask for its host, --on {device.host.device}" if device.host and _reaches(named, device) else ""
     raise UnsupportedError(
-        f"{named[0].name} does not run on {device.id} ({device.kind}), but "
-        f"{', '.join(known) or 'no runtime of the catalogue'} does{other}."
+        f"The runtime '{word}' does not run on {device.id} ({device.kind}); there are "
+        f"{', '.join(known) or 'none'}{other}."
     )
 
 

@@ -97,7 +97,8 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         return replace(estimate, reason=report.reason() if isinstance(report, OnChip) else reason)
     costs, said = costs_under_runtime(cost_model, workload, lowered, target, fabric, mapping, report, runtime)
     estimate = replace(estimate, notes=(*notes, *said))
-    detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
+    rates = report.rates if isinstance(report, OnChip) and report.rates else target.rates
+    detail = Detail(workload, lowered, costs, mapping, rates, fabric)
     found = _with_times(estimate, detail, compose(workload, lowered, costs), question, cost_model)
     if not getattr(question.model, "paths", ()):
         return found

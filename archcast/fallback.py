@@ -221,7 +221,8 @@ class _Parts:
         columns["bound"] = np.where(waits, OVERHEAD, np.where(mostly, here.bound, there.bound)).astype(np.int8)
         columns["source"] = np.where(mostly, here.source, there.source).astype(np.int8)
         elsewhere = np.minimum(share * here.latency_s + sum(self.switch_s(0)), columns["latency_s"])
-        return DividedCosts(**columns, interval_kind="propagated", elsewhere_s=elsewhere)
+        streamed = (1 - share) * there.streamed_s
+        return DividedCosts(**columns, interval_kind="propagated", elsewhere_s=elsewhere, streamed_s=streamed)
 
     def switch_s(self, part: int) -> tuple[Array, Array, Array]:
         """Return seconds of each row's switches: fixed, of the bytes, of quantising (part: value, lo, hi)."""
@@ -262,15 +263,16 @@ class _Parts:
         return OpTable(self.table.rows, {**self.table.columns, "dtype": column, "kv_dtype": column}, self.table.labels)
 
 
-def _spread(table: OpTable, mask: Array, price: Callable[[Array], OpCosts]) -> OpCosts:
+def _spread(table: OpTable, mask: Array, price: Callable[[Array], OpCosts]) -> DividedCosts:
     """Return the costs of the rows of a mask, zeros in the others."""
-    zeros: Any = {name: np.zeros(table.rows) for name in NUMERIC}
-    filled = OpCosts(**zeros, bound=np.zeros(table.rows, np.int8), source=np.zeros(table.rows, np.int8))
+    zeros: Any = {name: np.zeros(table.rows) for name in (*NUMERIC, "streamed_s")}
+    filled = DividedCosts(**zeros, bound=np.zeros(table.rows, np.int8), source=np.zeros(table.rows, np.int8))
     rows = np.flatnonzero(mask)
     if len(rows):
         found = price(rows)
         for name in (*NUMERIC, "bound", "source"):
             getattr(filled, name)[rows] = getattr(found, name)
+        np.asarray(filled.streamed_s)[rows] = found.streamed_s if isinstance(found, DividedCosts) else 0.0
     return filled
 
 

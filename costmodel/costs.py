@@ -74,6 +74,10 @@ COLUMNS: tuple[str, ...] = (*NUMERIC, "bound", "source")
 
 @dataclass(frozen=True)
 class DividedCosts(OpCosts):
-    """Costs of which `elsewhere_s` (of each row's latency) is spent on another processor, or on the way to it."""
+    """Costs of which parts, in seconds of each row's latency, are not the device's own.
+
+    `elsewhere_s` is spent on another processor or on the way to it, `streamed_s` on weights that come from outside.
+    """
 
     elsewhere_s: Array | float = 0.0
+    streamed_s: Array | float = 0.0

@@ -31,8 +31,9 @@ STEPS: tuple[tuple[str, str], ...] = (
 )
 """Steps of the waterfall in order, and what each one loses."""
 
+STREAMED = ("weights", "waiting for weights that do not stay on the chip")
 ELSEWHERE = ("other processor", "what a runtime leaves to the host, and changing processor")
-"""The last step where a runtime divides a network."""
+"""Last steps where weights come from outside, and where a runtime divides a network."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,20 @@ def waterfall(detail: Detail) -> tuple[Step, ...]:
     levels.append(np.maximum(levels[-1], dram_s))
     levels.append(np.maximum(levels[-1], link))
     launch = np.minimum(detail.costs.latency_s, rates.kernels.launches[ops, 0] * rates.launch_s[0])
-    elsewhere = detail.costs.elsewhere_s if isinstance(detail.costs, DividedCosts) else 0.0
+    divided = detail.costs if isinstance(detail.costs, DividedCosts) else None
+    apart = ((STREAMED, divided.streamed_s), (ELSEWHERE, divided.elsewhere_s)) if divided else ()
     running = detail.costs.latency_s - launch
     # a calibrated model may answer less than the closed form's step: then that step took what there is
     levels = [np.minimum(level, running) for level in levels]
-    # what runs on another processor is told as what it adds to the time that all would take here
-    here = np.maximum(levels[-1], running - elsewhere)
+    # what is not the device's own is told as what it adds to the time that all would take here
+    here = np.maximum(levels[-1], running - sum(seconds for _, seconds in apart))
     levels += [here, here + launch]
-    names = STEPS
-    if np.any(elsewhere):
-        names = (*STEPS, ELSEWHERE)
-        levels.append(detail.costs.latency_s)
+    names: tuple[tuple[str, str], ...] = STEPS
+    for step, seconds in apart:
+        if np.any(seconds):
+            names = (*names, step)
+            levels.append(np.minimum(levels[-1] + seconds, detail.costs.latency_s))
+    levels[-1] = detail.costs.latency_s
     times = [float((np.broadcast_to(level, count.shape) * count).sum()) for level in levels]
     flop = float((work.flop * count).sum())
     steps, before = [], 0.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.costs import BOUNDS, OpCosts
+from costmodel.costs import BOUNDS, DividedCosts, OpCosts
 from costmodel.memory import MARGIN, MemoryReport, live_peak
 from costmodel.rates import Rates
 from hardware_specs import DeviceSpec, MemoryLevel
@@ -113,7 +113,8 @@ class OnChip(MemoryReport):
             )
         waits = stored / self.stream_bytes_per_s[0] > 0.5 * columns["latency_s"]
         columns["bound"] = np.where(waits, MEMORY, costs.bound).astype(np.int8)
-        return replace(costs, **columns, dram_bytes=costs.dram_bytes)
+        rest = {name: getattr(costs, name) for name in ("dram_bytes", "source", "interval_kind", "shared_log_error")}
+        return DividedCosts(**columns, **rest, streamed_s=columns["latency_s"] - costs.latency_s)
 
 
 def placed(report: MemoryReport, spec: DeviceSpec, rates: Rates, workload: Workload, lowered: Lowered) -> MemoryReport:

@@ -1,8 +1,9 @@
 """All loop orders of layers on a hierarchy, and the best of them: exhaustive in columns, no search engine.
 
 Loops are the prime factors of what the array leaves of each bound (the bound over the units that it unrolls, up to the
-next whole number), the smallest two of the dim with the most merged until at most `factor_limit` are left, as in LOMA
-(Symons et al., AICAS 2021); their distinct permutations are the candidates, each allotted to the memories by `nest.py`.
+next whole number), the smallest two of the dim with the most merged until at most `limit` are left, as in LOMA (Symons
+et al., AICAS 2021); the distinct permutations of these and of fewer factors down to four are the candidates, each
+allotted to the memories by `nest.py`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from workloads.table import Array
 
 OBJECTIVES: tuple[str, ...] = ("latency", "energy", "edp")
 FACTOR_LIMIT = 6
+LEAST_FACTORS = 4
 MOST_ORDERS = 50_000
 """Orders of one layer at most; more factors are merged beyond it."""
 BOUNDS: tuple[str, ...] = ("batch", "groups", "k", "c", "oy", "ox", "fy", "fx")
@@ -148,36 +150,44 @@ def candidates(layers: Layers, hierarchy: Hierarchy, limit: int | None = FACTOR_
         bad = bounds[~((bounds >= 1) & (bounds == np.round(bounds)))].flat[0]
         raise BadValueError(f"a bound of a loop must be a whole number of at least 1, not {bad:g}.")
     spread = [unrolled(tuple(row), hierarchy.axes) for row in bounds.astype(int).tolist()]
-    parts = [orders_of(factors(left, limit)) for left, _ in spread]
-    counts = np.array([part[0].shape[1] for part in parts])
-    owner = np.repeat(np.arange(len(parts)), counts)
+    parts = [(row, orders_of(loops)) for row, (left, _) in enumerate(spread) for loops in splits(left, limit)]
+    owner = np.repeat([row for row, _ in parts], [part[0].shape[1] for _, part in parts])
     spatial = tuple(
         {dim: np.array([taken[at][DIMS.index(dim)] for _, taken in spread]) for dim in axis.dims}
         for at, axis in enumerate(hierarchy.axes)
     )
     dims, sizes, codes, states = _stacked(parts)
     nest = Nest(layers, dims.T, sizes.T, spatial, owner, codes, states)
-    return Candidates(nest, np.concatenate([[0], np.cumsum(counts)]))
+    return Candidates(nest, np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(spread)))]))
 
 
-def _stacked(parts: Sequence[tuple[Array, Array, Array, States]]) -> tuple[Array, Array, Array, States]:
+def splits(left: tuple[int, ...], limit: int | None) -> list[tuple[tuple[int, int], ...]]:
+    """Return the loops at every limit from LEAST_FACTORS to `limit`, each once.
+
+    Fewer factors are not a subset: whole loops may leave the room for a second tile that parts of them would fill.
+    """
+    most = limit if limit is not None else max(sum(len(_primes(n)) for n in left), LEAST_FACTORS)
+    return list(dict.fromkeys(factors(left, n) for n in range(min(LEAST_FACTORS, most), most + 1)))
+
+
+def _stacked(parts: Sequence[tuple[int, tuple[Array, Array, Array, States]]]) -> tuple[Array, Array, Array, States]:
     """Return the orders of several layers side by side, padded on the inside to the same number of loops."""
     if len(parts) == 1:
-        return parts[0]
-    width, count = max(len(part[0]) for part in parts), sum(part[0].shape[1] for part in parts)
+        return parts[0][1]
+    width, count = max(len(part[0]) for _, part in parts), sum(part[0].shape[1] for _, part in parts)
     dims, sizes = np.full((width, count), PAD, np.int8), np.ones((width, count))
     codes = np.empty((width + 1, count), np.intp)
     at = base = 0
-    for part in parts:
+    for _, part in parts:
         pad, end = width - len(part[0]), at + part[0].shape[1]
         dims[pad:, at:end], sizes[pad:, at:end] = part[0], part[1]
         codes[:pad, at:end], codes[pad:, at:end] = base, part[2] + base
         at, base = end, base + len(part[3].total)
-    states = [part[3] for part in parts]
+    states = [part[3] for _, part in parts]
     joined = States(
         np.concatenate([s.total for s in states]), {o: np.concatenate([s.plain[o] for s in states]) for o in OPERANDS},
         {d: np.concatenate([s.halo[d] for s in states]) for d in HALO},
-        np.repeat(np.arange(len(parts)), [len(s.total) for s in states]),
+        np.repeat([row for row, _ in parts], [len(s.total) for s in states]),
     )  # fmt: skip
     return dims, sizes, codes, joined
 

@@ -19,6 +19,7 @@ _DEFINITIONS = (
     "kilo- = 1e3 = k-", "mega- = 1e6 = M-", "giga- = 1e9 = G-", "tera- = 1e12 = T-", "peta- = 1e15 = P-",
     "kibi- = 1024 = Ki-", "mebi- = 1048576 = Mi-", "gibi- = 1073741824 = Gi-", "tebi- = 1099511627776 = Ti-",
     "B = [data]", "bit = B / 8 = b", "s = [time]", "h = 3600 * s", "J = [energy]", "W = J / s", "Hz = 1 / s",
+    "Wh = 3600 * J", "K = [temperature]",
     "FLOP = [operation]", "OP = FLOP", "MAC = 2 * FLOP", "FLOPS = FLOP / s", "OPS = OP / s", "USD = [money]",
     "m = [length]", "transfer = [] = T",
 )  # fmt: skip
@@ -42,6 +43,9 @@ _DIMENSIONS = {
     "USD": "an amount of money (USD)",
     "USD/h": "a price per hour (USD per hour)",
     "nm": "a length (nanometres)",
+    "K": "a temperature (kelvin)",
+    "K/W": "a thermal resistance (kelvin per watt)",
+    "J/K": "a heat capacity (joules per kelvin)",
 }
 """Units that fields want or that people write by mistake, and what they measure."""
 

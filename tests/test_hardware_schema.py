@@ -14,6 +14,8 @@ from hardware_specs.systems import ClusterSpec, LinkSpec, NodeSpec
 SUFFIX_UNITS = {
     "_bytes_per_s": "B/s",
     "_flop_per_s": "FLOP/s",
+    "_k_per_w": "K/W",
+    "_j_per_k": "J/K",
     "_per_flop_j": "J/FLOP",
     "_per_byte_j": "J/B",
     "usd_per_hour": "USD/h",
@@ -21,6 +23,8 @@ SUFFIX_UNITS = {
     "_hz": "Hz",
     "_s": "s",
     "_w": "W",
+    "_j": "J",
+    "_k": "K",
     "_nm": "nm",
     "efficiency": "",
     "oversubscription": "",

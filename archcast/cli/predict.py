@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def predict(
 ) -> None:
     """What a workload costs on a device: time, energy, memory, money, traffic."""
     with one_sentence_errors():
+        from archcast.edge import edge_report
         from archcast.prediction import predict as ask
         from archcast.question import find_target
 
@@ -57,6 +59,9 @@ def predict(
             kv_dtype=kv_dtype, count=count, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp, software=software,
             mode=mode, knobs=parse_settings(settings), model=model, allow_fallback=allow_fallback,
         )  # fmt: skip
+        report = edge_report(estimate, find_target(on).spec)
+        if report is not None:
+            estimate = replace(estimate, notes=(*estimate.notes, *report.lines()))
         if html is not None:
             from archcast.render.html import write_html
             from archcast.simulation import timeline_of
@@ -66,6 +71,8 @@ def predict(
             document = estimate.to_json()
             if explain and estimate.latency_s is not None:
                 document["explain"] = estimate.explain().to_json()
+            if report is not None:
+                document["edge"] = report.to_json()
             print_json(document)
         else:
             from archcast.render.terminal import print_estimate

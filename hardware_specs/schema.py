@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hardware_specs.cores import CoreGroup
 from hardware_specs.figures import Figure, Sourced, Spec, check_range, fault
+from hardware_specs.thermal import Thermal
 from hardware_specs.units import Quantity
 
 MathFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4", "fp4"]
@@ -160,6 +161,7 @@ class DeviceSpec(Sourced):
     links: tuple[LinkPort, ...] = ()
     host: HostPort | None = None
     power: Power
+    thermal: Thermal | None = None
     price: Price | None = None
     launch_overhead_s: Annotated[Figure, Quantity("s", 1e-9, 1.0)]
 

@@ -134,7 +134,7 @@ class NpuArray:
         )  # fmt: skip
 
     def details(self, codes: Array) -> list[dict[str, Any]]:
-        """Return designs as JSON: knobs, values with intervals, cycles by stage, energy and area by part."""
+        """Return designs as JSON: knobs, values with intervals, time by stage, energy and area by part."""
         found: list[dict[str, Any]] = []
         for start in range(0, codes.shape[1], AT_ONCE):
             found += self._details(codes[:, start : start + AT_ONCE])
@@ -156,25 +156,27 @@ class NpuArray:
             e / t for e, t in zip(values["energy_j"], (latency[0], latency[2], latency[1]), strict=True)
         )
         values["edp_j_s"] = tuple(e * t for e, t in zip(values["energy_j"], latency, strict=True))
-        cycles = self._stage_cycles(replace(machine, dram_bytes_per_cycle=machine.dram_bytes_per_cycle * DRAM_SHARE))
+        seconds_by_stage = self._stages_s(
+            replace(machine, dram_bytes_per_cycle=machine.dram_bytes_per_cycle * DRAM_SHARE)
+        )
         return [
             {
                 "knobs": self.space.values(codes[:, i]),
                 **{name: dict(zip(("value", "lo", "hi"), (float(end[i]) for end in ends), strict=True))
                    for name, ends in values.items()},
-                "stages_cycles": {name: float(steps[i]) for name, steps in cycles.items()},
+                "macs": float(costs.macs[i]),
+                "stages_s": {name: float(steps[i]) for name, steps in seconds_by_stage.items()},
                 "energy_parts_j": {name: float(part[i]) for name, part in joules.parts.items()},
                 "area_parts_mm2": {name: float(part[i]) for name, part in mm2.parts.items()},
             }
             for i in range(codes.shape[1])
         ]  # fmt: skip
 
-    def _stage_cycles(self, machine: Machine) -> dict[str, Array]:
-        """Return what each stage of the waterfall adds over all layers, in cycles."""
+    def _stages_s(self, machine: Machine) -> dict[str, Array]:
+        """Return what each stage of the waterfall adds over all layers, in seconds."""
         costs: SpatialCosts = fixed_mapping(self.layers.reshaped((-1, 1)), machine.reshaped((1, -1)))
-        return {
-            name: np.sum(steps * self.times[:, None], axis=0) for name, steps in costs.waterfall().items()
-        }  # fmt: skip
+        times = self.times[:, None] / machine.clock_hz
+        return {name: np.sum(steps * times, axis=0) for name, steps in costs.waterfall().items()}
 
 
 def npu_array(

@@ -129,16 +129,19 @@ def _space(settings: Settings, kind: Design, shard: Shard) -> DesignSpace:
 
 def _too_many(plans: list[Planned], size: int, shard: Shard) -> tuple[str, str]:
     """Return what is wrong with the size of a space, and how to make it smaller."""
-    widest = sorted((plan for plan in plans if plan.count > 1), key=lambda plan: -plan.count)[:3]
-    counts = ", ".join(f"{plan.name} {plan.count:,}" for plan in widest)
-    keep = max(math.ceil((MOST_DESIGNS / size) ** (1 / len(widest)) * widest[0].count), 2)
-    shards = f"{math.ceil(size / MOST_DESIGNS):,}"
+    counts = sorted(plan.count for plan in plans)
+    keep = max(v for v in _doublings(counts[-1]) if v == 1 or math.prod(min(n, v) for n in counts) <= MOST_DESIGNS)
+    widest = ", ".join(f"{plan.name} {plan.count:,}" for plan in sorted(plans, key=lambda p: -p.count)[:3])
     of = "" if shard.of == 1 else f", {size / shard.of:.3g} in a shard"
     return (
         f"the space has {size:.3g} designs{of}, more than the {MOST_DESIGNS:,} of one run.",
-        f"Thin the knobs with most values ({counts}) with a larger step or times, to about {keep} values each, "
-        f"or run it in at least {shards} parts with --shard.",
+        f"Thin the knobs with most values ({widest}) with a larger step or times, to at most {keep} values each, "
+        f"or run it in at least {math.ceil(size / MOST_DESIGNS):,} parts with --shard.",
     )
+
+
+def _doublings(most: int) -> list[int]:
+    return [2**k for k in range(most.bit_length())]
 
 
 def _fixed(settings: Settings, design: Design) -> dict[str, Any]:

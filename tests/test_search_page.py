@@ -1,0 +1,127 @@
+"""The page of a search: self-contained, every design drawn with its knobs, names apart, and drawn by a browser."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from search_samples import small, small_search
+
+from archcast.render.search import search_page, write_search_html
+from archcast.render.search_front import front_svg, log_ticks, reach_svgs
+from archcast.render.search_text import search_text
+from archcast.render.search_words import plain, shown
+from archcast.searching.run import search
+
+SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
+
+
+def front() -> ElementTree.Element:
+    return ElementTree.fromstring(SVG.findall(front_svg(small_search()))[0])
+
+
+def test_the_page_loads_nothing_and_has_every_part() -> None:
+    page = search_page(small_search())
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
+    assert "default-src 'none'" in page
+    for words in ("Front", "What each knob can reach", "Where time goes", "Where energy goes", "Where area goes",
+                  "Designs", "What was refused", "Where it is from", "Hypervolume"):  # fmt: skip
+        assert f">{words}" in page
+
+
+def test_every_design_of_the_front_is_drawn_with_its_knobs() -> None:
+    tips = [title.text or "" for circle in front().iter("circle") for title in circle.iter("title")]
+    assert len(tips) == len(small_search().front)
+    assert all("latency" in words and "dataflow" in words for words in tips)
+
+
+def test_the_best_and_the_knee_are_ringed_and_named() -> None:
+    picture = front()
+    marked = {*small_search().best.values(), small_search().knee}
+    assert sum(circle.get("class") == "ring" for circle in picture.iter("circle")) == len(marked)
+    words = " ".join(text.text or "" for text in picture.iter("text") if text.get("class") == "name")
+    for name in ("least latency", "least energy", "least area"):
+        assert name in words
+
+
+def test_words_in_the_picture_do_not_overlap() -> None:
+    boxes = []
+    for text in front().iter("text"):
+        if "rotate" in text.get("transform", ""):
+            continue
+        x, y, words = float(text.get("x", "0")), float(text.get("y", "0")), text.text or ""
+        width = 6.0 * len(words)
+        left = {"middle": x - width / 2, "end": x - width}.get(text.get("text-anchor", ""), x)
+        boxes.append((left, y - 9, left + width, y + 2, words))
+    for i, a in enumerate(boxes):
+        for b in boxes[i + 1 :]:
+            apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+            assert apart, f"{a[4]!r} and {b[4]!r}"
+
+
+def test_each_knob_with_a_choice_has_a_picture_of_what_it_reaches() -> None:
+    pictures = [ElementTree.fromstring(svg) for svg in SVG.findall(reach_svgs(small_search()))]
+    choices = small_search().sensitivity()
+    assert len(pictures) == len(choices) == 7
+    for picture, rows in zip(pictures, choices.values(), strict=True):
+        assert sum(1 for _ in picture.iter("circle")) == len(rows) * 3
+
+
+def test_the_waterfall_of_the_knee_has_all_stages() -> None:
+    page = search_page(small_search())
+    for words in ("at the peak rate", "fill and drain", "on-chip memory", "device memory", "achieved"):
+        assert words in page
+
+
+def test_a_search_without_an_answer_has_a_page_and_text() -> None:
+    answer = search(small(space_output_buffer_bytes=4))
+    assert "Infeasible." in search_page(answer)
+    assert "none of 144 designs is feasible" in search_text(answer)
+
+
+@pytest.mark.parametrize(
+    "objectives", [["latency_s"], ["energy_j", "latency_s"], ["latency_s", "energy_j", "area_mm2", "power_w"]]
+)
+def test_any_number_of_objectives_has_a_page(objectives: list[str]) -> None:
+    assert "Where time goes" in search_page(search(small(objectives=objectives)))
+
+
+def test_words_of_strangers_are_escaped() -> None:
+    evil = '<script>alert("x")</script>'
+    answer = small_search()
+    page = search_page(replace(answer, study=replace(answer.study, name=evil), notes=(evil,)))
+    assert evil not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_names_and_numbers_read_as_people_write_them() -> None:
+    assert plain("dram_bandwidth_bytes_per_s") == "dram bandwidth"
+    assert [shown("a_bytes", 65536), shown("area_mm2", 28.21), shown("latency_s", 0.00114), shown("rows", 128)] == [
+        "64 KiB", "28.2 mm²", "1.14 ms", "128",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.2), (0.3, 40.0), (1e-6, 1e3), (0.0011, 0.0019)])
+def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
+    found = log_ticks(low, high)
+    assert 1 <= len(found) <= 9
+    assert all(low <= tick <= high for tick in found)
+    assert np.all(np.diff(found) > 0)
+
+
+@pytest.mark.browser
+def test_a_browser_draws_the_page(chromium: str, tmp_path: Path) -> None:
+    write_search_html(small_search(), tmp_path / "search.html")
+    done = subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom",
+         f"--user-data-dir={tmp_path}/profile", f"file://{tmp_path}/search.html"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert 'data-ready="yes"' in done.stdout
+    assert "data-error" not in done.stdout
+    assert done.stdout.count('class="design ') == len(small_search().front)

@@ -23,6 +23,8 @@ from costmodel.collectives import Fabric, has_traffic
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
 from costmodel.kernels import EXPONENTIAL_FLOP, SERIAL
 from costmodel.rates import Rates
+from costmodel.spatial.devices import SpatialTimes, spatial_times
+from costmodel.spatial.machine import Machine
 from foundation.errors import BadValueError
 from workloads.elementwise import (
     ZERO,
@@ -60,7 +62,9 @@ class Stages:
 
     ideal_s: FLOP at the peak; shaped_s: with whole tiles, waves and folds; filled_s: with fill and drain of arrays.
     vector_s comes on top of them, and what `waves` blocks after each other do not hide of their starts and ends (0 for
-    families that hide it). moved_bytes: what passes the last on-chip level.
+    families that hide it). moved_bytes: what passes the last on-chip level. On a spatial array `exposed_s` is what
+    arithmetic waits for at both ends, `serial_s` what hides behind nothing (latencies, moves without double buffers,
+    starts of tiles).
     """
 
     ideal_s: Array
@@ -72,10 +76,14 @@ class Stages:
     dram_s: Array
     moved_bytes: Array
     cache_s: Array
+    exposed_s: Value = ZERO
+    serial_s: Value = ZERO
 
 
 def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
     """Return where the time of each row goes, before efficiencies and launch."""
+    if rates.spatial is not None:
+        return _on_array(table, work, rates, rates.spatial)
     fmt, inverse = table["dtype"], rates.inverses
     vector_s = _lanes(work, rates) * inverse.vector_flop_s[fmt]
     per_flop_s = inverse.flop_s[fmt]
@@ -99,6 +107,29 @@ def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
     return Stages(
         ideal, shaped, filled, vector_s, _waves(table, work, rates), dram, dram * inverse.dram_byte_s, moved,
         moved * inverse.cache_byte_s,
+    )  # fmt: skip
+
+
+def _on_array(table: OpTable, work: OpWork, rates: Rates, machine: Machine) -> Stages:
+    """Return the stages of rows on an array with its buffers; work of the vector unit is as on any other device."""
+    fmt, inverse = table["dtype"], rates.inverses
+    per_flop_s = inverse.flop_s[fmt]
+    ideal = work.matrix_flop * per_flop_s
+    moved = work.weight_bytes + work.input_bytes + work.output_bytes
+    able = rates.matrix_formats[fmt]
+    cycle_s = np.where(able, 2.0 * machine.elements * per_flop_s, 1.0 / machine.clock_hz)
+    array = spatial_times(table, work, machine, cycle_s, inverse.dram_byte_s)
+    on_array = able & (work.matrix_flop > 0)
+    # padding is read on chip, and all of an image even where a stride skips some of it: never less than is compulsory
+    dram = larger(moved, np.where(on_array, array.dram_bytes, 0.0))
+    if table.rows == 1:
+        one = {name: float(np.ravel(value)[0]) or ZERO for name, value in vars(array).items()}
+        array, dram = SpatialTimes(**one), float(np.ravel(dram)[0])
+    return Stages(
+        ideal, choose(on_array, array.shape_s, ideal), choose(on_array, array.fill_s, ideal),
+        _lanes(work, rates) * inverse.vector_flop_s[fmt], _waves(table, work, rates), dram, dram * inverse.dram_byte_s,
+        moved, choose(on_array, array.onchip_s, moved * inverse.cache_byte_s),
+        choose(on_array, array.exposed_s, 0.0 * ideal), choose(on_array, array.serial_s, 0.0 * ideal),
     )  # fmt: skip
 
 
@@ -177,7 +208,12 @@ def predict_physics(
     out = _allocate(table.rows) if out is None else out
     if table.rows > CHUNK:
         _keep_memory()
-    simple = rates.array is None and fabric is None and physics_numba.worth_it(table.rows, rates.tile)
+    simple = (
+        rates.array is None
+        and rates.spatial is None
+        and fabric is None
+        and physics_numba.worth_it(table.rows, rates.tile)
+    )
     fused = simple and bool(rates.kernels.plain[table["op"]].all())
     limits = (rates.tile[2] * SPLIT, GRANULE, float("count" in table.columns))
     for start in range(0, table.rows, CHUNK):
@@ -267,7 +303,7 @@ def _evaluated(
     ops, inverse = table["op"], rates.inverses
     memory = parts.dram_s * inverse.memory[0][ops]
     memory = larger(memory, parts.cache_s, out=memory)
-    compute = compute_s(parts, rates, ops)
+    compute = plus(compute_s(parts, rates, ops), parts.exposed_s)
     active = _with_link(larger(compute, memory), link)
     launch, launch_lo, launch_hi = (launches_s[ops] for launches_s in inverse.launches_s)
     energy = _dynamic_energy(table, work, parts, rates, fabric, 0)
@@ -275,13 +311,13 @@ def _evaluated(
     # slowed until the power limit holds, at each end of the energy's range
     slowed, slowed_lo, slowed_hi = inverse.headroom_s_per_j
     latency = larger(active, energy * slowed)
-    latency += launch
+    latency += plus(launch, parts.serial_s)
     least = _least(table, work, parts, rates, link_lo)
     least = larger(least, energy_lo * slowed_lo, out=least)
     least += launch_lo
     most = _most(parts, rates, ops, link_hi)
     most = larger(most, energy_hi * slowed_hi, out=most)
-    most += launch_hi
+    most += plus(launch_hi, parts.serial_s)
     energy += rates.idle_w[0] * latency
     energy_lo += rates.idle_w[1] * least
     energy_hi += rates.idle_w[2] * most
@@ -340,7 +376,8 @@ def _most(parts: Stages, rates: Rates, ops: Array, link: Array) -> Value:
     """The longest time before launch and power: worst efficiencies."""
     memory = parts.dram_s * rates.inverses.memory[1][ops]
     memory = larger(memory, parts.cache_s, out=memory)
-    return _with_link(larger(compute_s(parts, rates, ops, 2), memory, out=memory), link)
+    compute = plus(compute_s(parts, rates, ops, 2), parts.exposed_s)
+    return _with_link(larger(compute, memory, out=memory), link)
 
 
 def _dynamic_energy(

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from costmodel.kernels import Kernels, kernels_of
+from costmodel.spatial.devices import machine_of
+from costmodel.spatial.machine import DATAFLOWS, Machine
 from foundation.errors import BadValueError, UnsupportedError
 from foundation.formats import DIGESTED_FORMATS, FORMAT_CODES, FORMATS, MATH_FALLBACK
 from hardware_specs import ComputeUnit, DeviceSpec, Figure
@@ -26,7 +28,6 @@ PerCode = tuple[Entries, Entries, Entries]
 """(value, lo, hi), each with one entry a number format or operator family."""
 
 _BY_FORMAT = ("peak_flop_per_s", "vector_flop_per_s", "matrix_energy_j", "vector_energy_j", "matrix_formats")
-DATAFLOWS: tuple[str, ...] = ("", "ws", "os", "is")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Rates:
     `peak_flop_per_s`, `vector_flop_per_s`, `matrix_energy_j`, `vector_energy_j` have one entry a number format (order
     of `foundation.formats.FORMAT_NAMES`). `matrix_formats` says where the matrix unit can compute, at least widened;
     elsewhere the peak is the vector unit's (the 16-bit attention of a network that an NPU runs in int8), NaN without.
-    `widened` names the arithmetic used in place of a format's own. `cache_bytes` is the last on-chip level.
+    `widened` names the arithmetic used in place of a format's own. `cache_bytes` is the last on-chip level. `spatial`
+    is an array with its buffers, where the device describes them: matrix work is then the spatial model's.
     """
 
     device: str
@@ -85,6 +87,7 @@ class Rates:
     idle_w: Range
     limit_w: float
     usable_bytes: float
+    spatial: Machine | None = None
 
     def scaled(self, *, bandwidth: float = 1.0, peak: float = 1.0) -> Rates:
         """Return the what-if device with its DRAM bandwidth and peak rates multiplied.
@@ -138,7 +141,9 @@ class Rates:
     def _digest(self) -> str:
         import hashlib
 
-        values = [_digested(f.name, getattr(self, f.name)) for f in fields(self)]
+        # devices without a described array keep the hash that they had before there were any
+        named = [f.name for f in fields(self) if f.name != "spatial" or self.spatial]
+        values = [_digested(name, getattr(self, name)) for name in named]
         values += [getattr(self.kernels, f.name) for f in fields(self.kernels)]
         parts = (
             v.tobytes() if isinstance(v, np.ndarray) else repr(v).encode() for v in values if v is not self.kernels
@@ -197,7 +202,7 @@ def compile_rates(spec: DeviceSpec) -> Rates:
         cache_energy_j=inner.energy_per_byte_j.interval if inner is not dram else (0.0, 0.0, 0.0),
         launch_s=spec.launch_overhead_s.interval, kernels=kernels_of(spec.kind),
         idle_w=spec.power.idle_w.interval, limit_w=spec.power.limit_w.value,
-        usable_bytes=dram.usable_bytes,
+        usable_bytes=dram.usable_bytes, spatial=machine_of(spec) if spec.spatial else None,
     )  # fmt: skip
 
 

@@ -83,6 +83,9 @@ _FIELDS = {
     "usd_per_hour": "price",
     "launch_overhead_s": "overhead of an operator",
     "process_node_nm": "process node",
+    "dram_latency_s": "latency of memory",
+    "issue_s": "start of a tile",
+    "node_nm": "node of the array",
     "latency_s": "latency",
     "intra_bandwidth_bytes_per_s": "bandwidth inside a node",
     "host_power_w": "power of the rest of the box",
@@ -247,6 +250,8 @@ def _field(spec: Sourced, place: Place) -> str:
         return f"{spec.units[int(place[1])].name} unit: {words}"
     if isinstance(spec, DeviceSpec) and place[0] == "memory":
         return f"{'inner' if place[1] else 'outermost'} memory: {words}"
+    if isinstance(spec, DeviceSpec) and place[0] == "spatial":
+        return f"spatial array: {words}"
     if isinstance(spec, DeviceSpec) and place[0] == "cores":
         return f"core: {words}"
     owner = "device" if isinstance(spec, DeviceSpec) else type(spec).__name__.removesuffix("Spec").lower()

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hardware_specs.cores import CoreGroup
 from hardware_specs.figures import Figure, Sourced, Spec, check_range, fault
+from hardware_specs.spatial import Spatial
 from hardware_specs.thermal import Thermal
 from hardware_specs.units import Quantity
 
@@ -163,6 +164,7 @@ class DeviceSpec(Sourced):
     power: Power
     thermal: Thermal | None = None
     price: Price | None = None
+    spatial: Spatial | None = None
     launch_overhead_s: Annotated[Figure, Quantity("s", 1e-9, 1.0)]
 
     @field_validator("released")
@@ -176,6 +178,12 @@ class DeviceSpec(Sourced):
             for index, name in enumerate(names):
                 if name in names[:index]:
                     raise fault(f"the name '{name}' stands twice among {', '.join(names)}.", (field, index, "name"))
+        return self
+
+    @model_validator(mode="after")
+    def _spatial_has_an_array(self) -> DeviceSpec:
+        if self.spatial is not None and self.spatial.array is None and self.unit("matrix").array is None:
+            raise fault("neither this section nor the matrix unit has an array.", ("spatial", "array"))
         return self
 
     @property

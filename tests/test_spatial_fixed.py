@@ -175,7 +175,7 @@ def machines(draw: st.DrawFn) -> Machine:
         cores=draw(st.sampled_from((1.0, 2.0, 5.0))), unified=draw(truth), double_buffered=draw(truth),
         preload_hidden=draw(truth), dram_latency_cycles=draw(st.sampled_from((0.0, 200.0))),
         issue_cycles=draw(st.sampled_from((0.0, 30.0))), skips_weights=draw(st.sampled_from((0.0, 1.0))),
-        packs_groups=draw(truth),
+        packs_groups=draw(truth), kernel_on_rows=draw(truth),
     )  # fmt: skip
 
 

@@ -63,6 +63,13 @@ def test_groups_share_a_fold_on_the_diagonal_only_where_asked() -> None:
     assert folds(layer, machine(packs_groups=True)).count == 24
 
 
+def test_rows_of_input_channels_only_take_each_position_of_the_kernel_in_turn() -> None:
+    layer = Layers(batch=1.0, groups=1.0, k=4.0, c=3.0, oy=6.0, ox=6.0, fy=3.0, fx=3.0)
+    assert folds(layer, machine()).count == 7  # 27 on 4 rows
+    assert folds(layer, machine(kernel_on_rows=False)).count == 9  # 3 on 4 rows, 9 times
+    assert folds(layer, machine(kernel_on_rows=False, dataflow=OS)).count == 9  # 36 pixels on 4 rows, 27 along
+
+
 def test_cores_take_folds_in_turn_and_the_last_wave_is_not_full() -> None:
     found = folds(products(10, 20, 5), machine(cores=4))  # 2 x 5 folds: 3, 3, 2, 2
     assert found.waves == 3

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from costmodel.spatial.costs import STAGES, SpatialCosts
-from costmodel.spatial.folds import Folds, by_dataflow, executed_share, folds
+from costmodel.spatial.folds import Folds, by_dataflow, executed_share, folds, reduction
 from costmodel.spatial.layers import Layers
 from costmodel.spatial.machine import Machine, Operands
 from costmodel.spatial.traffic import ArrayTile, Traffic, array_tile, ways
@@ -80,8 +80,7 @@ class _Timing:
 
     @classmethod
     def of(cls, layers: Layers, machine: Machine, tile: ArrayTile, room_bytes: Value) -> _Timing:
-        outputs = tile.m * tile.n * (layers.output_bits / 8)
-        ends = (tile.bytes.inputs + tile.bytes.weights + outputs) / machine.dram_bytes_per_cycle
+        ends = exposed_bytes(layers, machine, tile) / machine.dram_bytes_per_cycle
         room_bytes = np.maximum(room_bytes, choose(machine.shared_bytes > 0, machine.shared_bytes, 0.0))
         return cls(machine, ends, np.maximum(room_bytes, sum(tile.bytes)))
 
@@ -97,11 +96,18 @@ class _Timing:
         return memory, memory + machine.issue_cycles * tiles, tiles
 
 
+def exposed_bytes(layers: Layers, machine: Machine, tile: ArrayTile | None = None) -> Value:
+    """Return what no arithmetic hides: the operands of the first array tile, and the outputs of the last."""
+    tile = array_tile(layers, machine) if tile is None else tile
+    return tile.bytes.inputs + tile.bytes.weights + tile.m * tile.n * (layers.output_bits / 8)
+
+
 def _port_bytes(layers: Layers, machine: Machine, found: Folds) -> Operands:
     """Return the bytes of one group between buffers and array: partial sums are read back but for the first time."""
     m, n, k, flow = layers.pixels, layers.k, layers.depth, machine.dataflow
     rows, cols = machine.rows, machine.cols
-    deep = np.ceil(k / rows)
+    on_rows, positions = reduction(layers, machine)
+    deep = np.ceil(on_rows / rows) * positions
     inputs = by_dataflow(flow, np.ceil(n / cols), np.ceil(n / cols), 1.0)
     weights = by_dataflow(flow, 1.0, np.ceil(m / rows), np.ceil(m / cols))
     sums = by_dataflow(flow, 2.0 * deep - 1.0, 1.0, 2.0 * deep - 1.0)

@@ -8,7 +8,9 @@ follow without a gap, a fold takes max(along, P), and the skew and the first loa
 
 Groups: an array runs one group a fold, since rows share their inputs across all columns. Depthwise layers so leave all
 but one column idle. `packs_groups` puts as many groups as fit on the diagonal of the array, zeros elsewhere, which any
-such array can do where its compiler does. Cores: folds are dealt over them; in the last wave some have none.
+such array can do where its compiler does. Where rows hold input channels only (`kernel_on_rows` False: Gemmini's loops
+over convolutions, NVDLA), each position of the kernel is a fold, and layers of few channels leave rows idle too.
+Cores: folds are dealt over them; in the last wave some have none.
 """
 
 from __future__ import annotations
@@ -52,6 +54,14 @@ def executed_share(layers: Layers, machine: Machine) -> Value:
     return weights * (1.0 - machine.skips_inputs * (1.0 - layers.input_density))
 
 
+def reduction(layers: Layers, machine: Machine) -> tuple[Value, Value]:
+    """Return what of the reduction lies on rows, and how many positions of the kernel take turns there."""
+    if np.all(machine.kernel_on_rows):
+        return layers.depth, 1.0
+    split = machine.kernel_on_rows
+    return choose(split, layers.depth, layers.c), choose(split, 1.0, layers.fy * layers.fx)
+
+
 def folds(layers: Layers, machine: Machine, *, scale_sim_compatible: bool = False) -> Folds:
     """Return the compute cycles of layers on arrays, of the shape that both broadcast to.
 
@@ -60,12 +70,14 @@ def folds(layers: Layers, machine: Machine, *, scale_sim_compatible: bool = Fals
     """
     m, n, k = layers.pixels, layers.k, layers.depth
     rows, cols, flow = machine.rows, machine.cols, machine.dataflow
-    down, across, along = by_dataflow(flow, k, m, k), by_dataflow(flow, n, n, m), by_dataflow(flow, m, k, n)
+    on_rows, positions = reduction(layers, machine)
+    down, across = by_dataflow(flow, on_rows, m, on_rows), by_dataflow(flow, n, n, m)
+    along = by_dataflow(flow, m, k, n)
     groups = layers.groups
     if np.any(machine.packs_groups):
         fits = np.minimum(np.floor(rows / np.maximum(down, 1.0)), np.floor(cols / np.maximum(across, 1.0)))
         groups = choose(machine.packs_groups, np.ceil(groups / np.maximum(fits, 1.0)), groups)
-    count = np.ceil(down / rows) * np.ceil(across / cols) * groups
+    count = np.ceil(down / rows) * np.ceil(across / cols) * groups * by_dataflow(flow, positions, 1.0, positions)
     waves = count if np.ndim(machine.cores) == 0 and machine.cores == 1 else np.ceil(count / machine.cores)
     share = executed_share(layers, machine)
     stream = along * share

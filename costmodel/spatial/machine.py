@@ -37,6 +37,8 @@ class Machine:
     dependent transfer waits, `issue_cycles` what starting one tile (descriptors, instructions) costs.
     `skips_weights`, `skips_inputs` are the shares of the zero operands whose cycles are saved, not only gated.
     `packs_groups`: groups of a convolution share a fold on the diagonal of the array, as far as they fit (`folds`).
+    `kernel_on_rows`: positions of the kernel share the rows with input channels (im2col); else rows hold input channels
+    only, and each position of the kernel is a fold of its own.
     """
 
     rows: Value
@@ -57,6 +59,7 @@ class Machine:
     skips_weights: Value = 0.0
     skips_inputs: Value = 0.0
     packs_groups: Value = False
+    kernel_on_rows: Value = True
 
     def __post_init__(self) -> None:
         for name, value, least in (

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costmodel.spatial.folds import by_dataflow
+from costmodel.spatial.folds import by_dataflow, reduction
 from costmodel.spatial.layers import Layers
 from costmodel.spatial.machine import Machine, Operands
 from workloads.elementwise import Value, choose
@@ -68,7 +68,7 @@ def array_tile(layers: Layers, machine: Machine) -> ArrayTile:
     rows, cols, flow = machine.rows, machine.cols, machine.dataflow
     m = np.minimum(by_dataflow(flow, rows, rows, cols), layers.pixels)
     n = np.minimum(by_dataflow(flow, cols, cols, rows), layers.k)
-    k = np.minimum(rows, layers.depth)
+    k = np.minimum(rows, reduction(layers, machine)[0])
     sizes = Operands(m * k * (layers.input_bits / 8), k * n * (layers.weight_bits / 8), m * n * (layers.sum_bits / 8))
     return ArrayTile(m, n, k, sizes)
 

@@ -65,8 +65,9 @@ class Fallback:
 
     def notes(self, device: str) -> tuple[str, ...]:
         """Return what a reader must know, a sentence each."""
-        if not self.on_host:
-            return (f"{self.runtime}: all {self.operators} operators run on {device}.",)
+        all_there = f"{self.runtime}: all {self.operators} operators run on {device}."
+        if not self.on_host and not self.switches:
+            return (all_there,)
         causes = [f"{name} ({count})" for name, count in sorted(self.reasons.items(), key=lambda item: -item[1])]
         shown = ", ".join(causes[:SHOWN]) + (f" and {len(causes) - SHOWN} more" if len(causes) > SHOWN else "")
         also = f"; {self.behind} others follow them" if self.behind else ""
@@ -77,10 +78,13 @@ class Fallback:
             f"{self.runtime}: {self.on_host} of {self.operators} operators run on {self.host}, {there}. "
             f"Not taken there: {shown}{also}."
         )
+        if not self.on_host:
+            first = all_there
         if not self.switches:
             return (first,)
+        often = "once" if self.switches == 1 else f"{self.switches} times"
         return first, (
-            f"Changing processor costs {text(self.switches_s, 's')}: {self.switches} times a pass, of which fixed "
+            f"Changing processor costs {text(self.switches_s, 's')}: {often} a pass, of which fixed "
             f"{text(self.fixed_s, 's')}, moving {text(self.crossing_bytes, 'traffic_bytes')} "
             f"{text(self.crossing_s, 's')}, quantising {text(self.convert_s, 's')}."
         )
@@ -134,8 +138,9 @@ def costs_under_runtime(
     why = refusals(table, runtime)
     repeats = _repeats(workload, lowered)
     taken = why == ""
-    partition = divide(lowered, taken, repeats, runtime)
-    if taken.all():
+    apart = target.spec.host is not None and bool(target.spec.host.link)
+    partition = divide(lowered, taken, repeats, runtime, apart)
+    if taken.all() and not apart:
         nothing = Fallback(runtime.name, "", _one_run(lowered, repeats), 0, {}, 0, 0, 0.0, 0.0, 0.0, 0.0, 1)
         return price.on_device(table, target, runtime), nothing.notes(target.spec.id)
     host = _host(runtime, target, why, table, mapping)
@@ -177,7 +182,9 @@ class _Pricing:
 
 def _host(runtime: RuntimeSpec, target: Target, why: Array, table: OpTable, mapping: Mapping) -> Target:
     """Return the processor that takes the rest. Raises UnsupportedError: there is none, or none may."""
-    row = int(np.flatnonzero(why != "")[0])
+    if target.spec.host is not None and not np.any(why != ""):
+        return find_target(target.spec.host.device)
+    row = int(np.argmax(why != ""))
     name = table.labels[row] if table.labels else str(why[row])
     what = f"{runtime.name} does not take '{name}' on {target.spec.id} ({why[row]})"
     if runtime.divides == "whole":
@@ -234,9 +241,11 @@ class _Parts:
 
     @property
     def crossing_bytes(self) -> Array:
-        """What a row reads, as often as execution changes processor before it."""
-        reads = np.broadcast_to(count_work(self.table).input_bytes, (self.table.rows,))
-        return np.asarray(reads * self.partition.switches)
+        """What a row reads, as often as execution changes processor before it, and what the last ones answer."""
+        work, division = count_work(self.table), self.partition
+        return np.asarray(
+            work.input_bytes * (division.to_host + division.to_device) + work.output_bytes * division.leaves
+        )
 
     def _wire(self, part: int) -> tuple[float, float]:
         """Return (seconds of a message, seconds a byte): of the link, else of a copy (read and written) in memory."""

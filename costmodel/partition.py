@@ -101,25 +101,30 @@ class Partition:
     """How a network is divided. All arrays have shape (rows,); shares and counts are means over a row's repeats.
 
     `host_share` of its instances runs on the host; in front of an instance execution moves `to_host` and `to_device`
-    times. `parts` is how many parts the accelerator runs in one pass over the network (the most of any pass).
+    times. Behind an instance a run `leaves` the accelerator so often, where what it answers must cross. `parts` is how
+    many parts the accelerator runs in one pass over the network (the most of any pass).
     """
 
     host_share: Array
     to_host: Array
     to_device: Array
+    leaves: Array
     parts: int
 
     @property
     def switches(self) -> Array:
-        return np.asarray(self.to_host + self.to_device)
+        return np.asarray(self.to_host + self.to_device + self.leaves)
 
 
-def divide(lowered: Lowered, taken: Array, repeats: Array, runtime: RuntimeSpec) -> Partition:
+def divide(
+    lowered: Lowered, taken: Array, repeats: Array, runtime: RuntimeSpec, apart: bool = False
+) -> Partition:  # fmt: skip
     """Return where the rows run.
 
     Args:
         taken: whether the accelerator takes a row, shape (rows,).
         repeats: how often the block of a row is repeated in one run of its pass, shape (rows,).
+        apart: the accelerator is behind a link, so that inputs and answers of every run cross as well.
 
     Raises:
         UnsupportedError: the network written out is too long.
@@ -136,7 +141,8 @@ def divide(lowered: Lowered, taken: Array, repeats: Array, runtime: RuntimeSpec)
     times = np.bincount(order, minlength=rows)
     first = np.zeros(len(here), dtype=bool)
     first[starts] = True
-    changed = np.append(False, here[1:] != here[:-1]) & ~first
+    changed = (np.append(False, here[1:] != here[:-1]) & ~first) | (first & here & apart)
+    last = np.append(first[1:], True) & here & apart
 
     def per_instance(mask: Array) -> Array:
         return np.bincount(order[mask], minlength=rows) / np.maximum(times, 1)
@@ -144,8 +150,8 @@ def divide(lowered: Lowered, taken: Array, repeats: Array, runtime: RuntimeSpec)
     opened = here & (first | changed)
     parts = np.bincount(run[opened], minlength=1).max() if opened.any() else 0
     return Partition(
-        per_instance(~here), per_instance(changed & ~here), per_instance(changed & here), int(parts)
-    )  # fmt: skip
+        per_instance(~here), per_instance(changed & ~here), per_instance(changed & here), per_instance(last), int(parts)
+    )
 
 
 def written_out(lowered: Lowered, repeats: Array) -> tuple[Array, Array]:

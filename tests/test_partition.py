@@ -44,14 +44,16 @@ def runtime(divides: str, **changes: Any) -> RuntimeSpec:
     return spec.model_copy(update={"divides": divides, **changes})
 
 
-def divided(taken: list[bool], counts: list[int], spec: RuntimeSpec, per_block: int) -> Partition:
+def divided(
+    taken: list[bool], counts: list[int], spec: RuntimeSpec, per_block: int, apart: bool = False
+) -> Partition:  # fmt: skip
     """Divide blocks of `per_block` convolutions each, run `counts` times, of which rows are taken or not."""
     blocks = [
         Block(f"b{b}", tuple(conv(f"c{i}", f"c{i - 1}" if i else BLOCK_INPUT) for i in range(per_block)), count)
         for b, count in enumerate(counts)
     ]
     lowered = lower(workload(*blocks).passes)
-    return divide(lowered, np.array(taken), np.repeat(np.array(counts, float), per_block), spec)
+    return divide(lowered, np.array(taken), np.repeat(np.array(counts, float), per_block), spec, apart)
 
 
 def test_every_run_of_operators_that_are_taken_is_a_part() -> None:
@@ -91,6 +93,15 @@ def test_only_as_many_parts_as_allowed_are_delegated_the_longest_first() -> None
     assert one.host_share.tolist() == [1, 1, 0, 0, 0, 1, 1, 1]
     two = divided(taken, [1], runtime("parts", most_parts=2), 8)
     assert two.host_share.tolist() == [1, 1, 0, 0, 0, 1, 0, 0]
+
+
+def test_behind_a_link_inputs_and_answers_cross_too() -> None:
+    found = divided([True, False, True], [1], runtime("parts"), 3, apart=True)
+    assert found.to_device.tolist() == [1, 0, 1]
+    assert found.to_host.tolist() == [0, 1, 0]
+    assert found.leaves.tolist() == [0, 0, 1]
+    on_host = divided([False, False], [1], runtime("parts"), 2, apart=True)
+    assert on_host.switches.sum() == 0
 
 
 def test_a_part_that_is_too_short_stays_on_the_host() -> None:
@@ -198,12 +209,14 @@ def test_a_divided_network_costs_its_parts_and_its_switches() -> None:
     physics, host = PhysicsModel(), find_target("raspberry-pi-4").rates
     alone = physics.predict(lowered.table, find_target("edge-tpu").rates).latency_s
     there = physics.predict(lowered.table, host).latency_s
-    # 2,048 bytes cross each way: 100 us of the runtime, 60 us of USB, and the bytes at 500 MB/s and 70 %
+    # 2,048 bytes cross each way: 100 us of the runtime, 60 us of USB, and the bytes at 500 MB/s and 70 %; the input
+    # crosses before the first operator, the answer after the last
     switch = 100e-6 + 60e-6 + 2048 / (500e6 * 0.7)
-    assert costs.latency_s.tolist() == pytest.approx([alone[0], there[1] + switch, alone[2] + switch])
+    expected = [alone[0] + switch, there[1] + switch, alone[2] + 2 * switch]
+    assert costs.latency_s.tolist() == pytest.approx(expected)
     assert "1 of 3 operators run on raspberry-pi-4, 2 parts on edge-tpu" in notes[0]
     assert "hard-swish (1)" in notes[0]
-    assert "2 times a pass" in notes[1]
+    assert "4 times a pass" in notes[1]
 
 
 def test_the_switches_of_a_note_are_those_of_the_rows() -> None:

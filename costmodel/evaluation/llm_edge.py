@@ -16,7 +16,7 @@ of the weights over the memory's bandwidth.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -93,7 +93,8 @@ SHARPNESS = 4.0
 DRAWN, WILD = 0.06, 0.3
 """Weight of a log unit from the start against one squared log error; log error beyond which a row counts less."""
 ROUNDS, STEP = 40, 1e-4
-BASELINE = "bandwidth bound"
+BASELINE = "data-sheet bound"
+"""Bytes of the weights over the bandwidth, the power limit, and the product of both."""
 EVERY = "all"
 
 
@@ -301,8 +302,7 @@ def evaluate_llm_edge(rows: Sequence[EdgeRow]) -> list[Score]:
         predicted[mine] = power[mine] @ values
     limits = np.array([load_device(row.device).power.limit_w.value * row.nodes for row in rows])
     plain = (limits * terms.baseline_s)[known]
-    limit = _score("power at the wall", watts[known], predicted[known], system[known], limits[known])
-    scores.append(replace(limit, baseline="power limit"))
+    scores.append(_score("power at the wall", watts[known], predicted[known], system[known], limits[known]))
     scores.append(_score("energy a token", (watts * token_s)[known], (predicted * found)[known], system[known], plain))
     return scores
 

@@ -42,7 +42,8 @@ def machine_of(spec: DeviceSpec) -> Machine:
         shared_bytes_per_cycle=shared.bandwidth_bytes_per_s.value / clock_hz if shared else np.inf,
         double_buffered=spatial.double_buffered, preload_hidden=spatial.preload_hidden,
         dram_latency_cycles=spatial.dram_latency_s.value * clock_hz, issue_cycles=spatial.issue_s.value * clock_hz,
-        skips_weights=float(spatial.skips_weights), skips_inputs=float(spatial.skips_inputs), packs_groups=spatial.packs_groups,
+        skips_weights=float(spatial.skips_weights), skips_inputs=float(spatial.skips_inputs),
+        packs_groups=spatial.packs_groups,
         kernel_on_rows=spatial.kernel_on_rows,
     )  # fmt: skip
 

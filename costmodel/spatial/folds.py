@@ -4,7 +4,7 @@ A fold lays one axis of the product down the rows and one across the columns; th
 With P = rows and Q = columns, a fold that stands alone takes along + P + Q - 2 cycles of skew, and P more to load what
 is stationary (SCALE-Sim v2, Samajdar et al., ISPASS 2020, equations 1 to 3). Elements that hold a second operand
 (`preload_hidden`; TPU, Jouppi et al., ISCA 2017, section 2) take the next fold's while this one streams: folds then
-follow without a gap, a fold takes max(along, P), and the skew and the first load are paid once a layer.
+follow without a gap, a fold that has a next takes max(along, P), and skew and first load are paid once a layer.
 
 Groups: an array runs one group a fold, since rows share their inputs across all columns. Depthwise layers so leave all
 but one column idle. `packs_groups` puts as many groups as fit on the diagonal of the array, zeros elsewhere, which any
@@ -90,7 +90,9 @@ def folds(layers: Layers, machine: Machine, *, scale_sim_compatible: bool = Fals
         return Folds(ideal, shape, shape + waves * alone - 1.0 * (count > 0), count, waves, alone)
     hidden = machine.preload_hidden
     overhead, once = choose(hidden, 0.0, skew + load), choose(hidden, skew + load, 0.0)
-    fill = waves * (np.maximum(stream, choose(hidden, rows, 0.0)) + overhead) + once * (count > 0)
+    # the last fold has no next one to load
+    waits = np.maximum(waves - 1.0, 0.0) * np.maximum(choose(hidden, rows, 0.0) - stream, 0.0)
+    fill = shape + waits + waves * overhead + once * (count > 0)
     return Folds(ideal, shape, np.asarray(fill), count, waves, overhead)
 
 

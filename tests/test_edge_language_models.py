@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 
 import archcast as ac
-from costmodel.evaluation.llm_edge import (
+from costmodel.evaluation.llm_edge import evaluate_llm_edge, left_out, watts_of
+from costmodel.evaluation.llm_edge_terms import (
     AT,
     BARRIERS,
     COEFFICIENTS,
     DENSE_KERNELS,
     bandwidth_bound_s,
-    evaluate_llm_edge,
     fit_drawn,
-    left_out,
     terms_of,
     token_of,
-    watts_of,
 )
 from costmodel.measured.llm_edge import EdgeRow, edge_row, read_edge_rows
 from costmodel.rates import compile_rates

@@ -75,7 +75,8 @@ class OnChip(MemoryReport):
         """Return which memory is short, and by how much."""
         if not self.strict:
             missing = float(self.shortfall_bytes[0])
-            return f"its host is {_bytes(missing)} short of the {_bytes(float(self.total_bytes[0]))} that it must hold"
+            held = _bytes(float(self.total_bytes[0]))
+            return f"{self.stream_from} is {_bytes(missing)} short of the {held} that it must hold"
         short = [store for store in self.stores if store.shortfall_bytes > 0]
         return ", and ".join(
             f"the {store.name} is {_bytes(store.shortfall_bytes)} short of the "
@@ -89,7 +90,7 @@ class OnChip(MemoryReport):
         if self.shortfall_bytes.any():
             return (f"Memory: {where}: {self.reason()}.",)
         if self.rates is None:
-            return (f"Memory: {where}: they do not fit, so that they come from its host as weights do.",)
+            return (f"Memory: {where}: they do not fit, so that they come from {self.stream_from} as weights do.",)
         streamed = self.weights_bytes * (1 - self.kept)
         rate = f"{self.stream_from} at {self.stream_bytes_per_s[0] / 1e6:,.0f} MB/s"
         if streamed <= 0:
@@ -145,7 +146,7 @@ def placed(report: MemoryReport, spec: DeviceSpec, rates: Rates, workload: Workl
     return OnChip(
         parts, total, total + MARGIN[2] * arena, capacity, stores=stores,
         rates=on_chip_rates(rates, inner) if fits else None, kept=kept, stream_bytes_per_s=_stream(outer),
-        stream_from="flash" if outer.read_only else "its host", stream_energy_j=outer.energy_per_byte_j.interval,
+        stream_from=_outside(spec), stream_energy_j=outer.energy_per_byte_j.interval,
         spare=not outer.read_only, strict=outer.read_only, weights_bytes=weights,
     )  # fmt: skip
 
@@ -157,6 +158,11 @@ def on_chip_rates(rates: Rates, inner: MemoryLevel) -> Rates:
         dram_energy_j=inner.energy_per_byte_j.interval, cache_bytes=0.0, cache_energy_j=(0.0, 0.0, 0.0),
         cache_bytes_per_s=inner.bandwidth_bytes_per_s.value,
     )  # fmt: skip
+
+
+def _outside(spec: DeviceSpec) -> str:
+    """Return what weights come from that are not on the chip."""
+    return "flash" if spec.memory[0].read_only else "its host" if spec.host else "external memory"
 
 
 def _stream(outer: MemoryLevel) -> tuple[float, float, float]:

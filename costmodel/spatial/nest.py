@@ -61,7 +61,8 @@ class Nest:
     `spatial` has for each axis of the array the units that each dim takes: the mean over the folds where the last is
     not full, so that it may be a fraction. Layers and units are scalars or one entry a layer; `owner` says whose each
     candidate is (None: candidate i is of layer i). `codes` (loops + 1, candidates) name the entry of `states` of
-    the first 0, 1, ... loops, where they are known.
+    the first 0, 1, ... loops, where they are known. `cuts` are given mappings: of each operand, how many loops (pads
+    counted) its memories hold, inner to outer and without the outermost; where None, as many as fit.
     """
 
     layers: Layers
@@ -71,6 +72,7 @@ class Nest:
     owner: Array | None = None
     codes: Array | None = None
     states: States | None = None
+    cuts: Mapping[str, tuple[Array, ...]] | None = None
 
     def __post_init__(self) -> None:
         if self.dims.ndim != 2 or self.dims.shape != self.sizes.shape:
@@ -86,7 +88,9 @@ class Nest:
         """Return some candidates, chosen by a slice or by indexes."""
         owner = np.arange(len(self.dims)) if self.owner is None else self.owner
         codes = None if self.codes is None else self.codes[:, chosen]
-        return replace(self, dims=self.dims[chosen], sizes=self.sizes[chosen], owner=owner[chosen], codes=codes)
+        cuts = None if self.cuts is None else {o: tuple(c[chosen] for c in held) for o, held in self.cuts.items()}
+        parts = {"dims": self.dims[chosen], "sizes": self.sizes[chosen]}
+        return replace(self, **parts, owner=owner[chosen], codes=codes, cuts=cuts)
 
     @property
     def in_y(self) -> Value:
@@ -251,26 +255,29 @@ class Layout:
         memory = self.hierarchy.memories[at]
         room: Value = memory.capacity_bits * (0.5 if memory.buffering == "double" else 1.0)
         need: Value = 0.0
+        taken: Value = 0.0
         shared: list[str] = []
         for operand in memory.holds:
-            start = self.cuts[operand][-1] if self.cuts[operand] else np.zeros(self.count, np.intp)
+            mine, chain = self.cuts[operand], self.hierarchy.chains[operand]
+            start = mine[-1] if mine else np.zeros(self.count, np.intp)
             code = self.pick(self.codes, start)
             partial = self.sums.take(code) < self.sums.take(self.codes[-1]) if operand == "O" else None
             self.bits[operand, at] = 1.0 if memory.counts_elements else self.width(operand, partial)
             self.held[operand, at] = self.tile(operand, at)
-            if self.hierarchy.chains[operand][-1] == at:
-                self.cuts[operand].append(np.full(self.count, self.loops))
-                need = need + self.held[operand, at].take(self.codes[-1]) * self.bits[operand, at]
+            if chain[-1] == at or self.nest.cuts is not None:
+                whole = np.full(self.count, self.loops)
+                cut = whole if chain[-1] == at or self.nest.cuts is None else self.nest.cuts[operand][len(mine)]
+                mine.append(cut)
+                held = self.held[operand, at].take(self.pick(self.codes, cut)) * self.bits[operand, at]
+                taken = taken + held
             else:
                 shared.append(operand)
-                need = need + self.held[operand, at].take(code) * self.bits[operand, at]
+                held = self.held[operand, at].take(code) * self.bits[operand, at]
+            need = need + held
         missing = np.maximum(need - room, 0.0)
         self.feasible &= missing <= 0
         self.short = np.maximum(self.short, missing)
-        for operand in memory.holds:
-            if operand not in shared:
-                room = room - self.held[operand, at].take(self.codes[-1]) * self.bits[operand, at]
-        for operand, cut in zip(shared, self._share(shared, at, room), strict=True):
+        for operand, cut in zip(shared, self._share(shared, at, room - taken), strict=True):
             self.cuts[operand].append(cut)
 
     def _most(self, operand: str, at: int, room: Value, start: Array | None) -> Array:

@@ -24,7 +24,8 @@ class NestCosts:
     `cycles` = `temporal_cycles` (the loops) + `stall_cycles` (of ports that move more than their windows hold;
     `onchip_stall_cycles` without those of the outermost memory) + `load_cycles` (first tiles before, last outputs
     after) + `skew_cycles` (systolic fill). `memory_pj` is (memories, candidates). `moved_bits` has a row for each of
-    `moves`, e.g. ("sram", "I feed"). `handovers` are the transfers to and from the outermost memory.
+    `moves`, e.g. ("sram", "I feed"). `handovers` are the transfers to and from the outermost memory, `port_cycles`
+    what the busiest port needs for all its bits.
     """
 
     macs: Array
@@ -40,6 +41,7 @@ class NestCosts:
     feasible: Array
     shortfall_bytes: Array
     handovers: Array
+    port_cycles: Array
     moves: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -47,6 +49,11 @@ class NestCosts:
         """All cycles; NaN where a tile does not fit."""
         whole = self.temporal_cycles + self.stall_cycles + self.load_cycles + self.skew_cycles
         return np.where(self.feasible, whole, np.nan)
+
+    @property
+    def bound_cycles(self) -> Array:
+        """Cycles of the loops or of the busiest port, whatever is more: no windows, no first and last transfers."""
+        return np.where(self.feasible, np.maximum(self.temporal_cycles, self.port_cycles), np.nan)
 
     @property
     def energy_pj(self) -> Array:
@@ -118,6 +125,9 @@ def _evaluated(nest: Nest, hierarchy: Hierarchy, moved: bool = True) -> NestCost
     total, units = layout.whole, nest.each(tiles_below(nest, hierarchy, tuple(a.name for a in hierarchy.axes)).count)
     copies = [units / nest.each(below.count) for below in layout.below]
     memory_pj, moves, bits = _moved(hierarchy, ends, copies, total, moved)
+    busiest = np.zeros_like(total)
+    for _, port, served in _ports(hierarchy, ends) if moved else ():
+        np.maximum(busiest, sum(end.bits * end.times for end in served) / port.bits_per_cycle, out=busiest)
     onchip, stall = _stalls(hierarchy, ends, total)
     first = {o: layout.held[o, chain[0]].take(layout.pick(layout.codes, layout.cuts[o][0])) * layout.bits[o, chain[0]]
              for o, chain in hierarchy.chains.items()}  # fmt: skip
@@ -134,7 +144,7 @@ def _evaluated(nest: Nest, hierarchy: Hierarchy, moved: bool = True) -> NestCost
     macs = total * units
     return NestCosts(
         macs, macs / hierarchy.units, total, np.broadcast_to(nest.each(skew), total.shape), onchip, stall, load,
-        hierarchy.mac_pj * macs, memory_pj, bits, layout.feasible, layout.short / 8, handovers, moves,
+        hierarchy.mac_pj * macs, memory_pj, bits, layout.feasible, layout.short / 8, handovers, busiest, moves,
     )  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """Decode rates of language models on boards, PCs and Macs, each system predicted from the others, and their power.
 
 The coefficients (`llm_edge_terms`) belong to classes (all cards, one vendor's driver, cores with integer dot products
-and without), never to a device. Each is drawn to a value that stands beside its reason, and is fitted on the rows of all
-other systems, under a loss that bounds what a wild row does. Intervals: the errors of the other systems set the width.
-Baseline: bytes of the weights over the memory's bandwidth.
+and without), never to a device. Each is drawn to a value that stands beside its reason, and is fitted on the rows of
+all other systems, under a loss that bounds what a wild row does. Intervals: the errors of the other systems set the
+width. Baseline: bytes of the weights over the memory's bandwidth.
 """
 
 from __future__ import annotations

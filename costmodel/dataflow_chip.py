@@ -161,6 +161,8 @@ def fit_dataflow(
     whole = np.column_stack([frame, switch_work(amounts) / np.asarray(batch, float)[:, None]])
     one = _costs(frame[~many], seconds[~many], place[~many], len(names), settings)
     both = _costs(whole[many], seconds[many], place[many], len(names), settings)
+    unseen = ~frame[~many].any(axis=0)
+    one[:, unseen] = both[:, : frame.shape[1]][:, unseen]  # attention, where no network with it fits
     gate, centre, spread = _gate(gate_features(amounts), place, len(names), many, settings)
     return DataflowChips(
         tuple(names.tolist()), one, both[:, : frame.shape[1]], both[:, frame.shape[1] :], gate, centre, spread
@@ -213,17 +215,22 @@ def _robust(work: Array, seconds: Array, start: Array, pull: float, robust: floa
 
 
 def _drawn(work: Array, seconds: Array, start: Array, pull: float, weight: Array) -> Array:
-    """Minimise the weighted mean square of work @ costs / seconds - 1, plus pull times the distance from the start."""
+    """Minimise the weighted mean square of work @ costs / seconds - 1, plus pull times the distance from the start.
+
+    Work that no row has keeps the cost it starts from.
+    """
     from scipy.optimize import nnls
 
     shares = work / seconds[:, None]
-    scale = np.maximum(np.sqrt((weight[:, None] * shares**2).mean(axis=0)), 1e-30)
-    shares = shares / scale
-    gram = (shares * weight[:, None]).T @ shares / len(shares) + (pull + 1e-5) * np.eye(shares.shape[1])
-    aim = (weight[:, None] * shares).mean(axis=0) + pull * start * scale
+    scale = np.sqrt((weight[:, None] * shares**2).mean(axis=0))
+    seen = scale > 0
+    shares, scale, costs = shares[:, seen] / scale[seen], scale[seen], start.copy()
+    gram = (shares * weight[:, None]).T @ shares / len(shares) + (pull + 1e-5) * np.eye(len(scale))
+    aim = (weight[:, None] * shares).mean(axis=0) + pull * start[seen] * scale
     lower = np.linalg.cholesky(gram)
     found, _ = nnls(lower.T, np.linalg.solve(lower, aim), maxiter=10_000)
-    return np.asarray(found / scale)
+    costs[seen] = found / scale
+    return np.asarray(costs)
 
 
 def _gate(features: Array, place: Array, chips: int, many: Array, settings: Settings) -> tuple[Array, Array, Array]:

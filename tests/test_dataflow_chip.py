@@ -215,3 +215,24 @@ def test_a_file_that_holds_no_costs_is_refused(tmp_path: Path) -> None:
     path.write_text('{"chips": ["a"]}', encoding="utf-8")
     with pytest.raises(BadFileError, match="not costs of dataflow chips"):
         shipped_costs(path)
+
+
+def test_work_that_no_network_of_one_context_has_costs_what_it_does_in_several() -> None:
+    amounts = _invented(60)
+    several = np.arange(60) % 2 == 0
+    amounts[~several, AMOUNTS.index("attention_op")] = 0.0
+    seconds = frame_work(amounts) @ np.full(len(FRAME), 1e-4)
+    model = fit_dataflow(amounts, np.full(60, "a"), np.ones(60), several, 1 / seconds)
+    at = FRAME.index("attention_op")
+    assert model.one[0, at] == model.many[0, at] < 1.0
+
+
+def test_shipped_costs_are_near_the_peaks_of_the_chips() -> None:
+    """Operations of one network more, and no weights more, pass at half to all of the advertised rate."""
+    from hardware_specs import load_device
+
+    found = shipped_costs().model
+    for chip, one in zip(found.chips, found.one, strict=True):
+        peak = next(float(u.peak_flop_per_s["int8"].value) for u in load_device(chip).units if u.name == "matrix")
+        rate = 1e6 / (one[FRAME.index("dense_op")] + one[FRAME.index("staged_op")])
+        assert 0.5 * peak < rate < 1.1 * peak

@@ -11,7 +11,6 @@ import yaml
 from cli_runner import archcast, refused
 from search_samples import small
 
-from archcast.cli import search as _command  # noqa: F401  adds the command
 from archcast.searching.knobs import KnobKind, planned
 from archcast.searching.limits import read_limit
 from archcast.searching.run import merge, read_shard, search

@@ -13,7 +13,7 @@ import pytest
 from search_samples import small, small_search
 
 from archcast.render.search import search_page, write_search_html
-from archcast.render.search_front import front_svg, log_ticks, reach_svgs
+from archcast.render.search_front import NARROW, front_html, front_svg, log_ticks, reach_svgs
 from archcast.render.search_text import search_text
 from archcast.render.search_words import plain, shown
 from archcast.searching.run import search
@@ -21,8 +21,8 @@ from archcast.searching.run import search
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
 
-def front() -> ElementTree.Element:
-    return ElementTree.fromstring(SVG.findall(front_svg(small_search()))[0])
+def front(*size: int) -> ElementTree.Element:
+    return ElementTree.fromstring(front_svg(small_search(), range(len(small_search().front)), *size))
 
 
 def test_the_page_loads_nothing_and_has_every_part() -> None:
@@ -49,9 +49,10 @@ def test_the_best_and_the_knee_are_ringed_and_named() -> None:
         assert name in words
 
 
-def test_words_in_the_picture_do_not_overlap() -> None:
+@pytest.mark.parametrize("size", [(), NARROW])
+def test_words_in_the_picture_do_not_overlap(size: tuple[int, ...]) -> None:
     boxes = []
-    for text in front().iter("text"):
+    for text in front(*size).iter("text"):
         if "rotate" in text.get("transform", ""):
             continue
         x, y, words = float(text.get("x", "0")), float(text.get("y", "0")), text.text or ""
@@ -62,6 +63,12 @@ def test_words_in_the_picture_do_not_overlap() -> None:
         for b in boxes[i + 1 :]:
             apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
             assert apart, f"{a[4]!r} and {b[4]!r}"
+
+
+def test_a_narrow_screen_has_a_picture_of_its_own() -> None:
+    found = front_html(small_search())
+    assert len(SVG.findall(found)) == 2
+    assert 'class="narrow"' in found
 
 
 def test_each_knob_with_a_choice_has_a_picture_of_what_it_reaches() -> None:
@@ -124,4 +131,4 @@ def test_a_browser_draws_the_page(chromium: str, tmp_path: Path) -> None:
     )  # fmt: skip
     assert 'data-ready="yes"' in done.stdout
     assert "data-error" not in done.stdout
-    assert done.stdout.count('class="design ') == len(small_search().front)
+    assert done.stdout.count('class="design ') == 2 * len(small_search().front)  # for wide screens and for narrow

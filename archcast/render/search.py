@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from archcast.render.bars import numbered, stacked
 from archcast.render.breakdown import Part, grouped
 from archcast.render.document import document
 from archcast.render.human import percent
 from archcast.render.markup import esc, section
-from archcast.render.search_front import STYLE, front_svg, reach_svgs
+from archcast.render.search_front import STYLE, front_html, reach_svgs
 from archcast.render.search_text import mark, summary
 from archcast.render.search_words import interval, plain, shown, step_words
 from archcast.render.waterfall import waterfall_html
@@ -106,7 +106,7 @@ def _front(answer: SearchAnswer) -> str:
         "Designs that no other beats in all objectives. The dashed stair is the front of the two axes alone; designs "
         "above it are on the front for what the colour shows. The pointer shows a design's knobs."
     )
-    return section("Front", front_svg(answer), lead=lead, name="front")
+    return section("Front", front_html(answer), lead=lead, name="front")
 
 
 def _reach(answer: SearchAnswer) -> str:
@@ -150,24 +150,18 @@ def _parts(title: str, name: str, parts: dict[str, float]) -> str:
 
 def _list(answer: SearchAnswer) -> str:
     knobs = [knob.name for knob in answer.study.problem.space.knobs if len(knob.values) > 1]
-    heads = ["", *(plain(name) for name in (*answer.objectives, *knobs)), "slowest stage", "lowers latency most"]
+    heads = ["", *(plain(name) for name in (*answer.objectives, *knobs)), f"lowers {plain(answer.objectives[0])} most"]
     rows = []
     for place in answer.listed(LISTED):
         design = answer.front[place]
         rows.append([
             mark(answer, place), *(shown(name, design[name]["value"]) for name in answer.objectives),
-            *(shown(name, design["knobs"][name]) for name in knobs), _slowest(design),
+            *(shown(name, design["knobs"][name]) for name in knobs),
             step_words(answer.binds[place].get(answer.objectives[0], {})),
         ])  # fmt: skip
-    heads[-1] = f"lowers {plain(answer.objectives[0])} most"
     lead = f"{len(rows)} designs that stand for the {len(answer.front):,} of the front; --json has all, with intervals."
     numbers = 1 + len(answer.objectives) + len(knobs)
     return section("Designs", _table(heads, rows, numbers), lead=lead, name="designs")
-
-
-def _slowest(design: dict[str, Any]) -> str:
-    """Return the stage that adds most time."""
-    return STEPS[max(design["stages_s"], key=design["stages_s"].__getitem__)][0].replace("peak", "arithmetic")
 
 
 def _refused(answer: SearchAnswer) -> str:

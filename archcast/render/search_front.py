@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DRAWN = 600
 """Designs of a front that are drawn: those farthest apart."""
 CLASSES = 5
-WIDTH, HEIGHT = 900, 420
+WIDE, NARROW = (900, 420), (390, 360)
 LEFT, RIGHT, TOP, BOTTOM = 74, 20, 14, 48
 SMALL_W, SMALL_H = 330, 190
 STYLE = """
@@ -53,18 +53,26 @@ td.nowrap{white-space:nowrap}
 """
 
 
-def front_svg(answer: SearchAnswer) -> str:
-    """Return the front by its first two objectives with a legend of the third."""
-    names = answer.objectives
-    if len(names) < 2:
+def front_html(answer: SearchAnswer) -> str:
+    """Return the front with its legend, drawn once for wide and once for narrow screens."""
+    if len(answer.objectives) < 2:
         return '<p class="note">One objective has no front: the best design is the answer.</p>'
     places = answer.listed(DRAWN)
+    hidden = len(answer.front) - len(places)
+    note = f'<p class="note">{hidden:,} designs that lie close to those drawn are left out.</p>' if hidden else ""
+    wide, narrow = front_svg(answer, places), front_svg(answer, answer.listed(DRAWN // 3), *NARROW)
+    return f'{_legend(answer)}<div class="wideonly">{wide}</div><div class="narrow">{narrow}</div>{note}'
+
+
+def front_svg(answer: SearchAnswer, places: Sequence[int], width: int = WIDE[0], height: int = WIDE[1]) -> str:
+    """Return designs of the front by the first two objectives, coloured by the third."""
+    names = answer.objectives
     x_name, y_name = names[0], names[1]
     xs, ys = answer.values[:, 0], answer.values[:, 1]
-    x = Scale(float(xs[places].min()) / 1.12, float(xs[places].max()) * 1.12, True, LEFT, WIDTH - RIGHT)
-    y = Scale(float(ys[places].min()) / 1.06, float(ys[places].max()) * 1.06, True, HEIGHT - BOTTOM, TOP)
+    x = Scale(float(xs[places].min()) / 1.12, float(xs[places].max()) * 1.12, True, LEFT, width - RIGHT)
+    y = Scale(float(ys[places].min()) / 1.06, float(ys[places].max()) * 1.06, True, height - BOTTOM, TOP)
     colour = _colours(answer)
-    labels = Labels(Box(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM), [])
+    labels = Labels(Box(LEFT, TOP, width - RIGHT, height - BOTTOM), [])
     named = {place: words for place in dict.fromkeys([*answer.best.values(), answer.knee]) if place is not None
              and (words := mark(answer, place))}  # fmt: skip
     dots, rings = [], []
@@ -75,13 +83,10 @@ def front_svg(answer: SearchAnswer) -> str:
             rings.append(f'<circle class="ring" cx="{num(px)}" cy="{num(py)}" r="8"/>')
         about = _about(answer, place)
         dots.append(f'<circle class="design {colour[place]}" cx="{num(px)}" cy="{num(py)}" r="4.5">{about}</circle>')
-    body = _grid(x, y, x_name, y_name) + _stair(xs, ys, x, y) + "".join(dots) + "".join(rings)
+    body = _grid(x, y, x_name, y_name, width, height) + _stair(xs, ys, x, y) + "".join(dots) + "".join(rings)
     body += _names(named, xs, ys, x, y, labels)
-    hidden = len(answer.front) - len(places)
-    note = f'<p class="note">{hidden:,} designs that lie close to those drawn are left out.</p>' if hidden else ""
     about = f"{len(places)} designs of the front by {plain(x_name)} and {plain(y_name)}"
-    svg = f'<svg class="front" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{esc(about)}">{body}</svg>'
-    return f"{_legend(answer)}{svg}{note}"
+    return f'<svg class="front" viewBox="0 0 {width} {height}" role="img" aria-label="{esc(about)}">{body}</svg>'
 
 
 def _classes(answer: SearchAnswer) -> np.ndarray[Any, Any]:
@@ -137,19 +142,19 @@ def _names(named: dict[int, str], xs: Any, ys: Any, x: Scale, y: Scale, labels: 
     return "".join(found)
 
 
-def _grid(x: Scale, y: Scale, x_name: str, y_name: str) -> str:
+def _grid(x: Scale, y: Scale, x_name: str, y_name: str, width: int, height: int) -> str:
     parts = []
-    for value in log_ticks(x.lo, x.hi):
+    for value in log_ticks(x.lo, x.hi, width // 100):
         at = x.at(value)
-        parts.append(f'<path class="grid" d="M{num(at)} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(svg_text(at, HEIGHT - BOTTOM + 17, short(x_name, value), "", "middle"))
+        parts.append(f'<path class="grid" d="M{num(at)} {TOP}V{height - BOTTOM}"/>')
+        parts.append(svg_text(at, height - BOTTOM + 17, short(x_name, value), "", "middle"))
     for value in log_ticks(y.lo, y.hi):
         at = y.at(value)
-        parts.append(f'<path class="grid" d="M{LEFT} {num(at)}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<path class="grid" d="M{LEFT} {num(at)}H{width - RIGHT}"/>')
         parts.append(svg_text(LEFT - 7, at + 4, short(y_name, value), "", "end"))
-    parts.append(f'<path class="axisline" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
-    parts.append(svg_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 7, plain(x_name), "axis", "middle"))
-    middle = (TOP + HEIGHT - BOTTOM) / 2
+    parts.append(f'<path class="axisline" d="M{LEFT} {TOP}V{height - BOTTOM}H{width - RIGHT}"/>')
+    parts.append(svg_text((LEFT + width - RIGHT) / 2, height - 7, plain(x_name), "axis", "middle"))
+    middle = (TOP + height - BOTTOM) / 2
     turned = f' transform="rotate(-90 14 {num(middle)})"'
     parts.append(svg_text(14, middle, plain(y_name), "axis", "middle", turned))
     return "".join(parts)
@@ -184,11 +189,12 @@ def reach_svgs(answer: SearchAnswer) -> str:
         table = np.array([[math.nan if row[name] is None else row[name] for name in names] for row in rows], float)
         ratios = table / np.nanmin(table, axis=0)
         values = [shown(knob, row["value"]) for row in rows]
-        pictures.append(f"<div><h3>{esc(plain(knob))}</h3>{_reach(ratios, values, names)}</div>")
+        joined = not isinstance(rows[0]["value"], str)
+        pictures.append(f"<div><h3>{esc(plain(knob))}</h3>{_reach(ratios, values, names, joined)}</div>")
     return f'<ul class="legend inline">{keys}</ul><div class="reach">{"".join(pictures)}</div>'
 
 
-def _reach(ratios: Any, values: Sequence[str], names: Sequence[str]) -> str:
+def _reach(ratios: Any, values: Sequence[str], names: Sequence[str], joined: bool) -> str:
     left, bottom, top, right = 40, SMALL_H - 34, 12, SMALL_W - 14
     y = Scale(1.0 / 1.03, max(float(np.nanmax(ratios)) * 1.05, 1.3), True, bottom, top)
     xs = [left + 12 + (right - left - 24) * (i / max(len(values) - 1, 1)) for i in range(len(values))]
@@ -201,7 +207,7 @@ def _reach(ratios: Any, values: Sequence[str], names: Sequence[str]) -> str:
     step = max(math.ceil(len(values) / min(room, 6)), 1)
     parts += [svg_text(xs[i], bottom + 17, values[i], "", "middle") for i in range(0, len(values), step)]
     parts.append(f'<path class="axisline" d="M{left} {top}V{bottom}H{right}"/>')
-    for k in range(len(names)):
+    for k in range(len(names)) if joined else ():
         points = [(px, y.at(float(r))) for px, r in zip(xs, ratios[:, k], strict=True) if math.isfinite(r)]
         path = "L".join(f"{num(px)} {num(py)}" for px, py in points)
         parts.append(f'<path class="line m{k % 5}" d="M{path}"/>')

@@ -21,6 +21,8 @@ from costmodel.estimate import compose
 from costmodel.in_network import costs_in_network
 from costmodel.memory import MemoryReport, memory_of
 from costmodel.protocol import CostModel
+from costmodel.spatial.costs import SHORT_BUFFERS
+from costmodel.spatial.devices import tile_shortfall
 from foundation.checks import whole_number
 from foundation.errors import BadValueError, InputError, UnknownNameError
 from workloads.lowering import lower
@@ -132,6 +134,9 @@ def _answer(
     workload = question.model.workload(request)
     lowered = lower(workload.passes, mapping)
     target = question.target
+    if target.rates.spatial is not None and tile_shortfall(lowered.table, target.rates.spatial)[0] > 0:
+        _answer_each(replace(question, request=request), mapping, sizes["batch"], where, out, cost_model)
+        return
     report = memory_of(workload, lowered, mapping, target.rates)
     fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
     weights_bytes = float(report.parts["weights"][0])
@@ -159,7 +164,8 @@ def _answer_each(
                     out[column][row] = value
         out["dram_bytes"][row] = np.nan if found.dram_bytes is None else found.dram_bytes
         out["shortfall_bytes"][row], out["verdict"][row] = found.shortfall_bytes, found.verdict
-        out["reason"][row] = f"{bytes_text(found.shortfall_bytes)} short of memory" if found.shortfall_bytes else ""
+        short = f"{bytes_text(found.shortfall_bytes)} short of memory" if found.shortfall_bytes else ""
+        out["reason"][row] = found.reason if found.reason.startswith(SHORT_BUFFERS) else short
 
 
 def _sizes(where: Array, table: Mapping[str, Any], out: dict[str, Any]) -> tuple[dict[str, Array], Array]:

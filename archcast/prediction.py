@@ -19,6 +19,8 @@ from costmodel.memory import MARGIN, MemoryReport, memory_of
 from costmodel.on_chip import OnChip, placed
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
+from costmodel.spatial.costs import SHORT_BUFFERS
+from costmodel.spatial.devices import tile_shortfall
 from foundation.errors import BadValueError, MappingError
 from hardware_specs import DeviceSpec
 from workloads.graph import Pass, Workload
@@ -95,6 +97,10 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         held = bytes_text(float(report.total_bytes[0]))
         reason = f"{where} is {bytes_text(shortfall)} short of the {held} that it must hold"
         return replace(estimate, reason=report.reason() if isinstance(report, OnChip) else reason)
+    if (lacking := _tile_shortfall(lowered.table, target.rates))[0] > 0:
+        size, layer = lacking
+        reason = f"{SHORT_BUFFERS} {size:,.0f} B short of one tile of '{layer}'"
+        return replace(estimate, verdict="infeasible", shortfall_bytes=size, reason=reason, largest_batch=None)
     costs, said = costs_under_runtime(cost_model, workload, lowered, target, fabric, mapping, report, runtime)
     estimate = replace(estimate, notes=(*notes, *said))
     rates = report.rates if isinstance(report, OnChip) and report.rates else target.rates
@@ -105,6 +111,11 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     from archcast.dynamic import with_paths
 
     return with_paths(found, question, mapping, cost_model, fabric)
+
+
+def _tile_shortfall(table: OpTable, rates: Rates) -> tuple[float, str]:
+    """Return what one tile lacks in the buffers of a spatial array, and of which layer (nothing on other devices)."""
+    return (0.0, "") if rates.spatial is None else tile_shortfall(table, rates.spatial)
 
 
 def bytes_text(count_bytes: float) -> str:

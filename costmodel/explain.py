@@ -15,7 +15,7 @@ from costmodel.costs import BOUNDS, SOURCES, DividedCosts
 from costmodel.estimate import Detail, Estimate
 from costmodel.physics import compute_s, side_by_side, stages
 from foundation.errors import BadValueError
-from workloads.table import KINDS, OPS, Array
+from workloads.table import KINDS, OP_CODES, OPS, Array, OpTable
 from workloads.work import count_work
 
 STEPS: tuple[tuple[str, str], ...] = (
@@ -38,12 +38,20 @@ ELSEWHERE = ("other processor", "what a runtime leaves to the host, and changing
 
 @dataclass(frozen=True)
 class Step:
-    """One step: the time that it adds to the workload, and the FLOP rate that is left after it."""
+    """One step: the time that it adds to the workload, and the FLOP rate that is left after it.
+
+    `mostly` says on a spatial array which kind of layer takes most of it, e.g. "depthwise 93 %".
+    """
 
     name: str
     meaning: str
     added_s: float
     rate_flop_per_s: float
+    mostly: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        plain = dict(vars(self))
+        return plain if self.mostly else {name: value for name, value in plain.items() if name != "mostly"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Explanation:
     operators: tuple[OperatorCost, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {"waterfall": [vars(s) for s in self.steps], "operators": [vars(o) for o in self.operators]}
+        return {"waterfall": [s.to_json() for s in self.steps], "operators": [vars(o) for o in self.operators]}
 
 
 def explain(estimate: Estimate) -> Explanation:
@@ -101,7 +109,8 @@ def waterfall(detail: Detail) -> tuple[Step, ...]:
     dram_s = parts.dram_s / rates.memory_share(ops)
     # the wait for memory belongs to the level that binds: data from device memory passes the chip meanwhile
     levels.append(np.maximum(levels[-1], np.where(parts.cache_s > dram_s, parts.cache_s, 0.0)))
-    levels.append(np.maximum(levels[-1], dram_s))
+    # on an array the first load and the last store, and latencies and starts of tiles, hide behind nothing
+    levels.append(np.maximum(levels[-1] + parts.exposed_s, dram_s) + parts.serial_s)
     levels.append(np.maximum(levels[-1], link))
     launch = np.minimum(detail.costs.latency_s, rates.kernels.launches[ops, 0] * rates.launch_s[0])
     divided = detail.costs if isinstance(detail.costs, DividedCosts) else None
@@ -120,11 +129,33 @@ def waterfall(detail: Detail) -> tuple[Step, ...]:
     levels[-1] = detail.costs.latency_s
     times = [float((np.broadcast_to(level, count.shape) * count).sum()) for level in levels]
     flop = float((work.flop * count).sum())
+    mostly = _mostly(table, levels) if rates.spatial is not None else [""] * len(levels)
     steps, before = [], 0.0
-    for (name, meaning), time in zip(names, times, strict=True):
-        steps.append(Step(name, meaning, time - before, flop / time if time > 0 else 0.0))
+    for (name, meaning), time, kind in zip(names, times, mostly, strict=True):
+        steps.append(Step(name, meaning, time - before, flop / time if time > 0 else 0.0, kind))
         before = time
     return tuple(steps)
+
+
+LAYER_KINDS = {"gemm": "product", "conv2d": "convolution"}
+"""What rows of these families are called; convolutions of one channel a group are depthwise."""
+
+
+def _mostly(table: OpTable, levels: list[Array]) -> list[str]:
+    """Return, for each step, the kind of layer that takes most of what it adds, with its share."""
+    groups = np.where(table.full("op") == OP_CODES["conv2d"], table.full("groups"), 1.0)
+    kinds = [LAYER_KINDS.get(name, name) for name in table.names("op")]
+    divided = ("depthwise", "grouped convolution")
+    kinds = [divided[int(c > g)] if g > 1 else kind
+             for kind, g, c in zip(kinds, groups.tolist(), table.full("c_in").tolist(), strict=True)]  # fmt: skip
+    names, owner = np.unique(kinds, return_inverse=True)
+    found, before = [], np.zeros(table.rows)
+    for level in levels:
+        level = np.broadcast_to(level, (table.rows,))
+        added = np.bincount(owner, weights=np.maximum(level - before, 0.0) * table.full("count"))
+        top, whole, before = int(np.argmax(added)), float(added.sum()), level
+        found.append(f"{names[top]} {added[top] / whole:.0%}".replace("%", " %") if whole > 0 else "")
+    return found
 
 
 SHARD_SUFFIXES = (".row", ".logits", ".vocab", ".experts")

@@ -10,6 +10,7 @@ import numpy as np
 
 from archcast.render.human import percent, text
 from costmodel.estimate import Detail, Estimate, Quantity
+from costmodel.spatial.costs import SHORT_BUFFERS
 from workloads.table import OPS, Array
 
 INTERVAL_MEANING: dict[str, str] = {
@@ -191,6 +192,8 @@ def what_would_help(estimate: Estimate) -> tuple[str, ...]:
     total, capacity = estimate.memory_bytes.value, estimate.capacity_bytes
     if estimate.shortfall_bytes <= 0 or capacity <= 0:
         return ()
+    if estimate.reason.startswith(SHORT_BUFFERS):
+        return ("buffers that hold one tile of the array (two where they are double), or a smaller array",)
     parts = estimate.memory_parts_bytes
     weights, optimizer = parts.get("weights", 0.0), parts.get("optimizer", 0.0)
     loose = parts.get("state", 0.0) + parts.get("activations", 0.0) + parts.get("margin", 0.0)

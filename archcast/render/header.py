@@ -7,6 +7,7 @@ from archcast.render.breakdown import BOUND_MEANING, answers, interval_meaning, 
 from archcast.render.human import Shown, percent, shown, text
 from archcast.render.markup import esc
 from costmodel.estimate import Estimate
+from costmodel.spatial.costs import SHORT_BUFFERS
 
 
 def header(estimate: Estimate) -> str:
@@ -67,7 +68,7 @@ def _verdict(estimate: Estimate) -> str:
         return f'<p class="verdict"><b>Feasible.</b> {fills}</p>'
     missing = estimate.shortfall_bytes
     words = f"{text(missing, 'bytes')} ({missing:,.0f} bytes) are missing: the fullest device has {capacity}."
-    said = words if missing > 0 else estimate.reason
+    said = words if missing > 0 and not estimate.reason.startswith(SHORT_BUFFERS) else estimate.reason
     helps = "".join(f"<li>{esc(advice)}</li>" for advice in what_would_help(estimate))
     helps = f"<div>What would help:<ul>{helps}</ul></div>" if helps else ""
     return f'<div class="verdict no"><b>{esc(estimate.verdict.capitalize())}.</b> {esc(said)}{helps}</div>'

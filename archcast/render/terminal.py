@@ -11,6 +11,7 @@ from archcast.render.human import listed, percent, printable, shown, text
 from archcast.render.listings import print_device, print_devices, print_workload, print_workloads
 from archcast.render.paths import print_paths
 from costmodel.estimate import Estimate
+from costmodel.spatial.costs import SHORT_BUFFERS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +42,8 @@ def print_estimate(estimate: Estimate, *, explain: bool = False, file: IO[str] |
         if explain:
             console.print()
             console.print(_ladder(console, explanation.steps))
+            if lost := _lost_to(explanation.steps):
+                console.print(styled(lost))
         console.print()
         console.print(_operators(explanation.operators, 15 if explain else 5))
     for note in estimate.notes:
@@ -71,7 +74,8 @@ def _verdict(console: Console, estimate: Estimate) -> None:
         return
     missing = estimate.shortfall_bytes
     words = f"{estimate.verdict}: {text(missing, 'bytes')} ({missing:,.0f} bytes) missing on the fullest device"
-    console.print(styled(words if missing > 0 else f"{estimate.verdict}: {estimate.reason}", "bold red"))
+    told = missing > 0 and not estimate.reason.startswith(SHORT_BUFFERS)
+    console.print(styled(words if told else f"{estimate.verdict}: {estimate.reason}", "bold red"))
     for advice in what_would_help(estimate):
         console.print(styled(f"  what would help: {advice}"))
 
@@ -145,6 +149,13 @@ def _ladder(console: Console, steps: Sequence[Step]) -> Table:
         before += step.added_s
     table.add_row(styled("achieved", "bold"), styled(mark * BAR, "bold"), styled(text(whole, "s"), "bold"), "", "")
     return table
+
+
+def _lost_to(steps: Sequence[Step]) -> str:
+    """Return which layers the losses of a spatial array are those of; of steps that take 1 % of the time."""
+    whole = sum(step.added_s for step in steps)
+    named = [f"{step.name}: {step.mostly}" for step in steps[1:] if step.mostly and step.added_s > 0.01 * whole]
+    return f"lost mostly to: {'; '.join(named)}" if named else ""
 
 
 def _bar(before: float, added: float, whole: float, mark: str) -> str:

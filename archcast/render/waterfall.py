@@ -39,7 +39,7 @@ def waterfall_html(steps: Sequence[Step]) -> str:
         rows.append(
             _row(
                 name,
-                step.meaning,
+                f"{step.meaning}: mostly {step.mostly}" if step.mostly and not faint else step.meaning,
                 bar,
                 f"{sign}{text(step.added_s, 's')}",
                 step.rate_flop_per_s,

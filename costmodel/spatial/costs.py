@@ -12,6 +12,8 @@ from workloads.table import Array
 
 STAGES: tuple[str, ...] = ("ideal", "shape", "fill", "onchip", "dram", "issue")
 """Stages of the waterfall; the cycles of each include those of the ones before it."""
+SHORT_BUFFERS = "the buffers of the array are"
+"""How the reason begins where one tile of a layer does not fit."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,13 @@ def spatial_times(table: OpTable, work: OpWork, machine: Machine, cycle_s: Value
     )  # fmt: skip
 
 
-def spatial_shortfall(table: OpTable, work: OpWork, machine: Machine) -> Value:
-    """Return by how many bytes one tile of each row does not fit in the buffers (0 where it fits)."""
-    return fixed_mapping(layers_of(table, work), machine).shortfall_bytes
+def tile_shortfall(table: OpTable, machine: Machine) -> tuple[float, str]:
+    """Return by how many bytes one tile does not fit in the buffers, at the worst row, and its name ('' if all fit).
+
+    Each core must hold one array tile of every operand, twice where buffers are double.
+    """
+    short = np.broadcast_to(fixed_mapping(layers_of(table), machine).shortfall_bytes, (table.rows,))
+    worst = int(np.argmax(short)) if table.rows else 0
+    if not table.rows or short[worst] <= 0:
+        return 0.0, ""
+    return float(short[worst]), table.labels[worst] if table.labels else f"row {worst}"

@@ -12,12 +12,14 @@ from costmodel.evaluation.tiny import TinyRows, evaluate_tiny, fit_paces, kernel
 from costmodel.measured.base import ImportRequest, find_importer
 from costmodel.partition import KERNELS
 from hardware_specs.runtimes import load_runtime
+from workloads.table import Array
+from workloads.workload_measurements import WorkloadMeasurements
 
 DATA = Path(os.environ.get("ARCHCAST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
 PACES = np.array([1.2, 0.9, 2.5, 1.1, 1.0])
 
 
-def made(boards: int, paces: np.ndarray = PACES) -> TinyRows:
+def made(boards: int, paces: Array = PACES) -> TinyRows:
     """Return rows of boards that all have the same paces, on networks of very unlike kernels."""
     generator = np.random.default_rng(3)
     terms = generator.dirichlet([0.3] * len(KERNELS), size=8 * boards) * 1e-2
@@ -51,7 +53,8 @@ def test_seconds_by_kernel_add_up_to_the_time_of_the_network() -> None:
 
 @pytest.mark.skipif(not (DATA / "mlperf_tiny").exists(), reason="the rows of MLPerf Tiny are not here (ARCHCAST_DATA)")
 def test_the_paces_of_the_catalogue_are_those_of_the_rows() -> None:
-    rows = read_tiny(list(find_importer("mlperf_tiny").load(ImportRequest(DATA))))
+    pieces = find_importer("mlperf_tiny").load(ImportRequest(DATA))
+    rows = read_tiny([piece for piece in pieces if isinstance(piece, WorkloadMeasurements)])
     assert {one.stack: len(one.measured_s) for one in rows} == {"x-cube-ai": 24, "hale": 42}
     for one in rows:
         pace = load_runtime(one.stack).pace

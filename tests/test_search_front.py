@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,20 @@ def test_the_search_front_is_that_of_all_designs_compared_by_brute_force() -> No
     assert answer.tally.feasible == len(where)
     assert answer.tally.designs == problem.space.size == 432
     assert sum(one["designs"] for one in answer.refused()) == 432 - len(where)
+
+
+def test_a_design_is_worth_the_same_to_the_last_bit_beside_any_others(repository: Path) -> None:
+    problem = read_search(repository / "examples" / "npu_resnet50.yaml").problem
+    index = np.arange(0, problem.space.size, 97)
+    whole = evaluate(problem, problem.space.columns(problem.space.codes(index)))
+    for start in range(0, len(index), 1237):
+        part = slice(start, start + 1237)
+        found = evaluate(problem, problem.space.columns(problem.space.codes(index[part])))
+        for name in problem.objectives:
+            assert np.array_equal(found.values[name], whole.values[name][part], equal_nan=True)
+    for place in (3, 5000, 11000):
+        alone = evaluate(problem, problem.space.columns(problem.space.codes(index[place : place + 1])))
+        assert np.array_equal(alone.values["energy_j"], whole.values["energy_j"][place : place + 1], equal_nan=True)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 1000])

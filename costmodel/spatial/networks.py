@@ -117,7 +117,7 @@ def _sum_into(out: NetworkCosts, part: Any, costs: SpatialCosts, weight: Array) 
         value = np.asarray(value)
         if value.ndim < 2:
             return value * flat.sum()
-        return flat @ value if len(value) == rows else value[0] * flat.sum()
+        return _weighted(value, flat) if len(value) == rows else value[0] * flat.sum()
 
     out.cycles[part] = total(costs.cycles)
     out.macs[part] = total(costs.macs)
@@ -129,3 +129,12 @@ def _sum_into(out: NetworkCosts, part: Any, costs: SpatialCosts, weight: Array) 
     out.tiles[part] = total(costs.tiles)
     out.feasible[part] = costs.feasible.all(axis=0)
     out.shortfall_bytes[part] = np.max(costs.shortfall_bytes, axis=0)
+
+
+def _weighted(value: Array, weight: Array) -> Array:
+    """Return the weighted sum over rows, row after row: what one design costs must not depend, to the last bit, on
+    which others stand beside it, and a product of matrices does not promise that."""
+    total = value[0] * weight[0]
+    for row, times in zip(value[1:], weight[1:], strict=True):
+        total += row * times
+    return np.asarray(total)

@@ -11,6 +11,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ from workloads.measurements import MeasurementTable
 from workloads.table import Array
 
 SOURCE = "DOSA, commit a7a32393 (BSD-2-Clause)"
+TARGET, DEFAULT, MODEL = "target.gemmini_cycle", "target.gemmini_auto_cycle", "target.cycle"
+"""RTL cycles under the mapping, under Gemmini's default tiling, and those of the analytic model in the data."""
+MAPPING, TILING = "mapping.mapping", "dse.auto_tiling"
+TRAINING = "training_data_firesim_results.csv"
 RANDOM = "a mapping drawn at random: its cycles tell the mapping, not the array"
 METHODS = ("analytical", "both", "dnn")
 SHAPE = ("N", "C", "K", "P", "Q", "R", "S", "Hstride")
@@ -38,13 +43,13 @@ def load_dosa(request: ImportRequest) -> Iterator[MeasurementTable]:
     wanted: list[tuple[Columns, Array, str]] = []
     for method in METHODS:
         found = read_file(
-            folder / f"test_data_{method}.csv", (*NUMBERS, "target.gemmini_auto_cycle"), ("arch.pe", "network")
+            folder / f"test_data_{method}.csv", (*NUMBERS, DEFAULT), ("arch.pe", "network")
         )  # fmt: skip
-        wanted.append((found, found["target.gemmini_cycle"], f"dosa {method} mapping"))
-        wanted.append((found, found["target.gemmini_auto_cycle"], "gemmini default tiling"))
-    training = read_file(folder / "training_data_firesim_results.csv", NUMBERS, ("arch.pe",))
+        wanted.append((found, found[TARGET], f"dosa {method} mapping"))
+        wanted.append((found, found[DEFAULT], "gemmini default tiling"))
+    training = read_file(folder / TRAINING, NUMBERS, ("arch.pe",))
     if request.options.get("mappings") == "all":
-        wanted.append((training, training["target.gemmini_cycle"], "dosa random mapping"))
+        wanted.append((training, training[TARGET], "dosa random mapping"))
     else:
         request.report.read += len(training["arch.pe"])
         request.report.skip(RANDOM, len(training["arch.pe"]))
@@ -52,6 +57,19 @@ def load_dosa(request: ImportRequest) -> Iterator[MeasurementTable]:
         table = _layers(request, found, cycles, software)
         if table is not None:
             yield table
+
+
+def read_mappings(folder: Path, method: str = "") -> Columns:
+    """Return the rows of a method with mappings as text, of the random mappings if none: shape, mapping, cycles.
+
+    Raises:
+        BadFileError: the file is absent, damaged, or lacks a column.
+    """
+    shape = tuple(f"prob.{name}" for name in SHAPE)
+    if not method:
+        return read_file(folder / TRAINING, (*shape, TARGET), (MAPPING,))
+    numbers = (*shape, TARGET, DEFAULT, MODEL)
+    return read_file(folder / f"test_data_{method}.csv", numbers, ("network", MAPPING, TILING))
 
 
 def _layers(request: ImportRequest, found: Columns, cycles: Array, software: str) -> MeasurementTable | None:

@@ -159,8 +159,8 @@ def fit_dataflow(
         raise BadValueError(f"Costs of a dataflow chip need {FEWEST} rows of one context and of several.")
     frame = frame_work(amounts)
     whole = np.column_stack([frame, switch_work(amounts) / np.asarray(batch, float)[:, None]])
-    one = _costs(frame[~many], seconds[~many], place[~many], len(names), settings)
-    both = _costs(whole[many], seconds[many], place[many], len(names), settings)
+    one = fit_costs(frame[~many], seconds[~many], place[~many], len(names), settings)
+    both = fit_costs(whole[many], seconds[many], place[many], len(names), settings)
     unseen = ~frame[~many].any(axis=0)
     one[:, unseen] = both[:, : frame.shape[1]][:, unseen]  # attention, where no network with it fits
     gate, centre, spread = _gate(gate_features(amounts), place, len(names), many, settings)
@@ -184,8 +184,11 @@ def _logistic(score: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-np.clip(score, -30, 30))))
 
 
-def _costs(work: Array, seconds: Array, place: Array, chips: int, settings: Settings) -> Array:
-    """Return costs of each chip (chips, columns), drawn to those of all chips times the chip's speed."""
+def fit_costs(work: Array, seconds: Array, place: Array, chips: int, settings: Settings) -> Array:
+    """Return non-negative costs of each chip (chips, columns), drawn to those of all chips times the chip's speed.
+
+    `work` has shape (rows, columns), `seconds` and the chip's index `place` (rows,).
+    """
     slow = np.ones(chips)
     nothing = np.zeros(work.shape[1])
     common = nothing

@@ -7,6 +7,7 @@ held out, apart for those where it is doubtful whether the network fits on the c
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from costmodel.dataflow_chip import FRAME, SWITCH, DataflowChips, frame_work, predict_dataflow, switch_work
+from costmodel.dataflow_work import amounts_of
 from foundation.errors import BadFileError
+from workloads.graph import Pass
 from workloads.table import Array
 
 FILE = Path(__file__).with_name("dataflow_chips.json")
@@ -109,3 +112,12 @@ def frame_rate(amounts: Array, device: Array, batch: Array | float = 1.0) -> Fra
         rate, rate * np.exp(-half), rate * np.exp(half), found.several, frame.sum(axis=1), switch.sum(axis=1),
         np.column_stack([frame, switch / frames[:, None]]),
     )  # fmt: skip
+
+
+def network_rate(passes: Iterable[Pass], device: str, batch: int = 1) -> FrameRate:
+    """Return the frames a second of one network on one chip, a row; `passes` are those of batch 1.
+
+    Raises:
+        MappingError: a graph that cannot be lowered. BadValueError: a device without costs, or no layer with weights.
+    """
+    return frame_rate(amounts_of(passes)[None], np.array([device]), float(batch))

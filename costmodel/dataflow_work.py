@@ -20,7 +20,7 @@ from foundation.files import plain_file
 from foundation.formats import FORMATS
 from workloads.graph import Pass
 from workloads.lowering import lower
-from workloads.table import Array
+from workloads.table import Array, OpTable
 from workloads.work import count_work
 
 AMOUNTS = (
@@ -65,8 +65,11 @@ def imbalance(work: Array, pieces: int = PIECES) -> float:
     return slowest_stage(each, whole) * whole / float(each.sum())
 
 
-def amounts_of(passes: Iterable[Pass], input_elements: float, input_rows: float) -> Array:
+def amounts_of(passes: Iterable[Pass], input_elements: float = 0.0, input_rows: float = 0.0) -> Array:
     """Return the amounts of one frame, shape (amounts,), of passes of batch 1.
+
+    What is fed, elements and rows, is the first layer's input where 0: an image of so many rows for a convolution, else
+    one row (tokens side by side, as Hailo's tables have them).
 
     Raises:
         MappingError: a graph that cannot be lowered. BadValueError: a graph without layers that hold weights.
@@ -87,6 +90,8 @@ def amounts_of(passes: Iterable[Pass], input_elements: float, input_rows: float)
     layer = (matrix > 0) & ~attention
     if not layer.any():
         raise BadValueError("The network has no layer that a dataflow chip could lay out.")
+    if not input_elements:
+        input_elements, input_rows = _fed(table, int(np.argmax(layer)))
     channels = np.where(table.full("c_in") > 0, table.full("c_in"), table.full("k")) / np.maximum(
         table.full("groups"), 1
     )
@@ -113,6 +118,14 @@ def amounts_of(passes: Iterable[Pass], input_elements: float, input_rows: float)
         "pointwise_elements": written[moved].sum(), "input_elements": input_elements, "input_rows": input_rows,
     }  # fmt: skip
     return np.array([float(found[name]) for name in AMOUNTS])
+
+
+def _fed(table: OpTable, at: int) -> tuple[float, float]:
+    """Return elements and rows of the input of one layer."""
+    size = {name: float(table.full(name)[at]) for name in ("c_in", "h", "w", "m", "k")}
+    if size["c_in"] > 0:
+        return size["c_in"] * size["h"] * size["w"], size["h"]
+    return size["m"] * size["k"], 1.0
 
 
 def _all_launched(run: Pass) -> Pass:

@@ -21,7 +21,7 @@ from costmodel.dataflow_chip import (
     switches,
 )
 from costmodel.dataflow_kin import Kin, Places, carried, kin_features
-from costmodel.dataflow_shipped import TERMS, frame_rate, is_dataflow_chip, shipped_costs
+from costmodel.dataflow_shipped import TERMS, frame_rate, is_dataflow_chip, network_rate, shipped_costs
 from costmodel.dataflow_work import AMOUNTS, amounts_of, imbalance, read_sheet, slowest_stage
 from foundation.errors import BadFileError, BadValueError
 from workloads.catalogue import load_model
@@ -236,3 +236,18 @@ def test_shipped_costs_are_near_the_peaks_of_the_chips() -> None:
         peak = next(float(u.peak_flop_per_s["int8"].value) for u in load_device(chip).units if u.name == "matrix")
         rate = 1e6 / (one[FRAME.index("dense_op")] + one[FRAME.index("staged_op")])
         assert 0.5 * peak < rate < 1.1 * peak
+
+
+def test_what_is_fed_is_read_from_the_first_layer() -> None:
+    passes = load_model("resnet-18", {"image": 128}).workload(Request(batch=1)).passes
+    np.testing.assert_array_equal(amounts_of(passes), _amounts("resnet-18", 128))
+    sentence = load_model("bert-base", {}).workload(Request(batch=1, prompt=64)).passes
+    assert amounts_of(sentence)[AMOUNTS.index("input_rows")] == 1
+
+
+def test_a_network_of_the_catalogue_has_a_rate_on_a_chip() -> None:
+    passes = load_model("resnet-18", {}).workload(Request(batch=1)).passes
+    found = network_rate(passes, "hailo-8", 8)
+    assert found.rate_lo_hz[0] < 2718 < found.rate_hi_hz[0]  # as published
+    with pytest.raises(BadValueError, match="No costs are known of the dataflow chip 'a100'"):
+        network_rate(passes, "a100")

@@ -22,7 +22,7 @@ from costmodel.spatial.folds import Folds, by_dataflow, executed_share, folds, r
 from costmodel.spatial.layers import Layers
 from costmodel.spatial.machine import Machine, Operands
 from costmodel.spatial.traffic import ArrayTile, Traffic, array_tile, ways
-from workloads.elementwise import Value, choose
+from workloads.elementwise import Value, choose, some
 from workloads.table import Array
 
 
@@ -35,7 +35,7 @@ def fixed_mapping(layers: Layers, machine: Machine) -> SpatialCosts:
     moved = _streamed(layers, machine, ports, ways(layers, tile, room, machine.unified))
     timing = _Timing.of(layers, machine, tile, sum(room))
     onchip = _Onchip(found, ports, layers.groups * _port_cycles(machine, ports))
-    if not np.any(machine.shared_bytes):
+    if not some(machine.shared_bytes):
         chosen = _fastest(layers, machine, onchip, timing, moved)
         return _costs(layers, machine, onchip, timing, _Chosen(chosen, chosen, 0.0), tile)
     found_both = _through_shared(layers, machine, tile, moved, half)
@@ -64,7 +64,7 @@ class _Onchip:
     def cycles(self, machine: Machine, chosen: Traffic) -> tuple[Value, Value]:
         """Return cycles with fill and drain, and those with waits for ports, under one way to tile."""
         fill: Value = self.folds.fill_cycles
-        if np.any(self.folds.overhead_cycles):
+        if some(self.folds.overhead_cycles):
             cuts = by_dataflow(machine.dataflow, chosen.m_tiles, 1.0, chosen.n_tiles)
             fill = fill + self.folds.waves * self.folds.overhead_cycles * (cuts - 1.0)
         return fill, np.maximum(fill, self.ports)
@@ -90,7 +90,7 @@ class _Timing:
         tiles = np.ceil(moved_bytes / np.maximum(self.hand_over_bytes, 1e-9))
         moving, latency = moved_bytes / machine.dram_bytes_per_cycle, machine.dram_latency_cycles
         overlapped = np.maximum(onchip + self.exposed_cycles, moving) + latency * (tiles > 0)
-        memory = overlapped if np.all(machine.double_buffered) else choose(
+        memory = overlapped if machine.double_buffered is True else choose(
             machine.double_buffered, overlapped, onchip + moving + latency * tiles
         )  # fmt: skip
         return memory, memory + machine.issue_cycles * tiles, tiles
@@ -121,13 +121,13 @@ def _port_cycles(machine: Machine, ports: Operands) -> Value:
     """Return the cycles a group that the busiest port takes; a unified buffer has one port of all their rates."""
     rates = [rate * machine.cores for rate in machine.buffer_bytes_per_cycle]
     apart = np.maximum(np.maximum(ports[0] / rates[0], ports[1] / rates[1]), ports[2] / rates[2])
-    return choose(machine.unified, sum(ports) / sum(rates), apart) if np.any(machine.unified) else apart
+    return choose(machine.unified, sum(ports) / sum(rates), apart) if some(machine.unified) else apart
 
 
 def _streamed(layers: Layers, machine: Machine, ports: Operands, moved: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
     """Return the same where an operand has no buffer: what the array takes comes straight from the next level."""
     absent = [choose(machine.unified, False, size == 0.0) for size in machine.buffer_bytes]
-    if not any(np.any(gone) for gone in absent):
+    if not any(some(gone) for gone in absent):
         return moved
     sums = by_dataflow(machine.dataflow, 0.5 * (ports.outputs - layers.pixels * layers.k * layers.sum_bits / 8), 0.0,
                        0.5 * (ports.outputs - layers.pixels * layers.k * layers.sum_bits / 8))  # fmt: skip
@@ -160,7 +160,7 @@ def _least(moved: tuple[Traffic, ...]) -> Traffic:
 
 def _fastest(layers: Layers, machine: Machine, onchip: _Onchip, timing: _Timing, moved: tuple[Traffic, ...]) -> Traffic:
     """Return the way of the fewest cycles, and of the fewest bytes among equals."""
-    if not np.any(onchip.folds.overhead_cycles):
+    if not some(onchip.folds.overhead_cycles):
         return _least(moved)
     best, fewest = moved[0], None
     for way in moved:
@@ -189,7 +189,7 @@ def _shortfall(machine: Machine, tile: ArrayTile) -> Value:
     lacking = [np.where(have > 0, np.maximum(need * twice - have, 0.0), 0.0)
                for need, have in zip(tile.bytes, machine.buffer_bytes, strict=True)]  # fmt: skip
     apart = sum(lacking)
-    if not np.any(machine.unified):
+    if not some(machine.unified):
         return apart
     return choose(machine.unified, np.maximum(sum(tile.bytes) * twice - sum(machine.buffer_bytes), 0.0), apart)
 

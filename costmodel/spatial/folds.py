@@ -21,7 +21,7 @@ import numpy as np
 
 from costmodel.spatial.layers import Layers
 from costmodel.spatial.machine import OS, WS, Machine, Operands
-from workloads.elementwise import Value, choose
+from workloads.elementwise import Value, choose, some
 from workloads.table import Array
 
 
@@ -43,7 +43,7 @@ class Folds:
 
 def by_dataflow(dataflow: Value, weights: Value, outputs: Value, inputs: Value) -> Value:
     """Return the value of each dataflow: what is stationary is weights, outputs or inputs."""
-    if np.ndim(dataflow) == 0:
+    if dataflow.__class__ is int or np.ndim(dataflow) == 0:
         return (weights, outputs, inputs)[int(dataflow) - 1]
     return np.where(dataflow == WS, weights, np.where(dataflow == OS, outputs, inputs))
 
@@ -56,7 +56,7 @@ def executed_share(layers: Layers, machine: Machine) -> Value:
 
 def reduction(layers: Layers, machine: Machine) -> tuple[Value, Value]:
     """Return what of the reduction lies on rows, and how many positions of the kernel take turns there."""
-    if np.all(machine.kernel_on_rows):
+    if machine.kernel_on_rows is True:
         return layers.depth, 1.0
     split = machine.kernel_on_rows
     return choose(split, layers.depth, layers.c), choose(split, 1.0, layers.fy * layers.fx)
@@ -74,7 +74,7 @@ def folds(layers: Layers, machine: Machine, *, scale_sim_compatible: bool = Fals
     down, across = by_dataflow(flow, on_rows, m, on_rows), by_dataflow(flow, n, n, m)
     along = by_dataflow(flow, m, k, n)
     groups = layers.groups
-    if np.any(machine.packs_groups):
+    if some(machine.packs_groups):
         fits = np.minimum(np.floor(rows / np.maximum(down, 1.0)), np.floor(cols / np.maximum(across, 1.0)))
         groups = choose(machine.packs_groups, np.ceil(groups / np.maximum(fits, 1.0)), groups)
     count = np.ceil(down / rows) * np.ceil(across / cols) * groups * by_dataflow(flow, positions, 1.0, positions)

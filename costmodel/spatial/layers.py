@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,12 +53,12 @@ class Layers:
         """Multiply-accumulates of all groups and images, zeros included."""
         return np.asarray(self.groups * self.pixels * self.k * self.depth)
 
-    @property
+    @cached_property
     def pixels(self) -> Value:
         """Outputs of one channel over all images: m of the product."""
         return self.batch * self.oy * self.ox
 
-    @property
+    @cached_property
     def depth(self) -> Value:
         """Terms of one output: k of the product."""
         return self.c * self.fy * self.fx

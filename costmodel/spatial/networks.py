@@ -79,8 +79,9 @@ def networks(layers: Layers, counts: Array, machines: Machine) -> NetworkCosts:
 
 def _designs(machines: Machine) -> int:
     """Return how many designs the columns of machines hold."""
-    sizes = {np.shape(column) for value in vars(machines).values()
-             for column in (value if isinstance(value, Operands) else (value,)) if np.ndim(column)}  # fmt: skip
+    sizes = {column.shape for value in vars(machines).values()
+             for column in (value if isinstance(value, Operands) else (value,))
+             if isinstance(column, np.ndarray) and column.ndim}  # fmt: skip
     if len(sizes) > 1 or any(len(size) > 1 for size in sizes):
         raise BadValueError(f"Columns of machines must have one length, not {', '.join(map(str, sorted(sizes)))}.")
     return next(iter(sizes))[0] if sizes else 1
@@ -90,7 +91,7 @@ def _cut(machines: Machine, part: Any, dataflow: Value) -> Machine:
     """Return some designs of one dataflow; their numbers were checked when the columns were made."""
 
     def cut(value: Value) -> Value:
-        return value[part] if np.ndim(value) else value
+        return value[part] if isinstance(value, np.ndarray) and value.ndim else value
 
     some = object.__new__(Machine)
     for name, value in vars(machines).items():
@@ -134,6 +135,8 @@ def _sum_into(out: NetworkCosts, part: Any, costs: SpatialCosts, weight: Array) 
 def _weighted(value: Array, weight: Array) -> Array:
     """Return the weighted sum over rows, row after row: what one design costs must not depend, to the last bit, on
     which others stand beside it, and a product of matrices does not promise that."""
+    if value.shape[1] < 32:  # sums of the same order in one call
+        return np.asarray(np.cumsum(value * weight[:, None], axis=0)[-1])
     total = value[0] * weight[0]
     for row, times in zip(value[1:], weight[1:], strict=True):
         total += row * times

@@ -25,7 +25,7 @@ import numpy as np
 from costmodel.spatial.folds import by_dataflow, reduction
 from costmodel.spatial.layers import Layers
 from costmodel.spatial.machine import Machine, Operands
-from workloads.elementwise import Value, choose
+from workloads.elementwise import Value, choose, some
 
 NEVER = 1e30
 """Bytes of a way that does not fit: more than any way moves, yet a number (infinity x 0 tiles has no value)."""
@@ -93,7 +93,7 @@ def _rooms(layers: Layers, tile: ArrayTile, room: Operands, unified: Value) -> _
     least = tile.bytes
     apart = Operands(*(np.maximum(have, need) for have, need in zip(room, least, strict=True)))
     own = _Rooms(apart.inputs, apart.weights, apart.inputs, apart)
-    if not np.any(unified):
+    if not some(unified):
         return own
     rest = np.maximum(sum(room) - sum(least), 0.0)
     weights = layers.k * layers.depth * (layers.weight_bits / 8)
@@ -138,7 +138,7 @@ class _Shape:
             np.maximum(layers.oy * sy + halo_y - layers.pad_y, 1.0),
             np.maximum(layers.ox * sx + halo_x - layers.pad_x, 1.0),
             layers.c * (layers.input_bits / 8), layers.k * layers.depth * (layers.weight_bits / 8),
-            layers.pixels * layers.k * (layers.output_bits / 8), bool(np.any(layers.batch != 1.0)),
+            layers.pixels * layers.k * (layers.output_bits / 8), some(layers.batch != 1.0),
         )  # fmt: skip
 
     def loaded(self, y_tiles: Value, x_tiles: Value) -> Value:

@@ -31,7 +31,7 @@ def conv(c: float, k: float, size: float, kernel: float, stride: float) -> Layer
 
 
 @pytest.mark.parametrize("shape", KNOWN)
-def test_a_convolution_gets_the_tile_that_the_software_printed(shape: tuple[int, ...]) -> None:
+def test_a_convolution_gets_the_tile_that_the_software_printed(shape: tuple[int, int, int, int, int]) -> None:
     assert tiling_texts(default_tiling(conv(*map(float, shape)))) == [KNOWN[shape]]
 
 

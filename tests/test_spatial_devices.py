@@ -167,3 +167,22 @@ def test_a_batch_of_questions_says_so_too(tmp_path: Path) -> None:
     assert list(table["verdict"]) == ["infeasible"]
     assert list(table["shortfall_bytes"]) == [224]
     assert table["reason"][0].endswith("224 B short of one tile of 'project'")
+
+
+@pytest.mark.parametrize(("network", "cycles"), [("resnet-18", 3.865e6), ("mobilenet-v2", 2.257e7)])
+def test_the_rule_comes_near_what_zigzag_searches_for_its_array(network: str, cycles: float) -> None:
+    # zigzag-dse 3.9.1, LOMA for latency, run once: the sum of all layers; 46 and 20 CPU-s of that tool
+    detail = ac.predict(network, on="zigzag-tpu-like").detail
+    assert detail is not None
+    table, machine = detail.lowered.table, machine_of(load_device("zigzag-tpu-like"))
+    found = fixed_mapping(layers_of(table), machine).cycles * table.full("count")
+    assert found.sum() == pytest.approx(cycles, rel=0.1)
+
+
+def test_an_edge_tpu_is_no_longer_as_fast_as_its_peak_on_depthwise_layers() -> None:
+    spec = load_device("edge-tpu")
+    machine = machine_of(spec)
+    assert 2 * machine.elements * machine.clock_hz == pytest.approx(4e12, rel=0.02)
+    depthwise = conv(c_in=256, c_out=256, groups=256)
+    # 64 rows hold 7 blocks of 3 x 3: 7 of 256 channels a fold, 37 folds of 3136 pixels
+    assert fixed_mapping(layers_of(depthwise), machine).shape_cycles[0] == 37 * 3136

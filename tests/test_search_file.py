@@ -15,7 +15,7 @@ from archcast.searching.knobs import KnobKind, planned
 from archcast.searching.limits import read_limit
 from archcast.searching.run import merge, read_shard, search
 from archcast.searching.search_file import MOST_DESIGNS, Shard, read_search
-from foundation.errors import BadFileError, BadValueError, UnknownNameError
+from foundation.errors import BadFileError, BadValueError, InputError, UnknownNameError
 
 WHOLE, REAL = KnobKind("whole", 1, 1e6, "B"), KnobKind("real", 0, 1e15, "B/s")
 
@@ -155,9 +155,33 @@ def test_merge_refuses_what_does_not_belong_together() -> None:
         ([first, first], "twice"), ([first], "shard 1/2"), ([first, {**second, "digest": "x"}], "another search"),
         ([first, {"kind": "plan"}], "no answer"), ([first, {**second, "front": [{}]}], "no whole answer"),
         ([first, {**second, "front": [{**second["front"][0], "design": 10**9}]}], "not those of the space"),
+        ([first, {**second, "designs": 5}], "counts are not those"),
+        ([first, {**second, "designs": float("inf")}], "no whole answer"),
     ):  # fmt: skip
         with pytest.raises(BadFileError, match=words):
             merge(small(), parts)
+
+
+STRANGE: list[Any] = [
+    None, 0, -1, 1e-320, 1e300, float("nan"), float("inf"), "", [], {}, "x", "1e400", True, [1, [2]], {"from": 1},
+    {"from": 1, "to": 1e12, "step": 1e-300}, {"from": 1, "to": 9, "points": 1e11}, {"from": 0, "to": 9, "times": 2},
+    {"from": 1, "to": 9, "times": 1.0000000000000002}, ["ws", 5], "rows *", "\x00", {"max": {"": 1}},
+    {"max": {"rows*": 1}}, {"max": {"rows": "5 kg"}}, {"min": {"latency_s": "1 B"}},
+]  # fmt: skip
+
+
+def test_strange_values_anywhere_are_answers_or_one_sentence() -> None:
+    one = {name: values[:1] for name, values in small()["space"].items()}
+    top = ["kind", "workload", "dtype", "space", "constraints", "fixed", "batch", "objectives", "knobs", "method"]
+    for strange in STRANGE:
+        for place in [*top, *(f"space_{name}" for name in one)]:
+            file = small(space=dict(one))
+            target, key = (file["space"], place[6:]) if place.startswith("space_") else (file, place)
+            target[key] = strange
+            try:
+                json.dumps(search(file).to_json(), allow_nan=False)
+            except InputError as error:
+                assert 0 < len(str(error)) < 1200  # noqa: PT017
 
 
 def test_the_command_answers_as_text_json_page_and_shards(tmp_path: Path) -> None:

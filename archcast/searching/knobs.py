@@ -15,6 +15,8 @@ from hardware_specs.units import Quantity, parse_quantity
 RANGE_KEYS = ("from", "to", "step", "times", "points", "scale")
 MOST_VALUES = 1_000_000
 """Of one knob, once the size of the whole space is accepted."""
+UNCOUNTED = 1e18
+"""Steps beyond this are not counted exactly; no space that has them is accepted."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _steps(name: str, first: float, last: float, given: object, kind: KnobKind) 
     step = finite_number(f"the step of {name}", text, low=1.0 if whole else 0.0, strict=not whole)
     if whole and step != int(step):
         raise BadValueError(f"the step of {name} must be a whole number, not {given!r}.")
-    count = int((last - first) / step * (1 + 1e-12)) + 1
+    count = int(min((last - first) / step * (1 + 1e-12), UNCOUNTED)) + 1
     return Planned(name, count, lambda: tuple(first + k * step for k in range(count)))
 
 

@@ -72,9 +72,16 @@ def merge(file: str | Path | Mapping[str, Any], shards: Sequence[str | Path | Ma
             text = f"it is shard {part.number}/{part.of}, and {number} files were given"
             raise BadFileError(name, f"{text}{', it twice' if part.number in seen else ''}.", hint="Give each once.")
         seen.add(part.number)
-        seed = int(document["seed"])
-        tally.merge(_tally(name, document, study))
-    return _answer(study, tally, Shard(), seed, started)
+        found = _tally(name, document, study)
+        first, last = part.bounds(study.problem.space.size)
+        if (
+            found.designs != last - first
+            or found.feasible + sum(r.designs for r in found.refused.values()) != last - first
+        ):
+            raise BadFileError(name, f"its counts are not those of {last - first:,} designs.", key="designs")
+        tally.merge(found)
+        seed = document.get("seed", 0)
+    return _answer(study, tally, Shard(), whole_number("seed", seed, low=0, high=MAX_SEED), started)
 
 
 def read_shard(text: str) -> Shard:
@@ -150,7 +157,7 @@ def _tally(name: str, document: Mapping[str, Any], study: Study) -> Tally:
                 best[code] = [np.inf if row[o] is None else row[o] for o in tally.objectives]
         index = np.array([one["design"] for one in document["front"]], dtype=np.int64)
         values = [[one[o]["value"] for o in tally.objectives] for one in document["front"]]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
         raise BadFileError(name, "it is no whole answer of a shard.") from None
     if len(index):
         table = np.array(values, dtype=float)

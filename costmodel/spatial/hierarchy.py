@@ -9,9 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from costmodel.spatial.machine import DATAFLOWS, IS, OS, WS, Machine
 from foundation.errors import BadValueError, UnsupportedError
+
+if TYPE_CHECKING:
+    from costmodel.spatial.technology import Technology
 
 DIMS: tuple[str, ...] = ("B", "G", "K", "C", "OY", "OX", "FY", "FX")
 """Loops of a layer: images, groups, output and input channels, output rows and columns, kernel rows and columns."""
@@ -22,11 +26,15 @@ MOVES: tuple[str, ...] = ("fill", "feed", "sink", "drain")
 
 @dataclass(frozen=True)
 class Port:
-    """A port of a memory: bits a cycle at most, the least it moves at once, and the moves that share it ("I fill")."""
+    """A port of a memory: bits a cycle at most, the least it moves at once, and the moves that share it ("I fill").
+
+    One that `is_free` has the width for the energy of an access, but no limit.
+    """
 
     serves: frozenset[str]
     bits_per_cycle: float
     least_bits: float | None = None
+    is_free: bool = False
 
     def __post_init__(self) -> None:
         known = {f"{operand} {move}" for operand in OPERANDS for move in MOVES}
@@ -91,12 +99,19 @@ class Axis:
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """An array with its memories, inner before outer; the outermost holds every operand whole."""
+    """An array with its memories, inner before outer; the outermost holds every operand whole.
+
+    `streams`: a tile is used while it is still being filled, so that nothing but what the array takes at once is
+    waited for; else a memory's first tile is there before its first use, and its last leaves after. Without
+    `has_energies` "pJ" are bits to and from device memory.
+    """
 
     name: str
     axes: tuple[Axis, ...]
     memories: tuple[Memory, ...]
     mac_pj: float = 0.0
+    streams: bool = False
+    has_energies: bool = True
     chains: Mapping[str, tuple[int, ...]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -127,25 +142,33 @@ AXES_OF_DATAFLOW: dict[int, tuple[tuple[str, ...], tuple[str, ...], str]] = {
 """What a dataflow unrolls on rows and on columns, and the operand that stays in the elements."""
 CORE_DIMS: tuple[str, ...] = ("K", "OY", "B", "G", "OX")
 HUGE_BITS = 1e18
+NOTHING = (0.0, 0.0)
 
 
 def hierarchy_of(machine: Machine, energies_pj_per_bit: Mapping[str, tuple[float, float]] | None = None) -> Hierarchy:
-    """Return one `Machine` (scalars only) as a hierarchy; energies (read, written) by memory: pe, buffer, shared, dram.
+    """Return one `Machine` (scalars only) as a hierarchy, with pJ a bit (read, written) by memory where given.
 
-    Raises BadValueError: a machine in columns, or a dataflow that is none of ws, os, is.
+    Memories are named pe, "buffer I", "buffer W", "buffer O" or buffer, shared, dram. Groups that share a fold
+    (`packs_groups`) and skipped zeros are not modelled.
+
+    Raises:
+        BadValueError: a dataflow that is none of ws, os, is.
+        UnsupportedError: a machine in columns.
     """
+    require_scalar(machine)
     one = machine.reshaped(())
     flow = int(one.dataflow)
     if flow not in AXES_OF_DATAFLOW:
         raise BadValueError(f"dataflow {flow} of a spatial array; known: {', '.join(DATAFLOWS[1:])} as 1, 2, 3.")
-    pj = {"pe": (0.0, 0.0), "buffer": (0.0, 0.0), "shared": (0.0, 0.0), "dram": (0.0, 0.0)}
-    pj.update(energies_pj_per_bit or {})
+    pj = energies_pj_per_bit if energies_pj_per_bit is not None else {"dram": (1.0, 1.0)}
     rows, cols, stays = AXES_OF_DATAFLOW[flow]
+    if not one.kernel_on_rows:
+        rows = tuple(dim for dim in rows if dim not in ("FY", "FX"))
     axes = [Axis("rows", int(one.rows), rows, systolic=True), Axis("cols", int(one.cols), cols, systolic=True)]
     if one.cores > 1:
         axes.append(Axis("cores", int(one.cores), CORE_DIMS))
-    memories = [_register(stays, bool(one.preload_hidden), pj["pe"])]
-    memories += _buffers(one, pj["buffer"])
+    memories = [_register(stays, bool(one.preload_hidden), pj.get("pe", NOTHING))]
+    memories += _buffers(one, pj)
     everywhere = tuple(axis.name for axis in axes)
     far = (
         ("shared", float(one.shared_bytes) * 8, one.shared_bytes_per_cycle),
@@ -155,9 +178,10 @@ def hierarchy_of(machine: Machine, energies_pj_per_bit: Mapping[str, tuple[float
         if held:
             moves = frozenset(f"{o} {m}" for o in OPERANDS for m in MOVES)
             bits = min(float(rate) * 8, HUGE_BITS)
-            memories.append(Memory(name, "IWO", held, (Port(moves, bits, least_bits=8),), everywhere,
-                                   pj[name][0] * bits, pj[name][1] * bits))  # fmt: skip
-    return Hierarchy(f"{DATAFLOWS[flow]} {int(one.rows)}x{int(one.cols)}", tuple(axes), tuple(memories))
+            read, write = (value * bits for value in pj.get(name, NOTHING))
+            memories.append(Memory(name, "IWO", held, (Port(moves, bits, least_bits=8),), everywhere, read, write))
+    name = f"{DATAFLOWS[flow]} {int(one.rows)}x{int(one.cols)}"
+    return Hierarchy(name, tuple(axes), tuple(memories), streams=True, has_energies=energies_pj_per_bit is not None)
 
 
 def _register(operand: str, hidden: bool, pj_per_bit: tuple[float, float]) -> Memory:
@@ -168,7 +192,7 @@ def _register(operand: str, hidden: bool, pj_per_bit: tuple[float, float]) -> Me
     return Memory("pe", operand, 2 if hidden else 1, tuple(moves), (), read, write, buffering, counts_elements=True)
 
 
-def _buffers(one: Machine, pj_per_bit: tuple[float, float]) -> list[Memory]:
+def _buffers(one: Machine, pj_per_bit: Mapping[str, tuple[float, float]]) -> list[Memory]:
     """Return the buffers of a core; those of 0 bytes are not there, a unified one holds all operands."""
     across, buffering = ("rows", "cols"), "double" if one.double_buffered else "single"
     sizes = dict(zip("IWO", one.buffer_bytes, strict=True))
@@ -176,17 +200,33 @@ def _buffers(one: Machine, pj_per_bit: tuple[float, float]) -> list[Memory]:
     groups = ["IWO"] if one.unified else [operand for operand in "WIO" if sizes[operand] > 0]
     found = []
     for held in groups:
-        bits = min(min(float(rates[o]) for o in held) * 8, HUGE_BITS)
-        if not sum(float(sizes[o]) for o in held):
-            continue
-        reads = frozenset(f"{o} {m}" for o in held for m in ("feed", "drain"))
-        writes = frozenset(f"{o} {m}" for o in held for m in ("fill", "sink"))
-        ports = (Port(reads, bits, least_bits=8), Port(writes, bits, least_bits=8))
         size = sum(float(sizes[o]) for o in held) * 8
-        read, write = (value * bits for value in pj_per_bit)
+        if not size:
+            continue
+        bits = min(sum(float(rates[o]) for o in held) * 8, HUGE_BITS)
+        array = frozenset(f"{o} {m}" for o in held for m in (("feed", "sink") if o == "O" else ("feed",)))
+        rest = frozenset(f"{o} {m}" for o in held for m in MOVES) - array
+        # what the next level fills and drains has banks of its own; its rate is the next level's
+        ports = (Port(array, bits, least_bits=8), Port(rest, bits, least_bits=8, is_free=True))
         name = "buffer" if one.unified else f"buffer {held}"
+        read, write = (value * bits for value in pj_per_bit.get(name, pj_per_bit.get("buffer", NOTHING)))
         found.append(Memory(name, held, size, ports, across, read, write, buffering))
     return found
+
+
+def energies_of(machine: Machine, technology: Technology) -> dict[str, tuple[float, float]]:
+    """Return pJ a bit read and written of the memories of `hierarchy_of(machine)`, from a table of components."""
+    from costmodel.spatial.energy import sram_j_per_byte
+
+    one, of = machine.reshaped(()), technology.value
+    rates = dict(zip("IWO", one.buffer_bytes_per_cycle, strict=True))
+    sizes = dict(zip("IWO", one.buffer_bytes, strict=True))
+    joules = {f"buffer {o}": sram_j_per_byte(sizes[o], rates[o], technology, of) / 8 for o in "IWO"}
+    joules["buffer"] = sram_j_per_byte(sum(sizes.values()), sum(rates.values()), technology, of) / 8
+    joules["shared"] = sram_j_per_byte(one.shared_bytes, one.shared_bytes_per_cycle, technology, of) / 8
+    found = {name: float(value) * 1e12 for name, value in joules.items()}
+    found |= {"pe": of.register_j_per_bit * 1e12, "dram": of.dram_j_per_bit * 1e12}
+    return {name: (value, value) for name, value in found.items()}
 
 
 def require_scalar(machine: Machine) -> None:

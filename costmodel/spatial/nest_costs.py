@@ -90,9 +90,12 @@ def ends_of(hierarchy: Hierarchy, made: list[Link]) -> list[End]:
                 continue
             port = hierarchy.memories[memory].port_of(move)
             bits = np.asarray(data * link.bits)
-            real = np.ceil(bits / port.bits_per_cycle - 1e-9) if port else np.zeros(1)
+            real = bits / port.bits_per_cycle if port and not port.is_free else np.zeros(1)
+            if not hierarchy.streams:
+                real = np.ceil(real - 1e-9)
             times = np.asarray(link.back) if returned else link.times
-            found.append(End(memory, move, port, link, bits, times, times if returned else times - 1, real))
+            inner = times if returned or hierarchy.streams else times - 1
+            found.append(End(memory, move, port, link, bits, times, inner, real))
     return found
 
 
@@ -131,6 +134,8 @@ def _evaluated(nest: Nest, hierarchy: Hierarchy, moved: bool = True) -> NestCost
     onchip, stall = _stalls(hierarchy, ends, total)
     first = {o: layout.held[o, chain[0]].take(layout.pick(layout.codes, layout.cuts[o][0])) * layout.bits[o, chain[0]]
              for o, chain in hierarchy.chains.items()}  # fmt: skip
+    if hierarchy.streams:
+        first = {link.operand: np.asarray(link.upper_data * link.bits) for link in links if link.lower < 0}
     load = _loads(hierarchy, ends, links, first, total + stall)
     skew: Value = 0.0
     for axis, taken in zip(hierarchy.axes, nest.spatial, strict=True):
@@ -172,7 +177,7 @@ def _ports(hierarchy: Hierarchy, ends: list[End]) -> Iterator[tuple[int, Port, l
     for at, memory in enumerate(hierarchy.memories):
         for port in memory.ports:
             served = [end for end in ends if end.memory == at and end.port is port]
-            if served:
+            if served and not port.is_free:
                 yield at, port, served
 
 
@@ -235,6 +240,10 @@ def _loads(hierarchy: Hierarchy, ends: list[End], made: list[Link], first: dict[
     """
     cycles: dict[tuple[int, int], Array] = {}
     for _, port, served in _ports(hierarchy, ends):
+        if hierarchy.streams:
+            for end in served:
+                cycles[id(end.link), end.memory] = np.ceil(first[end.link.operand] / port.bits_per_cycle - 1e-9)
+            continue
         there = [end for end in served if end.move not in ("O feed", "O fill")]
         singles = [end.link.times < 1.5 for end in there]
         asked = sum(np.where(single, 0.0, np.ceil(end.bits / end.link.period - 1e-9))

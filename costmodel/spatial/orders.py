@@ -3,7 +3,8 @@
 Loops are the prime factors of what the array leaves of each bound (the bound over the units that it unrolls, up to the
 next whole number), the smallest two of the dim with the most merged until at most `limit` are left, as in LOMA (Symons
 et al., AICAS 2021); the distinct permutations of these and of fewer factors down to four are the candidates, each
-allotted to the memories by `nest.py`.
+allotted to the memories by `nest.py`. Beyond four also those whose kernel loops move as
+one beside so many others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from costmodel.spatial.costs import SpatialCosts
-from costmodel.spatial.hierarchy import DIMS, OPERANDS, Axis, Hierarchy, hierarchy_of, require_scalar
+from costmodel.spatial.hierarchy import DIMS, OPERANDS, Axis, Hierarchy, hierarchy_of
 from costmodel.spatial.layers import FIELDS, Layers
 from costmodel.spatial.machine import Machine, Operands
 from costmodel.spatial.nest import HALO, PAD, PLAIN, Nest, States
@@ -29,10 +30,12 @@ from workloads.table import Array
 OBJECTIVES: tuple[str, ...] = ("latency", "energy", "edp")
 FACTOR_LIMIT = 6
 LEAST_FACTORS = 4
+MACHINE_SLACK = 0.01
 MOST_ORDERS = 50_000
 """Orders of one layer at most; more factors are merged beyond it."""
 BOUNDS: tuple[str, ...] = ("batch", "groups", "k", "c", "oy", "ox", "fy", "fx")
 """Fields of `Layers` in the order of DIMS."""
+Loops = tuple[tuple[int, int], ...]
 MERGE_ORDER: tuple[int, ...] = tuple(DIMS.index(dim) for dim in ("B", "K", "G", "OX", "OY", "C", "FX", "FY"))
 """Which dim merges first where several have as many factors."""
 
@@ -65,7 +68,7 @@ def _turns(bound: int, size: int) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=4096)
-def factors(left: tuple[int, ...], limit: int | None) -> tuple[tuple[int, int], ...]:
+def factors(left: tuple[int, ...], limit: int | None) -> Loops:
     """Return the loops (dim, size) of what is left of the bounds: prime factors, merged down to `limit` of them.
 
     A dim keeps at least one loop. Fewer where their orders would be more than MOST_ORDERS.
@@ -112,16 +115,22 @@ def permutations(counts: tuple[int, ...]) -> Array:
 
 
 @lru_cache(maxsize=256)
-def orders_of(loops: tuple[tuple[int, int], ...]) -> tuple[Array, Array, Array, States]:
+def orders_of(loops: Loops, together: Loops = ()) -> tuple[Array, Array, Array, States]:
     """Return all orders of some loops: dims and sizes (loops, orders), codes (loops + 1, orders), and their states.
 
-    A state is how many of each kind of loop are inside; its code counts them in a mixed radix.
+    Loops `together` move as one, the first inside. A state is how many of each kind of loop are inside; its code
+    counts them in a mixed radix.
     """
-    kinds = list(dict.fromkeys(loops))
-    counts = tuple(loops.count(kind) for kind in kinds)
-    order = np.ascontiguousarray(permutations(counts).T)
+    kinds = [*dict.fromkeys(loops), *together]
+    counts = (*(loops.count(kind) for kind in kinds[: len(kinds) - len(together)]), *(1 for _ in together))
+    order = permutations(counts[: len(counts) - max(len(together) - 1, 0)]).T
+    for label in range(len(counts) - len(together) + 1, len(counts)):  # each right above the one before it
+        row, at = np.arange(len(order) + 1)[:, None], (order == label - 1).argmax(axis=0)
+        below, above = np.concatenate([order, order[-1:]]), np.concatenate([order[:1], order])
+        order = np.where(row <= at, below, np.where(row == at + 1, np.int8(label), above))
+    order = np.ascontiguousarray(order)
     radix = np.cumprod([1, *(count + 1 for count in counts)])
-    codes = np.zeros((len(loops) + 1, order.shape[1]), np.intp)
+    codes = np.zeros((len(order) + 1, order.shape[1]), np.intp)
     np.cumsum(radix[:-1].astype(np.intp)[order], axis=0, out=codes[1:])
     inside = (np.arange(radix[-1])[:, None] // radix[:-1]) % (np.array(counts, int) + 1)
     sizes = np.array([size for _, size in kinds], float)
@@ -150,7 +159,7 @@ def candidates(layers: Layers, hierarchy: Hierarchy, limit: int | None = FACTOR_
         bad = bounds[~((bounds >= 1) & (bounds == np.round(bounds)))].flat[0]
         raise BadValueError(f"a bound of a loop must be a whole number of at least 1, not {bad:g}.")
     spread = [unrolled(tuple(row), hierarchy.axes) for row in bounds.astype(int).tolist()]
-    parts = [(row, orders_of(loops)) for row, (left, _) in enumerate(spread) for loops in splits(left, limit)]
+    parts = [(row, orders_of(*loops)) for row, (left, _) in enumerate(spread) for loops in splits(left, limit)]
     owner = np.repeat([row for row, _ in parts], [part[0].shape[1] for _, part in parts])
     spatial = tuple(
         {dim: np.array([taken[at][DIMS.index(dim)] for _, taken in spread]) for dim in axis.dims}
@@ -161,13 +170,21 @@ def candidates(layers: Layers, hierarchy: Hierarchy, limit: int | None = FACTOR_
     return Candidates(nest, np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(spread)))]))
 
 
-def splits(left: tuple[int, ...], limit: int | None) -> list[tuple[tuple[int, int], ...]]:
-    """Return the loops at every limit from LEAST_FACTORS to `limit`, each once.
+def splits(left: tuple[int, ...], limit: int | None) -> list[tuple[Loops, Loops]]:
+    """Return the loops at every limit from LEAST_FACTORS to `limit`, each once, and which of them move as one.
 
     Fewer factors are not a subset: whole loops may leave the room for a second tile that parts of them would fill.
+    Beyond LEAST_FACTORS also the loops of a kernel as one beside so many others, which are then cut finer.
     """
     most = limit if limit is not None else max(sum(len(_primes(n)) for n in left), LEAST_FACTORS)
-    return list(dict.fromkeys(factors(left, n) for n in range(min(LEAST_FACTORS, most), most + 1)))
+    kernel = tuple((DIMS.index(dim), left[DIMS.index(dim)]) for dim in ("FX", "FY") if left[DIMS.index(dim)] > 1)
+    rest = tuple(1 if DIMS[dim] in ("FX", "FY") else size for dim, size in enumerate(left))
+    found: dict[tuple[Loops, Loops], None] = {}
+    for count in range(min(LEAST_FACTORS, most), most + 1):
+        found[factors(left, count), ()] = None
+        if len(kernel) > 1 and count > LEAST_FACTORS:
+            found[factors(rest, count), kernel] = None
+    return list(found)
 
 
 def _stacked(parts: Sequence[tuple[int, tuple[Array, Array, Array, States]]]) -> tuple[Array, Array, Array, States]:
@@ -208,16 +225,20 @@ class BestMapping:
 
 
 def best_orders(
-    layers: Layers, hierarchy: Hierarchy, objective: str = "latency", limit: int | None = FACTOR_LIMIT,
-) -> BestMapping:  # fmt: skip
+    layers: Layers,
+    hierarchy: Hierarchy,
+    objective: str = "latency",
+    limit: int | None = FACTOR_LIMIT,
+    slack: float = 0.0,
+) -> BestMapping:
     """Return the best order of each layer, the first of equals; equal cycles are decided by energy, and the reverse.
 
-    Layers of the same shape are evaluated once. Raises BadValueError: an unknown objective, or one of energy on a
-    hierarchy without energies.
+    With `slack` those count as equal that are at most that share above the least. Layers of the same shape are
+    evaluated once. Raises BadValueError: an unknown objective, or one of energy on a hierarchy without energies.
     """
     if objective not in OBJECTIVES:
         raise BadValueError(f"objective '{objective}' of a mapping; known: {', '.join(OBJECTIVES)}.")
-    if objective != "latency" and not any(m.read_pj or m.write_pj for m in hierarchy.memories):
+    if objective != "latency" and not hierarchy.has_energies:
         raise BadValueError(f"objective '{objective}' needs the energies of the memories of '{hierarchy.name}'.")
     columns = [np.atleast_1d(np.asarray(getattr(layers, name), float)) for name in FIELDS]
     rows = np.stack(np.broadcast_arrays(*columns), axis=1)
@@ -227,16 +248,16 @@ def best_orders(
     made = candidates(shapes, hierarchy, limit)
     cycles, energy = cycles_and_energy(made.nest, hierarchy)
     keys = {"latency": (cycles, energy), "energy": (energy, cycles), "edp": (cycles * energy, cycles)}[objective]
-    chosen = np.array([_first_best(*keys, int(a), int(b)) for a, b in itertools.pairwise(made.starts)])
+    chosen = np.array([_first_best(*keys, int(a), int(b), slack) for a, b in itertools.pairwise(made.starts)])
     nest = made.nest.rows(chosen[inverse])
     return BestMapping(nest, evaluate(nest, hierarchy), np.diff(made.starts)[inverse], hierarchy)
 
 
-def _first_best(key: Array, second: Array, start: int, stop: int) -> int:
+def _first_best(key: Array, second: Array, start: int, stop: int, slack: float) -> int:
     """Return the row of the least key, of those the least second, of those the first."""
     part = key[start:stop]
     least = part.min()
-    equal = np.flatnonzero(part <= least * (1 + 1e-12)) if np.isfinite(least) else np.arange(1)
+    equal = np.flatnonzero(part <= least * (1 + 1e-12 + slack)) if np.isfinite(least) else np.arange(1)
     return start + int(equal[np.argmin(second[start:stop][equal])])
 
 
@@ -246,10 +267,13 @@ def best_mapping(
 ) -> SpatialCosts:  # fmt: skip
     """Return the costs of each layer at its best mapping; layers without outputs cost nothing.
 
-    `energies_pj_per_bit` are those of `hierarchy_of`. Raises BadValueError: see `best_orders`; UnsupportedError: a
+    Of the mappings of a machine that are within MACHINE_SLACK of the fastest, the one with the least energy is taken;
+    where no energies are known, that which moves least to and from device memory. `energies_pj_per_bit` are those of
+    `hierarchy_of` (`energies_of` a technology). Raises BadValueError: see `best_orders`; UnsupportedError: a
     machine in columns.
     """
-    hierarchy = machine if isinstance(machine, Hierarchy) else _of(machine, energies_pj_per_bit)
+    given = isinstance(machine, Hierarchy)
+    hierarchy = machine if isinstance(machine, Hierarchy) else hierarchy_of(machine, energies_pj_per_bit)
     columns = {f: np.atleast_1d(np.asarray(getattr(layers, f), float)) for f in FIELDS}
     whole = dict(zip(FIELDS, np.broadcast_arrays(*columns.values()), strict=True))
     work = np.flatnonzero(Layers(**whole).macs > 0)
@@ -259,13 +283,8 @@ def best_mapping(
     wait = 0.0 if isinstance(machine, Hierarchy) else float(np.asarray(machine.dram_latency_cycles).item())
     if not len(work):
         return _spread({}, work, size)
-    best = best_orders(some, hierarchy, objective, limit)
+    best = best_orders(some, hierarchy, objective, limit, 0.0 if given else MACHINE_SLACK)
     return _spread(_columns(best.costs, hierarchy, issue, wait), work, size)
-
-
-def _of(machine: Machine, energies: Mapping[str, tuple[float, float]] | None) -> Hierarchy:
-    require_scalar(machine)
-    return hierarchy_of(machine, energies)
 
 
 def spatial_costs(best: BestMapping, issue_cycles: float = 0.0, latency_cycles: float = 0.0) -> SpatialCosts:

@@ -284,6 +284,20 @@ def test_a_network_is_the_sum_of_its_layers_on_every_design(monkeypatch: pytest.
     np.testing.assert_array_equal(found.shortfall_bytes, every.shortfall_bytes.max(axis=0))
 
 
+@pytest.mark.parametrize("size", [0.0, -3.0, float("nan")])
+def test_a_layer_that_no_dataflow_maps_is_refused_in_a_network_and_left_out_by_distinct(size: float) -> None:
+    layers = products(np.array([5.0, size]), 3.0, 4.0)
+    with pytest.raises(BadValueError, match=r"No dataflow maps layer 1: it has (0|-36|nan) multiply-accumulates"):
+        networks(layers, np.ones(2), machine())
+    assert distinct(layers)[1].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("code", [0, 4, np.array([1, 7])])
+def test_a_dataflow_that_is_none_is_refused(code: Any) -> None:
+    with pytest.raises(BadValueError, match=r"no dataflow has the code [047]; there are ws = 1, os = 2 and is = 3"):
+        machine(dataflow=code)
+
+
 def test_a_network_needs_a_count_for_each_layer() -> None:
     shapes, _ = distinct(products(np.array([1.0, 2.0]), 3.0, 4.0))
     with pytest.raises(BadValueError, match="one count for each of its layers"):

@@ -78,6 +78,11 @@ class Machine:
             if not (checked > 0).all():
                 raise BadValueError(f"{name} must be above 0 bytes a cycle, not {checked[~(checked > 0)].flat[0]:g}.")
 
+        flows = np.asarray(self.dataflow)
+        if not np.isin(flows, (WS, OS, IS)).all():
+            wrong = flows[~np.isin(flows, (WS, OS, IS))].flat[0]
+            raise BadValueError(f"no dataflow has the code {wrong:g}; there are ws = {WS}, os = {OS} and is = {IS}.")
+
     @property
     def elements(self) -> Value:
         """Processing elements of all cores."""

@@ -57,11 +57,16 @@ def networks(layers: Layers, counts: Array, machines: Machine) -> NetworkCosts:
     `counts` is how often each layer occurs. See `fixed_mapping` for the mapping.
 
     Raises:
-        BadValueError: counts and layers differ in number, or nothing has work.
+        BadValueError: counts and layers differ in number, or a layer is none that a dataflow could map.
     """
     rows = len(np.atleast_1d(counts))
     if rows == 0 or any(np.ndim(getattr(layers, name)) and len(getattr(layers, name)) != rows for name in FIELDS):
         raise BadValueError(f"A network needs one count for each of its layers, and one layer at least, not {rows}.")
+    macs = np.broadcast_to(layers.macs, (rows,))
+    if not (np.isfinite(macs) & (macs > 0)).all():
+        at = int(np.argmin(np.isfinite(macs) & (macs > 0)))
+        raise BadValueError(f"No dataflow maps layer {at}: it has {macs[at]:g} multiply-accumulates. `distinct` leaves "
+                            "out rows without any, which other units compute.")  # fmt: skip
     designs = _designs(machines)
     column, weight = layers.reshaped((-1, 1)), np.reshape(np.asarray(counts, dtype=float), (-1, 1))
     out = _allocate(designs)

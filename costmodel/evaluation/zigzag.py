@@ -126,20 +126,23 @@ def answers(rows: Sequence[dict[str, str]], network: str, hierarchy: Hierarchy, 
     )  # fmt: skip
 
 
-def evaluate_zigzag(found: Sequence[LayerRows], quantity: str = "cycles") -> list[Score]:
-    """Return a score of a network's layers for each pair, and one of its worst convolution alone."""
-    out = []
-    for rows in found:
-        errors = np.where(rows.is_conv, np.abs(rows.errors(quantity)), -1.0)
-        worst = np.array([int(errors.argmax())])
-        every = np.arange(len(errors))
-        for split, at in (("every layer", every), ("worst convolution", worst)):
-            name = "MACs over elements" if quantity == "cycles" else "MACs and operands once"
-            out.append(score(
-                ("zigzag", rows.device, f"{rows.network}, {split}", f"best of orders, {quantity}", 0),
-                rows.measured[quantity][at], rows.ours[quantity][at], baseline=(name, rows.plain[quantity][at]),
-            ))  # fmt: skip
-    return out
+def evaluate_zigzag(found: Sequence[LayerRows]) -> list[Score]:
+    """Return for cycles and energy a score of the layers of each network, and one of its worst convolution alone."""
+    return [one for rows in found for quantity in QUANTITIES for one in _scores(rows, quantity)]
+
+
+def _scores(rows: LayerRows, quantity: str) -> list[Score]:
+    word = quantity.removesuffix("_pj")
+    plain = "MACs over elements" if quantity == "cycles" else "MACs and operands once"
+    errors = np.where(rows.is_conv, np.abs(rows.errors(quantity)), -1.0)
+    chosen = {"": np.arange(len(errors)), ": worst convolution": np.array([int(errors.argmax())])}
+    return [
+        score(
+            ("zigzag", rows.device, f"{rows.network} {word}{which}", "best of orders", 0),
+            rows.measured[quantity][at], rows.ours[quantity][at], baseline=(plain, rows.plain[quantity][at]),
+        )
+        for which, at in chosen.items()
+    ]  # fmt: skip
 
 
 def layer_lines(found: Sequence[LayerRows]) -> list[str]:

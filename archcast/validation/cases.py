@@ -21,6 +21,7 @@ from archcast.validation.case import (
     TREES,
     Case,
 )
+from archcast.validation.edge_cases import EDGE_CASES
 from archcast.validation.wheel_cases import AICONFIGURATOR_CASES, WHEEL_CASES
 
 __all__ = ["CASES", "CLOSED_FORM", "FACTOR", "PEER", "PEER_SIMUMAX", "TREES", "Case"]
@@ -124,4 +125,5 @@ CASES: tuple[Case, ...] = (
     ),
     _evaluation("terms-archgym", "ArchGym's AstraSim proxy (a simulator's output)", "archgym", "archgym-astrasim",
                 "each topology left out, and the authors' random split", TERMS, "XGBoost on raw knobs"),
+    *EDGE_CASES,
 )  # fmt: skip

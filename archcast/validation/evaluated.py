@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archcast.validation.cases import ENERGY_BASELINES
+from archcast.validation.edge_cases import EDGE_METHODS
 from archcast.validation.scoring import Errors, Line
 from costmodel.measured.base import ImportRequest, find_importer
 from workloads.measurements import MeasurementTable
@@ -81,7 +82,7 @@ def _mean(every: list[Line], word: str, least: float) -> Line:
     rows = sum(line.rows for line in every)
     errors = Errors(rows, *(mean(getattr(line.errors, name) for line in every)
                             for name in ("mape_share", "median_error_share", "p90_error_share")))  # fmt: skip
-    bases = {name: Errors(rows, mean(line.baselines[name].mape_share for line in every), np.nan, np.nan)
+    bases = {name: Errors(rows, mean(line.baseline_mape_share(name) for line in every), np.nan, np.nan)
              for name in every[0].baselines}  # fmt: skip
     answered = mean(line.answered_share for line in every)
     inside, width = mean(line.coverage_share for line in every), mean(line.width_ratio for line in every)
@@ -159,5 +160,5 @@ def _replays(root: Path, _seed: int, _full: bool) -> list[Score]:
 METHODS: dict[str, Callable[[Path, int, bool], list[Score]]] = {
     "shots-nasbench201": _help("nasbench201"), "shots-fbnet": _help("fbnet"), "shots-ai-hub": _ai_hub,
     "terms-helm": _helm, "terms-archgym": _archgym, "terms-timm": _timm, "power-shots": _power,
-    "served": _served, "replays": _replays,
+    "served": _served, "replays": _replays, **EDGE_METHODS,
 }  # fmt: skip

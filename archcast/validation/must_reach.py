@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from archcast.validation.edge_targets import EDGE_TARGETS
 from archcast.validation.evaluated import MEAN
 from archcast.validation.scoring import ALL
 from archcast.validation.targets import (
@@ -150,6 +151,7 @@ TARGETS: tuple[Target, ...] = (
     *_replays("p99", (0.009, 0.020, 0.016), (0.10, 0.10, 0.10)),
     _energy("language", 0.262),
     _energy("all tasks", 0.257),
+    *EDGE_TARGETS,
     Target("speed of learned costs", "xgboost 290k rows/s", np.nan, at(""), elsewhere="benchmarks/bench_learned.py"),
 )  # fmt: skip
 """Baselines are published figures, or those of the reference measurements; the cases print their own on the same rows.

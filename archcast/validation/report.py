@@ -79,7 +79,7 @@ def text(found: Validation) -> str:
         )  # fmt: skip
         for line in outcome.lines:
             numbers = "".join(f"{c.split(' (')[0]:>{w}}" for c, w in zip(cells(line), WIDTHS, strict=True))
-            base = "".join(f"{percent(line.baselines[name].mape_share):>{BASE}}" for name in case.baselines)
+            base = "".join(f"{percent(line.baseline_mape_share(name)):>{BASE}}" for name in case.baselines)
             out.append(f"{_cut('  ' + name_of(line), room - 1):{room}}{numbers}{base}")
         for note in notes_of(outcome):
             out += _wrapped(note, "    ", "    ")

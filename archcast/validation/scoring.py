@@ -110,6 +110,10 @@ class Line:
     cell_most_share: float = np.nan
     cells_met_share: float = np.nan
 
+    def baseline_mape_share(self, name: str) -> float:
+        """Return the MAPE of a baseline on the same rows, NaN where this line has none of that name."""
+        return self.baselines[name].mape_share if name in self.baselines else float("nan")
+
 
 def lines(found: Predictions, least_answered: float, known_share: float = 1.0, by_label: bool = False) -> list[Line]:
     """Return the line of all rows, then one a device and label that has enough rows.

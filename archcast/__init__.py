@@ -25,6 +25,7 @@ _WHERE = {
     "search": "archcast.searching.run",
     "calibrate": "archcast.calibration",
     "transfer_networks": "archcast.network_transfer",
+    "edge_report": "archcast.edge",
     "Estimate": "costmodel.estimate",
     "Quantity": "costmodel.estimate",
     "ArchcastError": "foundation.errors",
@@ -55,6 +56,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from archcast.batches import predict_batch as predict_batch
     from archcast.calibration import calibrate as calibrate
+    from archcast.edge import edge_report as edge_report
     from archcast.network_transfer import transfer_networks as transfer_networks
     from archcast.operators import predict_ops as predict_ops
     from archcast.planning.run import plan as plan

@@ -11,6 +11,7 @@ import numpy as np
 
 from archcast.cost_models import AnyModel, find_cost_model, find_serving_model
 from archcast.fallback import as_run, costs_under_runtime, runtime_of
+from archcast.frame_rate import with_frame_rate
 from archcast.quantities import TOKENS, quantities
 from archcast.question import Question, Target, ask, mappings_of, parallel
 from costmodel.collectives import fabric_of, has_traffic
@@ -106,11 +107,11 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     rates = report.rates if isinstance(report, OnChip) and report.rates else target.rates
     detail = Detail(workload, lowered, costs, mapping, rates, fabric)
     found = _with_times(estimate, detail, compose(workload, lowered, costs), question, cost_model)
-    if not getattr(question.model, "paths", ()):
-        return found
-    from archcast.dynamic import with_paths
+    if getattr(question.model, "paths", ()):
+        from archcast.dynamic import with_paths
 
-    return with_paths(found, question, mapping, cost_model, fabric)
+        return with_paths(found, question, mapping, cost_model, fabric)
+    return with_frame_rate(found, question, mapping, lowered)
 
 
 def _tile_shortfall(table: OpTable, rates: Rates) -> tuple[float, str]:

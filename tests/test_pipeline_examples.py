@@ -106,7 +106,7 @@ def test_the_batch_goes_out_unfilled_where_events_are_rare() -> None:
 
 @pytest.mark.parametrize(
     ("device", "dtype", "servers"),
-    [("hailo-8", "int8", 2), ("gemmini-16x16", "int8", 4), ("a100-pcie-80gb", "fp16", 1)],
+    [("hailo-8", "int8", 2), ("gemmini-16x16", "int8", 6), ("a100-pcie-80gb", "fp16", 1)],
 )
 def test_the_same_stage_on_another_device_by_settings(device: str, dtype: str, servers: int) -> None:
     chosen = {"stages.NN.service.on": device, "stages.NN.service.dtype": dtype, "stages.NN.servers": str(servers)}

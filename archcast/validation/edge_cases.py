@@ -26,6 +26,8 @@ EDGE_CASES: tuple[Case, ...] = (
           "one network from the other; layers apart where few rows are given", OTHER_RTL, "analytic in the data"),
     _case("zigzag", "ZigZag (a tool's output): cycles and energy by layer", "csv", "zigzag", "all layers", CLOSED_FORM,
           ""),
+    _case("timeloop", "Timeloop (a tool's output): cycles of given mappings", "dosa", "dosa-gemmini-firesim",
+          "8,000 random rows; two rates read off 4,000 others", CLOSED_FORM, ""),
     _case("scale-sim", "SCALE-Sim v3 (a tool's output): compute cycles", "csv", "scalesim", "all layers", CLOSED_FORM,
           ""),
     replace(_case("lowformer", "LowFormer: throughput on an A40", "csv", "lowformer",
@@ -58,6 +60,25 @@ def _gemmini(root: Path, seed: int, _full: bool) -> list[Score]:
     from costmodel.evaluation.gemmini import evaluate_gemmini
 
     return evaluate_gemmini(root / "dosa-gemmini-firesim", seeds=(seed,))
+
+
+def _zigzag(root: Path, _seed: int, _full: bool) -> list[Score]:
+    from costmodel.evaluation.zigzag import evaluate_zigzag, read_rows
+
+    return evaluate_zigzag(read_rows(root))
+
+
+def _timeloop(root: Path, seed: int, _full: bool) -> list[Score]:
+    from costmodel.evaluation.timeloop import evaluate_timeloop, read_rows
+
+    # two rates were read off the sample of seed 0
+    return [evaluate_timeloop(read_rows(root, 8000, seed + 1))]
+
+
+def _scale_sim(root: Path, _seed: int, _full: bool) -> list[Score]:
+    from costmodel.evaluation.scale_sim import evaluate_scale_sim
+
+    return evaluate_scale_sim(root / "scalesim")
 
 
 def _lowformer(root: Path, _seed: int, _full: bool) -> list[Score]:
@@ -110,7 +131,7 @@ def _fallback(root: Path, _seed: int, _full: bool) -> list[Score]:
 
 
 EDGE_METHODS: dict[str, Callable[[Path, int, bool], list[Score]]] = {
-    "rtl-gemmini": _gemmini, "lowformer": _lowformer, "femtodet": _femtodet, "vision-gaps": _gaps,
-    "terms-hailo": _hailo, "terms-rknn": _rknn, "terms-llm-edge": _llm_edge, "tiny-paces": _tiny,
-    "runtime-fallback": _fallback,
+    "rtl-gemmini": _gemmini, "zigzag": _zigzag, "timeloop": _timeloop, "scale-sim": _scale_sim,
+    "lowformer": _lowformer, "femtodet": _femtodet, "vision-gaps": _gaps, "terms-hailo": _hailo, "terms-rknn": _rknn,
+    "terms-llm-edge": _llm_edge, "tiny-paces": _tiny, "runtime-fallback": _fallback,
 }  # fmt: skip

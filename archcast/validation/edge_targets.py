@@ -13,6 +13,9 @@ _PRIME = ("femtodet", "snapdragon-865:prime")
 _CARRIED = (*_RTL, "one network from the other")
 _HELD = ("terms-hailo", ALL, "networks held out: costs and kin")
 _SYSTEM = ("terms-llm-edge", "all", "a system out")
+_ZIGZAG = (
+    ("resnet-18", "zigzag-tpu-like"), ("mobilenet-v2", "zigzag-tpu-like"), ("resnet-18", "zigzag-edge-tpu-like"),
+)  # fmt: skip
 MEDIAN = "errors.median_error_share"
 
 
@@ -27,6 +30,11 @@ EDGE_TARGETS: tuple[Target, ...] = (
            _CARRIED, more=True, plain=True),
     _row("Gemmini RTL, 20 rows of this width", "-", 0.20, (*_RTL, "20 rows of this width")),
     _row("Gemmini RTL, default tiling", "analytic 36.4%", 0.18, (*_RTL, "default tiling: physics alone")),
+    _row("SCALE-Sim v3, 19 runs: worst (to the cycle)", "itself", 0.0,
+         ("scale-sim", "SCALE-Sim v3 arrays", "worst run")),
+    *(_row(f"ZigZag {net} on {device.removeprefix('zigzag-')}, {what}: worst layer", "itself", 0.25,
+           ("zigzag", device, f"{net} {what}: worst convolution"))
+      for net, device in _ZIGZAG for what in ("cycles", "energy")),
     Target("LowFormer, A40: Spearman", "MACs 0.964", 0.95, at(*_A40, "nothing fitted", "rho_ratio"),
            (*_A40, "nothing fitted"), more=True, plain=True),
     _row("LowFormer, two points: worst of all 21 choices", "MACs 44.8%", 0.20,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -102,6 +101,8 @@ def fullest_lane(steps: Value, density: Value, lanes: Value) -> Value:
 
 def _blom(lanes: Value) -> Array:
     """Return the mean of the largest of so many standard normal deviates."""
+    from statistics import NormalDist  # with fractions and decimals: every prediction would load them
+
     counts, place = np.unique(np.maximum(np.asarray(lanes, dtype=float), 1.0), return_inverse=True)
     normal = NormalDist()
     scores = np.array([normal.inv_cdf((count - 0.375) / (count + 0.25)) for count in counts])

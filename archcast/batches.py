@@ -128,7 +128,8 @@ def _answer(
     }
     batch = np.ceil(sizes["batch"] / mapping.dp)
     request = replace(question.request, batch=batch, prompt=tokens["prompt"], generate=tokens["generate"])
-    if is_alone(question.target) or runtime_of(mapping.software, question.target):
+    paths = bool(getattr(question.model, "paths", ()))
+    if paths or is_alone(question.target) or runtime_of(mapping.software, question.target):
         _answer_each(replace(question, request=request), mapping, sizes["batch"], where, out, cost_model)
         return
     workload = question.model.workload(request)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from archcast.fallback import as_run, costs_under_runtime
 from archcast.question import Question
 from costmodel.collectives import Fabric
 from costmodel.estimate import Distribution, Estimate, PathCost, Quantity, compose
-from costmodel.in_network import costs_in_network
+from costmodel.memory import MemoryReport
 from costmodel.mixtures import Mixture, VariantCost, batch_sizes, mixture
 from costmodel.protocol import CostModel
+from hardware_specs.runtimes import RuntimeSpec
 from workloads.composite import Composite
 from workloads.lowering import lower
 from workloads.mapping import Mapping
 from workloads.paths import Variant, shares_of, variants
 from workloads.table import Array
 
+FULL = "Operators, the waterfall and bounds are those of full batches of each kind (regrouped)."
+
 
 def with_paths(
-    estimate: Estimate, question: Question, mapping: Mapping, cost_model: CostModel, fabric: Fabric | None
-) -> Estimate:
+    estimate: Estimate, question: Question, mapping: Mapping, cost_model: CostModel, fabric: Fabric | None,
+    report: MemoryReport, runtime: RuntimeSpec | None,
+) -> Estimate:  # fmt: skip
     """Return the estimate with the distributions of time and energy where inputs take different paths.
 
     Batches run compact: a part runs the inputs that need it, however few. Replicas and users in service keep the means.
@@ -35,10 +40,9 @@ def with_paths(
     batch, asked = int(question.request.batch), dict(model.values)
     names = {**asked, "batch": batch, "prompt": model.prompt, "generate": model.generate}
     shares = shares_of(model.paths, names)
-    sizes, weights_bytes = batch_sizes(batch), estimate.memory_parts_bytes["weights"]
+    price = _Pricing(question, mapping, cost_model, fabric, report, runtime)
     columns = [
-        _costs(model, variant, question, mapping, cost_model, fabric, sizes, weights_bytes)
-        for variant in variants(model.parts, model.paths, names)
+        _costs(model, variant, price, batch_sizes(batch)) for variant in variants(model.parts, model.paths, names)
     ]
     times, joules = ([pair[i] for pair in columns] for i in range(2))
     spread, energy = mixture(times, shares, batch), mixture(joules, shares, batch)
@@ -57,6 +61,7 @@ def with_paths(
         energy_j.value / latency_s.value, min(estimate.power_w.lo, energy_j.value / latency_s.value),
         max(estimate.power_w.hi, energy_j.value / latency_s.value),
     )  # fmt: skip
+    notes = estimate.notes if batch == 1 else (*estimate.notes, FULL)
     scale = latency_s.value / estimate.latency_s.value
     cost_usd = estimate.cost_usd.scaled(scale) if estimate.cost_usd else None
     return replace(
@@ -68,26 +73,45 @@ def with_paths(
         cost_usd=cost_usd,
         paths=paths,
         batching=loss,
+        notes=notes,
     )
 
 
-def _costs(
-    model: Composite, variant: Variant, question: Question, mapping: Mapping, cost_model: CostModel,
-    fabric: Fabric | None, sizes: Array, weights_bytes: float,
-) -> tuple[VariantCost, VariantCost]:  # fmt: skip
+@dataclass(frozen=True)
+class _Pricing:
+    """What variants are priced with: the memory report is the whole network's, which is planned once for all paths."""
+
+    question: Question
+    mapping: Mapping
+    cost_model: CostModel
+    fabric: Fabric | None
+    report: MemoryReport
+    runtime: RuntimeSpec | None
+
+    def totals(self, model: Composite, sizes: Array) -> tuple[Array, Array]:
+        """Return (seconds, joules) of batches, shape (sizes, 3)."""
+        if self.runtime is not None and len(sizes) > 1:  # how a runtime divides a network may differ from size to size
+            found = [self.totals(model, sizes[i : i + 1]) for i in range(len(sizes))]
+            seconds, joules = (np.concatenate(column) for column in zip(*found, strict=True))
+            return seconds, joules
+        request = replace(self.question.request, batch=sizes.astype(float))
+        workload = as_run(model.workload(request), self.runtime)
+        lowered = lower(workload.passes, self.mapping)
+        costs, _ = costs_under_runtime(
+            self.cost_model, workload, lowered, self.question.target, self.fabric, self.mapping, self.report,
+            self.runtime,
+        )  # fmt: skip
+        totals = compose(workload, lowered, costs)
+        return totals.latency_s, totals.energy_j
+
+
+def _costs(model: Composite, variant: Variant, price: _Pricing, sizes: Array) -> tuple[VariantCost, VariantCost]:
     """Return (seconds, joules) of a variant with so many inputs; zeros for a part that these paths do not run."""
     part = variant.of, variant.paths
     values = {**model.values, **variant.values}
-    zero = np.zeros((len(sizes), 3))
-    if not np.any(variant.part.runs({**values, "batch": 1.0, "prompt": model.prompt, "generate": model.generate})):
-        return VariantCost(*part, sizes, zero), VariantCost(*part, sizes, zero)
-    alone = replace(model, parts=(variant.part,), values=values, paths=())
-    workload = alone.workload(replace(question.request, batch=sizes.astype(float)))
-    lowered = lower(workload.passes, mapping)
-    rates, software = question.target.rates, mapping.software
-    costs = costs_in_network(cost_model, lowered.table, rates, fabric, software, weights_bytes)
-    totals = compose(workload, lowered, costs)
-    seconds, joules = totals.latency_s, totals.energy_j
+    seconds = joules = np.zeros((len(sizes), 3))
+    if np.any(variant.part.runs({**values, "batch": 1.0, "prompt": model.prompt, "generate": model.generate})):
+        seconds, joules = price.totals(replace(model, parts=(variant.part,), values=values, paths=()), sizes)
     return VariantCost(*part, sizes, seconds), VariantCost(*part, sizes, joules)
 
 

@@ -110,7 +110,7 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
     if getattr(question.model, "paths", ()):
         from archcast.dynamic import with_paths
 
-        return with_paths(found, question, mapping, cost_model, fabric)
+        return with_paths(found, question, mapping, cost_model, fabric, report, runtime)
     return with_frame_rate(found, question, mapping, lowered)
 
 

@@ -180,6 +180,8 @@ def test_batches_answer_what_unequal_inputs_lose(tmp_path: Path) -> None:
         ("set: {big: 1}", "set: {bigg.depths: 1}", "big"),
         ("name: escalated, share", "name: sure, share", "two paths are named"),
         ("share: escalated, ", "", "needs a name and its share"),
+        ("{escalated: 0.2,", "{escalated: 1.5,", "escalated = 1.5"),
+        (TWO[TWO.index("paths:") :], "paths: []", "1 to 100 paths"),
     ],
 )
 def test_a_file_that_cannot_be_right_is_refused_with_its_line(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -191,6 +193,50 @@ def test_a_file_that_cannot_be_right_is_refused_with_its_line(tmp_path: Path, ol
 def test_a_knob_that_every_path_sets_cannot_be_changed(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="set by every path"):
         load_model(written(tmp_path, TWO), {"big": 1})
+
+
+SOLO = """
+kind: composite
+knobs: {x: 0.5}
+parts: [{name: net, workload: mobilenet-v3-large}]
+paths: [{name: one, share: x}, {name: other, share: rest}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "software"),
+    [("edge-tpu", "litert"), ("edge-tpu", ""), ("apple-a15", "onnxruntime"), ("raspberry-pi-5", "litert"),
+     ("rk3588", "")],
+)  # fmt: skip
+@pytest.mark.parametrize("batch", [1, 3])
+def test_paths_that_cost_the_same_cost_what_the_network_costs_by_itself(
+    tmp_path: Path, device: str, software: str, batch: int
+) -> None:
+    path = written(tmp_path, SOLO)
+    alone = ac.predict("mobilenet-v3-large", on=device, software=software, batch=batch)
+    mixed = ac.predict(path, on=device, software=software, batch=batch)
+    assert alone.latency_s is not None
+    assert alone.energy_j is not None
+    assert mixed.latency_s is not None
+    assert mixed.energy_j is not None
+    assert mixed.latency_s.value == pytest.approx(alone.latency_s.value, rel=1e-9)
+    assert mixed.energy_j.value == pytest.approx(alone.energy_j.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_columns_answer_what_one_question_answers(tmp_path: Path, batch: int) -> None:
+    path = written(tmp_path, TWO)
+    one, many = ac.predict(path, on="rk3588", batch=batch), ac.predict_batch(workload=path, on="rk3588", batch=batch)
+    assert one.latency_s is not None
+    assert one.energy_j is not None
+    assert many["latency_s"].tolist() == [one.latency_s.value]
+    assert many["energy_j"].tolist() == [one.energy_j.value]
+
+
+def test_of_a_batch_the_answer_says_that_operators_are_those_of_full_ones(tmp_path: Path) -> None:
+    path = written(tmp_path, TWO)
+    assert any("full batches" in note for note in ac.predict(path, on="rk3588", batch=8).notes)
+    assert not any("full batches" in note for note in ac.predict(path, on="rk3588").notes)
 
 
 def test_replicas_and_users_keep_to_the_mean(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def shares_of(paths: Sequence[InputPath], names: Mapping[str, Size]) -> tuple[fl
 def _share(path: InputPath, names: Mapping[str, Size]) -> float:
     value = np.unique(np.asarray(evaluate(path.share, names)))
     if value.size != 1 or not 0 <= value[0] <= 1:
-        raise BadValueError(f"path '{path.name}' has a share of {path.share}, not one number from 0 to 1.")
+        given = f"{path.share}" + (f" = {value[0]:g}" if isinstance(path.share, str) and value.size == 1 else "")
+        raise BadValueError(f"path '{path.name}' has a share of {given}, which must be one number from 0 to 1.")
     return float(value[0])
 
 

@@ -94,9 +94,11 @@ def _part(document: YamlDocument, at: Path_, entry: Any, names: set[str], dtype:
 
 
 def _paths(document: YamlDocument, values: Mapping[str, float], parts: list[Part]) -> tuple[InputPath, ...]:
-    listed = document.data.get("paths") or []
-    if not isinstance(listed, list) or len(listed) > MAX_PATHS:
-        raise document.fault(("paths",), f"this must be a list of at most {MAX_PATHS} paths.")
+    if "paths" not in document.data:
+        return ()
+    listed = document.data["paths"]
+    if not isinstance(listed, list) or not 0 < len(listed) <= MAX_PATHS:
+        raise document.fault(("paths",), f"this must be a list of 1 to {MAX_PATHS} paths.")
     found: list[InputPath] = []
     for i, entry in enumerate(listed):
         _known(document, ("paths", i), entry, PATH)

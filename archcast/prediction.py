@@ -13,8 +13,9 @@ from archcast.cost_models import AnyModel, find_cost_model, find_serving_model
 from archcast.fallback import as_run, costs_under_runtime, runtime_of
 from archcast.frame_rate import with_frame_rate
 from archcast.quantities import TOKENS, quantities
-from archcast.question import Question, Target, ask, mappings_of, parallel
+from archcast.question import Question, Target, ask, find_target, mappings_of, parallel
 from costmodel.collectives import fabric_of, has_traffic
+from costmodel.costs import DividedCosts
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
 from costmodel.memory import MARGIN, MemoryReport, memory_of
 from costmodel.on_chip import OnChip, placed
@@ -87,7 +88,7 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
              *(report.notes() if isinstance(report, OnChip) else ()))  # fmt: skip
     estimate = Estimate(
         workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
-        request=_request(question, workload), verdict="infeasible" if shortfall > 0 else "feasible",
+        request=_request(question, workload, mapping.software), verdict="infeasible" if shortfall > 0 else "feasible",
         memory_bytes=memory_quantity(report), memory_parts_bytes={k: float(v[0]) for k, v in report.parts.items()},
         capacity_bytes=report.capacity_bytes, shortfall_bytes=shortfall, notes=notes,
         largest_batch=_largest_batch(report, workload, question, mapping.dp),
@@ -213,7 +214,7 @@ def steady_state(model: Model, request: Request, concurrency: int) -> Workload:
     return replace(full, passes=(*prefills, runs["decode"]), stored=tuple(full.distinct_blocks()))
 
 
-def _request(question: Question, workload: Workload) -> dict[str, Any]:
+def _request(question: Question, workload: Workload, software: str) -> dict[str, Any]:
     request = question.request
     doc: dict[str, Any] = {} if question.concurrency else {"batch": int(request.batch)}
     doc["mode"] = request.mode
@@ -226,6 +227,8 @@ def _request(question: Question, workload: Workload) -> dict[str, Any]:
     doc["dtype"] = request.dtype or str(question.model.defaults["dtype"])
     if request.kv_dtype:
         doc["kv_dtype"] = request.kv_dtype
+    if software:
+        doc["software"] = software
     return doc
 
 
@@ -264,7 +267,7 @@ def _with_times(
         apart_s = float(totals.latency_s[0, 0])
         notes += service_notes(question, mapping.software, cost_model, detail.workload, apart_s)
     else:
-        fields = _of_batch(columns, question, mapping, float(np.ravel(detail.workload.tokens_out)[0]))
+        fields = _of_batch(columns, question, detail, float(np.ravel(detail.workload.tokens_out)[0]))
     return replace(
         estimate, price_date=price.date if price else "", dram_bytes=float(totals.dram_bytes[0]),
         link_bytes=float(totals.link_bytes[0]), work_flop=float(totals.flop[0]), source=source, bound=bound,
@@ -272,11 +275,11 @@ def _with_times(
     )  # fmt: skip
 
 
-def _of_batch(columns: dict[str, Array], question: Question, mapping: Parallel, generated: float) -> dict[str, Any]:
+def _of_batch(columns: dict[str, Array], question: Question, detail: Detail, generated: float) -> dict[str, Any]:
     """Return the fields of an estimate that requests have who start together."""
     found, batch = {name: _quantity(values) for name, values in columns.items()}, int(question.request.batch)
     latency, energy = (Quantity(*columns[name][0].tolist()) for name in ("latency_s", "energy_j"))
-    watts, limit_w = energy.value / latency.value, question.target.rates.limit_w * mapping.devices
+    watts, limit_w = energy.value / latency.value, most_w(question.target, detail) * detail.mapping.devices
     power = Quantity(watts, energy.lo / latency.hi, max(watts, min(energy.hi / latency.lo, limit_w)))
     rate = Quantity(batch / latency.value, batch / latency.hi, batch / latency.lo)
     fields: dict[str, Any] = {**found, "rate_hz": rate, "power_w": power}
@@ -285,6 +288,17 @@ def _of_batch(columns: dict[str, Array], question: Question, mapping: Parallel, 
         fields |= {"tokens_per_s": rate.scaled(generated), "energy_per_token_j": energy.scaled(1 / tokens),
                    "usd_per_million_tokens": cost.scaled(TOKENS / tokens) if cost else None}  # fmt: skip
     return fields
+
+
+def most_w(target: Target, detail: Detail) -> float:
+    """Return the most that a device draws on average, in watts: its limit, and its host's while that works."""
+    host, costs, limit_w = target.spec.host, detail.costs, target.rates.limit_w
+    if host is None or not isinstance(costs, DividedCosts):
+        return limit_w
+    count = detail.lowered.table.full("count")
+    elsewhere = float((costs.elsewhere_s * count).sum() / (costs.latency_s * count).sum())
+    host_w = find_target(host.device).rates.limit_w + target.rates.idle_w[2]  # the accelerator idles meanwhile
+    return (1 - elsewhere) * limit_w + elsewhere * host_w
 
 
 def _quantity(columns: Array) -> Quantity | None:

@@ -92,7 +92,8 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         memory_bytes=memory_quantity(report), memory_parts_bytes={k: float(v[0]) for k, v in report.parts.items()},
         capacity_bytes=report.capacity_bytes, shortfall_bytes=shortfall, notes=notes,
         largest_batch=_largest_batch(report, workload, question, mapping.dp),
-        versions=_versions(target, cost_model),
+        versions=_versions(target, cost_model), linked=bool(target.spec.links),
+        stores=report.stores if isinstance(report, OnChip) and report.strict else (),
     )  # fmt: skip
     if shortfall > 0:
         where = "the device" if mapping.devices == 1 else "the fullest device"

@@ -15,6 +15,7 @@ import numpy as np
 from costmodel.collectives import Fabric
 from costmodel.costs import BOUNDS, SOURCES, OpCosts
 from costmodel.memory import MemoryReport
+from costmodel.on_chip import Store
 from costmodel.rates import Rates
 from workloads.graph import Workload
 from workloads.lowering import Lowered
@@ -162,6 +163,9 @@ class Estimate:
     / `rate_hz`. Networks that generate also have `tokens_per_s` (generated, of all requests), `energy_per_token_j`,
     `usd_per_million_tokens`, and `largest_batch`: requests that fit at once, started together or, under concurrency,
     in service.
+
+    `stores` are memories that hold a part each, where no other may take it (flash and SRAM); `linked` says whether the
+    device has links, over which several could share a network.
     """
 
     workload: str
@@ -195,6 +199,8 @@ class Estimate:
     reason: str = ""
     paths: tuple[PathCost, ...] = ()
     batching: dict[str, float] = field(default_factory=dict)
+    stores: tuple[Store, ...] = ()
+    linked: bool = field(default=True, repr=False)
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     detail: Detail | None = field(default=None, repr=False, compare=False)
@@ -211,11 +217,11 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain JSON values, SI units, quantities as value, lo, hi."""
-        skip = {"detail", "memory_parts_bytes"}
+        skip = {"detail", "memory_parts_bytes", "linked"}
         doc: dict[str, Any] = {}
         for name in self.__dataclass_fields__:
             item = getattr(self, name)
-            if name in skip or item is None or (name in ("paths", "batching") and not item):
+            if name in skip or item is None or (name in ("paths", "batching", "stores") and not item):
                 continue
             doc[name] = _json(item)
         doc["memory_parts_bytes"] = self.memory_parts_bytes
@@ -223,7 +229,7 @@ class Estimate:
 
 
 def _json(item: Any) -> Any:
-    if isinstance(item, Quantity | PathCost):
+    if isinstance(item, Quantity | PathCost | Store):
         return item.to_json()
     return [_json(one) for one in item] if isinstance(item, tuple) else item
 

@@ -37,12 +37,22 @@ class Store:
     capacity_bytes: float
 
     @property
+    def usable_bytes(self) -> float:
+        return self.capacity_bytes - self.reserved_bytes
+
+    @property
     def shortfall_bytes(self) -> float:
         return max(self.used_bytes + self.reserved_bytes - self.capacity_bytes, 0.0)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the memory as plain values; bytes."""
+        sizes = {name: float(getattr(self, name)) for name in ("used_bytes", "usable_bytes", "shortfall_bytes")}
+        return {"name": self.name, "holds": self.holds, **sizes}
+
     def text(self) -> str:
-        """Return e.g. `SRAM 212 of 320 KiB (activations)`, reserved bytes included."""
-        return f"{self.name} {of_text(self.used_bytes + self.reserved_bytes, self.capacity_bytes)} ({self.holds})"
+        """Return e.g. `SRAM 212 of 320 KiB (activations, 32 KiB reserved)`."""
+        held = f"{self.holds}, {_bytes(self.reserved_bytes)} reserved" if self.reserved_bytes else self.holds
+        return f"{self.name} {of_text(self.used_bytes + self.reserved_bytes, self.capacity_bytes)} ({held})"
 
 
 @dataclass(frozen=True)
@@ -286,5 +296,6 @@ def of_text(used: float, capacity: float) -> str:
 
 
 def _bytes(count: float) -> str:
-    size, unit = next(((s, u) for s, u in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= 0.1 * s), (1.0, "B"))
-    return f"{count / size:.2f} {unit}"
+    """Return bytes in the units of `of_text`, three digits."""
+    size, unit = next(((s, u) for s, u in _UNITS if count >= s), (1.0, "B"))
+    return f"{count / size:.3g} {unit}" if count < 1000 * size else f"{count / size:,.0f} {unit}"

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import archcast as ac
+from archcast.render.breakdown import verdict_words, what_would_help
+from archcast.render.sections import memory_section
 from costmodel.memory import memory_of
 from costmodel.on_chip import OnChip, arena_bytes, of_text, placed
 from costmodel.rates import compile_rates
@@ -82,7 +84,10 @@ def test_an_answer_says_what_lies_in_sram_and_in_flash() -> None:
     found = ac.predict("mobilenetv1-100", on="stm32f746", knobs=VWW)
     assert found.verdict == "feasible"
     # 54 KiB of activations and 32 KiB of stacks; 208.6 KiB of weights and 64 KiB of code
-    assert any("SRAM 86 of 320 KiB (activations); flash 0.266 of 1 MiB (weights)" in note for note in found.notes)
+    assert any(
+        "SRAM 86 of 320 KiB (activations, 32 KiB reserved); flash 0.266 of 1 MiB (weights, 64 KiB" in note
+        for note in found.notes
+    )
     assert any("come from flash at 518 MB/s" in note for note in found.notes)
 
 
@@ -91,13 +96,50 @@ def test_the_memory_that_is_short_is_named_with_its_bytes() -> None:
     assert flash.verdict == "infeasible"
     spare = 2**20 - 64 * 1024
     assert flash.shortfall_bytes == flash.memory_parts_bytes["weights"] - spare
-    assert flash.reason.startswith("the flash is 2.52 MB short")
+    assert flash.reason.startswith("the flash is 2.41 MiB short")
     assert "SRAM is" not in flash.reason
     both = ac.predict("mobilenet-v2", on="stm32f746")
     room = 320 * 1024 - 32 * 1024
     assert both.shortfall_bytes == pytest.approx(flash.shortfall_bytes + 1_505_280 - room)
-    assert "the SRAM is 1.21 MB short" in both.reason
-    assert "the flash is 2.52 MB short" in both.reason
+    assert "the SRAM is 1.15 MiB short" in both.reason
+    assert "the flash is 2.41 MiB short" in both.reason
+
+
+def test_advice_names_the_memory_that_is_short_and_following_it_fits() -> None:
+    found = ac.predict("mobilenet-v1-0.25-vww", on="stm32f746", batch=16)
+    (advice,) = what_would_help(found)
+    assert advice.startswith("a batch of at most 5 at a time")
+    assert "SRAM has 288 KiB" in advice
+    assert ac.predict("mobilenet-v1-0.25-vww", on="stm32f746", batch=5).verdict == "feasible"
+    assert ac.predict("mobilenet-v1-0.25-vww", on="stm32f746", batch=6).verdict == "infeasible"
+    assert verdict_words(found) == "SRAM is 576 KiB (589,824 bytes) short of its activations"
+
+
+def test_formats_are_advised_where_they_make_a_memory_suffice() -> None:
+    wide = ac.predict("mobilenet-v1-0.25-vww", on="stm32g0b1", dtype="fp32")
+    (advice,) = what_would_help(wide)
+    assert advice.startswith("int8 in place of fp32")
+    assert ac.predict("mobilenet-v1-0.25-vww", on="stm32g0b1", dtype="int8").verdict == "feasible"
+    large = " ".join(what_would_help(ac.predict("mobilenet-v2", on="stm32f746")))
+    assert "a network with fewer weights: flash has 960 KiB" in large
+    assert "a smaller input or a narrower network: SRAM has 288 KiB" in large
+
+
+@pytest.mark.parametrize("device", ["stm32f746", "snapdragon-8-gen-3", "raspberry-pi-5"])
+def test_devices_without_links_are_never_advised_in_numbers(device: str) -> None:
+    found = ac.predict("llama-3.1-70b" if device != "stm32f746" else "mobilenet-v2", on=device)
+    assert found.verdict == "infeasible"
+    assert what_would_help(found)
+    assert not any("devices" in advice or "divided" in advice for advice in what_would_help(found))
+
+
+def test_the_page_shows_each_memory_of_a_microcontroller_by_itself() -> None:
+    found = ac.predict("mobilenet-v1-0.25-vww", on="stm32f746")
+    page = memory_section(found)
+    assert "<h3>SRAM</h3>" in page
+    assert "<h3>flash</h3>" in page
+    assert "288 KiB usable" in page
+    assert [store["name"] for store in found.to_json()["stores"]] == ["SRAM", "flash"]
 
 
 def test_activations_do_not_fit_where_only_flash_has_room() -> None:

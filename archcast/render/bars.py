@@ -90,9 +90,20 @@ def interval_bar(quantity: Quantity, shown: Shown, end: float = 0.0) -> str:
 
 
 def memory_html(estimate: Estimate, parts: Sequence[Part]) -> str:
-    """Return memory by use against the capacity; what is beyond it is hatched."""
-    capacity, total = estimate.capacity_bytes, estimate.memory_bytes
-    extent = max(capacity, total.hi, total.value) * 1.02 or 1.0
+    """Return memory by use against the capacity, one bar for each memory that holds a part; the excess is hatched."""
+    if not estimate.stores:
+        return _memory_bar(parts, estimate.capacity_bytes, estimate.memory_bytes.hi, estimate.shortfall_bytes)
+    found = []
+    for store in estimate.stores:
+        held = [Part(store.holds, store.used_bytes, store.used_bytes / store.usable_bytes)]
+        bar = _memory_bar(held, store.usable_bytes, store.used_bytes, store.shortfall_bytes)
+        found.append(f"<h3>{esc(store.name)}</h3>{bar}")
+    return "".join(found)
+
+
+def _memory_bar(parts: Sequence[Part], capacity: float, most: float, shortfall: float) -> str:
+    total = sum(part.value for part in parts)
+    extent = max(capacity, most, total) * 1.02 or 1.0
     segments: list[Segment] = []
     before = 0.0
     for part, style in zip(parts, numbered(parts), strict=True):
@@ -100,12 +111,12 @@ def memory_html(estimate: Estimate, parts: Sequence[Part]) -> str:
         before += part.value
     limit = 100 * capacity / extent
     extra = f'<rect class="limit" x="{num(limit)}%" width="2" height="34"/>'
-    if estimate.shortfall_bytes > 0:
-        about = tip(f"{text(estimate.shortfall_bytes, 'bytes')} more than there is")
+    if shortfall > 0:
+        about = tip(f"{text(shortfall, 'bytes')} more than there is")
         hatch = '<pattern id="hatch" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         extra += (
             f'<defs>{hatch}<rect class="stripe" width="3" height="8"/></pattern></defs><rect x="{num(limit)}%" '
-            f'width="{num(100 * estimate.shortfall_bytes / extent)}%" height="34" fill="url(#hatch)">{about}</rect>'
+            f'width="{num(100 * shortfall / extent)}%" height="34" fill="url(#hatch)">{about}</rect>'
         )
     scale = (
         f'<div class="scale"><span>0</span><span class="cap" style="left:{num(limit)}%">'

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from archcast.render.human import percent, text
+from archcast.render.human import listed, percent, text
 from costmodel.estimate import Detail, Estimate, Quantity
+from costmodel.on_chip import Store
 from costmodel.spatial.costs import SHORT_BUFFERS
+from foundation.formats import FORMAT_CODES, FORMATS
 from workloads.table import OPS, Array
+from workloads.work import ACTIVATION_BYTES
 
 INTERVAL_MEANING: dict[str, str] = {
     "conformal": "calibrated on measurements of this device that the model had not seen",
@@ -187,6 +191,34 @@ def _in_order(names: tuple[str, ...], totals: Array) -> tuple[Part, ...]:
     return tuple(Part(n, v, v / whole if whole > 0 else 0.0) for n, v in merged.items() if v > 0)
 
 
+NARROWEST_BITS = 4.0
+"""Bits of a weight that formats in wide use come down to."""
+
+
+def verdict_words(estimate: Estimate) -> str:
+    """Return how full the memory is, or what is missing where; without a dot."""
+    missing, capacity = estimate.shortfall_bytes, estimate.capacity_bytes
+    if estimate.reason.startswith(SHORT_BUFFERS):
+        return estimate.reason
+    if missing > 0 and estimate.stores:
+        return listed([
+            f"{store.name} is {text(store.shortfall_bytes, 'bytes')} ({store.shortfall_bytes:,.0f} bytes) short of its "
+            f"{store.holds}"
+            for store in estimate.stores if store.shortfall_bytes > 0
+        ])  # fmt: skip
+    if missing > 0:
+        return f"{text(missing, 'bytes')} ({missing:,.0f} bytes) missing on the fullest device"
+    if estimate.verdict != "feasible":
+        return estimate.reason
+    if estimate.stores:
+        return listed([
+            f"{percent(store.used_bytes / store.usable_bytes)} of {text(store.usable_bytes, 'bytes')} {store.name}"
+            for store in estimate.stores
+        ])  # fmt: skip
+    used = estimate.memory_bytes.value / capacity if capacity > 0 else 0.0
+    return f"{percent(used)} of {text(capacity, 'bytes')} on the fullest device"
+
+
 def what_would_help(estimate: Estimate) -> tuple[str, ...]:
     """Return what would make an infeasible estimate fit, from the parts of its memory; empty where it fits."""
     total, capacity = estimate.memory_bytes.value, estimate.capacity_bytes
@@ -194,6 +226,8 @@ def what_would_help(estimate: Estimate) -> tuple[str, ...]:
         return ()
     if estimate.reason.startswith(SHORT_BUFFERS):
         return ("buffers that hold one tile of the array (two where they are double), or a smaller array",)
+    if estimate.stores:
+        return tuple(_store_advice(store, estimate.request) for store in estimate.stores if store.shortfall_bytes > 0)
     parts = estimate.memory_parts_bytes
     weights, optimizer = parts.get("weights", 0.0), parts.get("optimizer", 0.0)
     loose = parts.get("state", 0.0) + parts.get("activations", 0.0) + parts.get("margin", 0.0)
@@ -207,9 +241,33 @@ def what_would_help(estimate: Estimate) -> tuple[str, ...]:
     if weights > 0 and weights / 2 + (total - weights) <= capacity:
         found.append(f"a format of half the width for the weights ({text(weights, 'bytes')} now)")
     elif weights > 0.9 * capacity:
-        found.append(f"weights in a narrower format, or divided: they alone take {text(weights, 'bytes')} a device")
+        form = FORMATS.get(str(estimate.request.get("dtype", "")))
+        narrow = weights * min(NARROWEST_BITS / form.weight_bits, 1.0) if form else weights
+        ways = ["in a narrower format"] * (narrow + total - weights <= capacity) + ["divided"] * estimate.linked
+        what = f"weights {', or '.join(ways)}" if ways else "a network with fewer weights"
+        found.append(f"{what}: they alone take {text(weights, 'bytes')} a device")
     if optimizer > 0.5 * capacity:
         found.append(f"fewer trained parameters or a leaner optimizer: its state takes {text(optimizer, 'bytes')}")
-    factor = math.ceil(total / capacity)
-    found.append(f"at least {factor} times as many devices to divide the model over (--tp, --pp, --count)")
+    if estimate.linked:
+        factor = math.ceil(total / capacity)
+        found.append(f"at least {factor} times as many devices to divide the model over (--tp, --pp, --count)")
     return tuple(found)
+
+
+def _store_advice(store: Store, request: Mapping[str, Any]) -> str:
+    """Return what helps one memory that is short: requests one after the other, bytes in place of words, less of it."""
+    room, batch = store.usable_bytes, int(request.get("batch", 1))
+    of = f"{store.name} has {text(room, 'bytes')} for {store.holds}"
+    weights = store.holds == "weights"
+    one = store.used_bytes / (1 if weights else batch)
+    if one <= room:
+        most = int(room // one)
+        return f"a batch of at most {most} at a time, one after the other: {of}, one takes {text(one, 'bytes')}"
+    name = str(request.get("dtype", ""))
+    form = FORMATS.get(name)
+    bits = 0.0 if form is None else form.weight_bits if weights else 8 * float(ACTIVATION_BYTES[FORMAT_CODES[name]])
+    alone = " and one at a time" if batch > 1 and not weights else ""
+    if one * 8 / max(bits, 8) <= room:
+        return f"int8 in place of {name} (--dtype int8){alone}: {of}, that takes {text(one * 8 / bits, 'bytes')}"
+    less = "a network with fewer weights" if weights else "a smaller input or a narrower network"
+    return f"{less}{alone}: {of}, {percent(room / one)} of the {text(one, 'bytes')} that it needs"

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from archcast.render.bars import interval_bar
-from archcast.render.breakdown import BOUND_MEANING, answers, interval_meaning, per_token, what_would_help
+from archcast.render.breakdown import (
+    BOUND_MEANING,
+    answers,
+    interval_meaning,
+    per_token,
+    verdict_words,
+    what_would_help,
+)
 from archcast.render.human import Shown, percent, shown, text
 from archcast.render.markup import esc
 from costmodel.estimate import Estimate
+from costmodel.on_chip import Store
 from costmodel.spatial.costs import SHORT_BUFFERS
 
 
@@ -61,23 +69,25 @@ def _service(estimate: Estimate) -> str:
 
 
 def _verdict(estimate: Estimate) -> str:
-    capacity = text(estimate.capacity_bytes, "bytes")
+    words = verdict_words(estimate)
     if estimate.verdict == "feasible":
-        share = estimate.memory_bytes.value / estimate.capacity_bytes if estimate.capacity_bytes > 0 else 0.0
-        fills = f"It fills {percent(share)} of the {capacity} on the fullest device."
-        return f'<p class="verdict"><b>Feasible.</b> {fills}</p>'
+        return f'<p class="verdict"><b>Feasible.</b> It fills {esc(words)}.</p>'
     missing = estimate.shortfall_bytes
-    words = f"{text(missing, 'bytes')} ({missing:,.0f} bytes) are missing: the fullest device has {capacity}."
-    said = words if missing > 0 and not estimate.reason.startswith(SHORT_BUFFERS) else estimate.reason
+    if missing > 0 and not estimate.stores and not estimate.reason.startswith(SHORT_BUFFERS):
+        capacity = text(estimate.capacity_bytes, "bytes")
+        words = f"{text(missing, 'bytes')} ({missing:,.0f} bytes) are missing: the fullest device has {capacity}."
     helps = "".join(f"<li>{esc(advice)}</li>" for advice in what_would_help(estimate))
     helps = f"<div>What would help:<ul>{helps}</ul></div>" if helps else ""
-    return f'<div class="verdict no"><b>{esc(estimate.verdict.capitalize())}.</b> {esc(said)}{helps}</div>'
+    return f'<div class="verdict no"><b>{esc(estimate.verdict.capitalize())}.</b> {esc(words)}{helps}</div>'
 
 
 def answer_section(estimate: Estimate) -> str:
     """Return one card a number, each with its interval, and what the intervals rest on."""
     cards = []
     for axis, quantity in (*answers(estimate), *per_token(estimate)):
+        if axis.field == "memory_bytes" and estimate.stores:
+            cards += [_store_card(store) for store in estimate.stores]
+            continue
         as_shown = shown(quantity, axis.kind)
         about = axis.meaning
         if axis.field == "cost_usd" and estimate.price_date:
@@ -105,6 +115,12 @@ def answer_section(estimate: Estimate) -> str:
     note = f"Intervals are <b>{esc(kind)}</b>: {esc(interval_meaning(estimate))}." if kind else ""
     notes = "".join(f'<p class="note">{esc(words)}</p>' for words in estimate.notes)
     return f'<div class="wide"><div class="stats">{"".join(cards)}</div><p class="note">{note}</p>{notes}</div>'
+
+
+def _store_card(store: Store) -> str:
+    number, _, unit = text(store.used_bytes, "bytes").partition(" ")
+    about = f"{store.holds}, of {text(store.usable_bytes, 'bytes')} usable"
+    return _card(store.name[:1].upper() + store.name[1:], number, unit, "", about)
 
 
 def _card(label: str, number: str, unit: str, interval: str, about: str) -> str:

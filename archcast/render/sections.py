@@ -16,7 +16,7 @@ from archcast.render.breakdown import (
     time_by_family,
     time_by_phase,
 )
-from archcast.render.human import percent, text
+from archcast.render.human import listed, percent, text
 from archcast.render.markup import LONGEST_NAME, esc, section
 from archcast.render.roofline import Roofline, roofline, roofline_svg
 from archcast.render.waterfall import waterfall_html
@@ -126,7 +126,11 @@ def memory_section(estimate: Estimate) -> str:
     """Return memory by use against the capacity of the fullest device."""
     held = text(estimate.memory_bytes.value, "bytes")
     lead = f"The fullest device holds {held} at its peak; the upright line is what it offers."
-    if estimate.shortfall_bytes > 0:
+    if estimate.stores:
+        names = listed([store.name for store in estimate.stores])
+        lead = f"What it computes and its weights lie apart, in {names}; the upright lines are what they offer."
+        lead += " Hatched: what is missing." if estimate.shortfall_bytes > 0 else ""
+    elif estimate.shortfall_bytes > 0:
         lead = f"Hatched: the {text(estimate.shortfall_bytes, 'bytes')} that the device does not have."
     return section("Where memory goes", memory_html(estimate, memory_parts(estimate)), lead=esc(lead), name="memory")
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
-from archcast.render.breakdown import BOUND_MEANING, answers, interval_meaning, per_token, what_would_help
+from archcast.render.breakdown import (
+    BOUND_MEANING,
+    answers,
+    interval_meaning,
+    per_token,
+    verdict_words,
+    what_would_help,
+)
 from archcast.render.console import make_console, plain_table, styled
 from archcast.render.human import listed, percent, printable, shown, text
 from archcast.render.listings import print_device, print_devices, print_workload, print_workloads
 from archcast.render.paths import print_paths
 from costmodel.estimate import Estimate
-from costmodel.spatial.costs import SHORT_BUFFERS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,15 +73,8 @@ def _head(console: Console, estimate: Estimate) -> None:
 
 
 def _verdict(console: Console, estimate: Estimate) -> None:
-    if estimate.verdict == "feasible":
-        used = estimate.memory_bytes.value / estimate.capacity_bytes if estimate.capacity_bytes > 0 else 0.0
-        words = f"feasible: {percent(used)} of {text(estimate.capacity_bytes, 'bytes')} on the fullest device"
-        console.print(styled(words, "green"))
-        return
-    missing = estimate.shortfall_bytes
-    words = f"{estimate.verdict}: {text(missing, 'bytes')} ({missing:,.0f} bytes) missing on the fullest device"
-    told = missing > 0 and not estimate.reason.startswith(SHORT_BUFFERS)
-    console.print(styled(words if told else f"{estimate.verdict}: {estimate.reason}", "bold red"))
+    style = "green" if estimate.verdict == "feasible" else "bold red"
+    console.print(styled(f"{estimate.verdict}: {verdict_words(estimate)}", style))
     for advice in what_would_help(estimate):
         console.print(styled(f"  what would help: {advice}"))
 
@@ -83,6 +82,12 @@ def _verdict(console: Console, estimate: Estimate) -> None:
 def _answers(estimate: Estimate) -> Table:
     table = plain_table(("", "left"), ("value", "right"), ("interval", "left"), ("", "left"))
     for axis, quantity in (*answers(estimate), *per_token(estimate)):
+        if axis.field == "memory_bytes" and estimate.stores:
+            for store in estimate.stores:
+                held = f"of {text(store.usable_bytes, 'bytes')} usable, {store.holds}"
+                label = store.name[:1].upper() + store.name[1:]
+                table.add_row(label, styled(text(store.used_bytes, "bytes"), "bold"), "", styled(held, "dim"))
+            continue
         print_as = shown(quantity, axis.kind)
         meaning = axis.short
         if axis.field == "cost_usd" and estimate.price_date:

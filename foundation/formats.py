@@ -48,8 +48,39 @@ GGUF_MIXES: dict[str, float] = {
 }  # fmt: skip
 """Mean bits of a weight where llama.cpp mixes blocks over the tensors of a file: half of some products and the head
 have more bits than the rest. Those of Llama 3.1 8B (tools/quantize/README.md of llama.cpp; q3_k_m from the size of its
-file): larger networks have up to 2 % fewer, small ones with a large vocabulary up to 4 % more. `q2_k`, `q6_k` and
-`q8_0` name the blocks; a file of that name is nearly all of them, but for Q2_K (3.16)."""
+file). `q2_k`, `q6_k` and `q8_0` name the blocks; a file of that name is nearly all of them, but for Q2_K (3.16)."""
+_MIXED_WEIGHTS, _MIXED_TABLE = 8_030_261_248, 128_256 * 4096
+"""Weights of Llama 3.1 8B, and those of its embedding, and again of its head."""
+_LOW_BITS = ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs")
+_EMBEDDINGS: dict[str, str] = {
+    "iq1_s": "q2_k", "iq1_m": "q2_k", "iq2_xxs": "q2_k", "iq2_xs": "q2_k", "iq2_s": "iq3_s", "iq3_xxs": "iq3_s",
+    "tq1_0": "q4_k", "tq2_0": "q4_k", **{name: name[:4] for name in GGUF_MIXES},
+}  # fmt: skip
+
+
+def gguf_head(name: str) -> str:
+    """Return the blocks in which a GGUF file of that name has its head, '' for other formats.
+
+    A table that is embedding and head at once counts as the head (llama_tensor_get_type in llama-quant.cpp).
+    """
+    if name not in GGML_BLOCKS and name not in GGUF_MIXES:
+        return ""
+    return "q8_0" if name == "q8_0" else "q5_k" if name in _LOW_BITS else "q6_k"
+
+
+def gguf_embedding(name: str, *, tied: bool = False) -> str:
+    """Return the blocks in which a GGUF file of that name has its embedding, '' for other formats."""
+    head = gguf_head(name)
+    return head if tied or not head else _EMBEDDINGS.get(name, name)
+
+
+def _layer_bits(name: str, mean_bits: float) -> float:
+    """Return the bits of a mix in the layers: those of the file without its embedding and its head."""
+    blocks = (GGML_BLOCKS[table] for table in (gguf_embedding(name), gguf_head(name)))
+    tables = sum(_MIXED_TABLE * 8 * size / weights for weights, size in blocks)
+    return (mean_bits * _MIXED_WEIGHTS - tables) / (_MIXED_WEIGHTS - 2 * _MIXED_TABLE)
+
+
 _SCALED_ONLY = 16 / 128  # FP16 scale per 128 weights, symmetric
 
 FORMATS: dict[str, NumberFormat] = {
@@ -74,7 +105,7 @@ FORMATS: dict[str, NumberFormat] = {
         NumberFormat("w4a16_mxfp4", "bf16", 4 + 8 / 32, 16, 16),
         NumberFormat("w4a8_mxfp4_mxfp8", "fp8", 4 + 8 / 32, 8 + 8 / 32, 16),
         *(NumberFormat(name, "fp16", 8 * size / weights, 16, 16) for name, (weights, size) in GGML_BLOCKS.items()),
-        *(NumberFormat(name, "fp16", bits, 16, 16) for name, bits in GGUF_MIXES.items()),
+        *(NumberFormat(name, "fp16", _layer_bits(name, bits), 16, 16) for name, bits in GGUF_MIXES.items()),
         *(NumberFormat(f"w{bits}a16", "bf16", bits + (16 + bits) / 128, 16, 16) for bits in (2, 3)),
         *(NumberFormat(f"w{bits}a16", "bf16", bits + _SCALED_ONLY, 16, 16) for bits in (5, 6)),
     )

@@ -24,6 +24,7 @@ from costmodel.measured.llm_edge import EdgeRow, edge_row, read_edge_rows
 from costmodel.rates import compile_rates
 from foundation.formats import DIGESTED_FORMATS, FORMAT_NAMES, FORMATS, GGML_BLOCKS, GGUF_MIXES, number_format
 from hardware_specs import load_device
+from workloads.model import Request
 
 STARTS = np.array([start for start, _, _ in COEFFICIENTS.values()])
 SYSTEMS = (
@@ -68,6 +69,36 @@ def test_files_that_mix_blocks_lie_between_the_blocks() -> None:
     order = [number_format(name).weight_bits for name in ("q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_m")]
     assert order == sorted(order)
     assert not set(GGUF_MIXES) & set(GGML_BLOCKS)
+
+
+PUBLISHED = """
+    llama-3.2-1b q4_0 0.77 | llama-3.2-1b q4_k_s 0.78 | llama-3.2-1b q4_k_m 0.81 | llama-3.2-1b q5_k_m 0.91
+    llama-3.2-1b q6_k 1.02 | llama-3.2-1b q8_0 1.32 | llama-3.2-3b q4_k_m 2.02 | llama-3.2-3b q6_k 2.64
+    llama-3.2-3b q8_0 3.42 | llama-3.1-8b q3_k_l 4.32 | llama-3.1-8b q4_0 4.66 | llama-3.1-8b q4_k_m 4.92
+    llama-3.1-8b q5_k_m 5.73 | llama-3.1-8b q6_k 6.60 | llama-3.1-8b q8_0 8.54 | qwen2.5-14b q4_k_m 8.99
+"""
+"""Network, format, GB of the file as the READMEs of `bartowski/...-Instruct-GGUF` on Hugging Face list them."""
+
+
+@pytest.mark.parametrize("line", PUBLISHED.replace("\n", "|").strip(" |").split("|"))
+def test_weights_in_a_format_of_gguf_take_what_the_file_takes(line: str) -> None:
+    workload, dtype, size_gb = line.split()
+    weights = ac.predict(workload, on="ryzen-9-7950x", dtype=dtype, prompt=8, generate=2).memory_parts_bytes["weights"]
+    assert weights / 1e9 == pytest.approx(float(size_gb), rel=0.02)
+
+
+def test_embedding_and_head_have_the_blocks_of_the_file_and_16_bits_elsewhere() -> None:
+    def tables(dtype: str, **knobs: object) -> list[str]:
+        run = ac.load_model("llama-3.1-8b").with_knobs({"dtype": dtype, **knobs}).workload(Request(1, 8, 2)).passes[0]
+        found = {o.name: o.dtype for block in run.graph.blocks for o in block.operators}
+        return [found["embed"], found["lm_head"]]
+
+    assert tables("q4_k_m") == ["q4_k", "q6_k"]
+    assert tables("q4_k_m", tied=True) == ["q6_k", "q6_k"]
+    assert tables("q8_0") == ["q8_0", "q8_0"]
+    assert tables("iq2_xs") == ["q2_k", "q5_k"]
+    assert tables("w4a16") == ["bf16", "bf16"]
+    assert tables("q4_k_m", lm_head_dtype="bf16") == ["q4_k", "bf16"]
 
 
 def test_formats_that_came_later_leave_the_digest_of_a_device_alone() -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from foundation.errors import BadValueError
+from foundation.formats import gguf_embedding, gguf_head
 from workloads.builders.chain import Chain, Sizes, Step, context_notes, in_formats, layer_blocks, request_sizes, wide
 from workloads.builders.knobs import KnobModel, choice, names, number_format_knob, share, size, switch
 from workloads.builders.language.parts import FEEDFORWARDS, MIXERS
@@ -22,7 +23,8 @@ class Decoder(KnobModel):
 
     `mixers` and `ffns` name what each layer does; a list shorter than `layers` repeats. Zero means "derived":
     `kv_heads` = heads, `head_dim` = hidden / heads, `moe_inter` = inter. Formats left "" follow `dtype`: attention,
-    cache, embeddings and logits stay 16-bit (or wider) under quantised weights. In a `parallel` layer the mixer and
+    cache, embeddings and logits stay 16-bit (or wider) under quantised weights; under formats of GGUF files embedding
+    and head have the blocks of those files. In a `parallel` layer the mixer and
     the feed-forward part read the same stream, through one norm (GPT-J, PaLM) or two (GPT-NeoX). With `recursions`,
     the whole stack runs several times over with one set of parameters, each time with a cache of its own
     (Mixture-of-Recursions, arXiv 2507.10524).
@@ -232,7 +234,7 @@ class Decoder(KnobModel):
 
     def _embedding(self, step: Step) -> Block:
         chain = Chain(step)
-        table = self.embedding_dtype or step.act
+        table = self.embedding_dtype or gguf_embedding(self.dtype, tied=self.tied) or step.act
         shape = {"rows": step.tokens, "hidden": self.hidden}
         stored = float(self.vocab * self.hidden)
         embedded = chain.add("embed", "embedding", shape, dtype=table, shard="vocab", parameters=stored)
@@ -272,7 +274,7 @@ class Decoder(KnobModel):
     def _head(self, step: Step, logits: Any) -> Block:
         chain = Chain(step)
         chain.norm("final_norm", self.norm, self.hidden, rows=logits)
-        dtype = self.lm_head_dtype or step.act
+        dtype = self.lm_head_dtype or gguf_head(self.dtype) or step.act
         chain.gemm(
             "lm_head", self.vocab, self.hidden, rows=logits, shard="logits", dtype=dtype, stored=not self.tied,
             bias=self.head_bias,

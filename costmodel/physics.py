@@ -47,7 +47,9 @@ CHUNK = 32768
 """Rows evaluated at a time: what one operation reads and writes stays in 1 MiB of L2 cache. Of 6,144 to 65,536 rows
 the fastest, by 5 to 30 %: in smaller chunks the fixed cost of some 100 calls of numpy weighs more."""
 GRANULE = 8.0
-"""Smallest sub-tile edge that tensor and SIMD instructions come in (mma.m16n8k16, AVX-512 fp64 lanes)."""
+"""Smallest sub-tile edge that tensor and SIMD instructions come in (mma.m16n8k16, AVX-512 fp64 lanes).
+
+Lanes of a processor lie along n; rows of m are not padded there: one row is one broadcast and one chain of sums."""
 SPLIT = 32.0
 """A product is split along k into pieces of this many k-tiles where that fills the units better (stream-K)."""
 _ACTIVATION_1_5: Array = ACTIVATION_BYTES.many**1.5
@@ -156,7 +158,7 @@ def _tiles(work: OpWork, rates: Rates) -> Value:
     """FLOP as if every unit worked until the last wave ends: waves x units x FLOP of one work item."""
     tile_m, tile_n, tile_k = rates.tile
     depth = tile_k * SPLIT
-    edge_m, edge_n = min(GRANULE, tile_m), min(GRANULE, tile_n)
+    edge_m, edge_n = min(_row_granule(rates), tile_m), min(GRANULE, tile_n)
     items = plus(pieces(work.m, tile_m), work.masked)
     items *= pieces(work.n, tile_n)
     items = times(items, work.gemms)
@@ -174,6 +176,10 @@ def _tiles(work: OpWork, rates: Rates) -> Value:
         tiles *= lesser(used, most, out=used)
     tiles *= 2.0 * rates.units
     return tiles
+
+
+def _row_granule(rates: Rates) -> float:
+    return 1.0 if rates.kind == "cpu" else GRANULE
 
 
 def _folds(work: OpWork, array: tuple[int, int, int], units: int) -> tuple[Array, Array]:
@@ -215,7 +221,7 @@ def predict_physics(
         and physics_numba.worth_it(table.rows, rates.tile)
     )
     fused = simple and bool(rates.kernels.plain[table["op"]].all())
-    limits = (rates.tile[2] * SPLIT, GRANULE, float("count" in table.columns))
+    limits = (rates.tile[2] * SPLIT, GRANULE, float("count" in table.columns), _row_granule(rates))
     for start in range(0, table.rows, CHUNK):
         part = slice(start, min(start + CHUNK, table.rows))
         rows = table if table.rows <= CHUNK else _view(table, part)

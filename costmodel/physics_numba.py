@@ -59,7 +59,8 @@ def fill(table: OpTable, work: OpWork, rates: Rates, blocked: Array, limits: tup
          part: slice) -> None:  # fmt: skip
     """Fill the rows `part` of `out`.
 
-    blocked: bytes a FLOP of a blocked product by format; limits: (depth, granule, 1.0 where weights come from memory).
+    blocked: bytes a FLOP of a blocked product by format; limits: (depth, granule of n, 1.0 where weights come from
+    memory, granule of m).
     """
     rows = table.rows
     columns = (
@@ -94,7 +95,7 @@ def _rows(
     """One row at a time; comparisons are written so that NaN (a format that the device lacks) passes through."""
     dram_rate, cache_bytes, cache_rate, limit_w = device[0], device[1], device[2], device[3]
     tile_m, tile_n, depth, granule, cold = tile[0], tile[1], limits[0], limits[1], limits[2]
-    edge_m, edge_n = min(granule, tile_m), min(granule, tile_n)
+    edge_m, edge_n = min(limits[3], tile_m), min(granule, tile_n)
     per_dram, per_cache = 1.0 / dram_rate, 1.0 / cache_rate
     h0, h1, h2 = (
         1.0 / max(limit_w - idle[0], 1e-3 * limit_w),

@@ -56,8 +56,15 @@ def test_a_fifth_tile_costs_a_whole_second_wave() -> None:
 
 def test_a_small_edge_is_padded_to_eight_lanes_not_to_the_tile() -> None:
     # m = 3 computes 8 rows; one wave of 4 units x 2*8*16*64
-    assert shaped_s(gemm(3, 64, 64), tiny()) == pytest.approx(4 * 2 * 8 * 16 * 64e-9, rel=1e-12)
-    assert shaped_s(gemm(9, 64, 64), tiny()) == pytest.approx(4 * 2 * 16 * 16 * 64e-9, rel=1e-12)
+    card = tiny(kind="gpu")
+    assert shaped_s(gemm(3, 64, 64), card) == pytest.approx(4 * 2 * 8 * 16 * 64e-9, rel=1e-12)
+    assert shaped_s(gemm(9, 64, 64), card) == pytest.approx(4 * 2 * 16 * 16 * 64e-9, rel=1e-12)
+
+
+def test_a_processor_computes_no_row_that_is_not_there() -> None:
+    # one wave of 4 units x 2*3*16*64; lanes lie along n, so n = 3 computes 8 columns of whole rows: 2*16*8*64
+    assert shaped_s(gemm(3, 64, 64), tiny()) == pytest.approx(4 * 2 * 3 * 16 * 64e-9, rel=1e-12)
+    assert shaped_s(gemm(64, 3, 64), tiny()) == pytest.approx(4 * 2 * 16 * 8 * 64e-9, rel=1e-12)
 
 
 def test_a_deep_product_of_one_tile_is_split_over_the_units() -> None:
@@ -237,12 +244,12 @@ def test_what_only_the_vector_unit_can_compute_runs_there_without_folds() -> Non
 
 
 def test_matrix_and_vector_work_overlap_in_part() -> None:
-    # scores of 1 query x 256 keys, 2 heads of 64: 32 tiles of 8 x 16 x 128 on 4 units are 8 waves, 1048576 FLOP;
+    # scores of 1 query x 256 keys, 2 heads of 64: 32 tiles of 1 x 16 x 128 on 4 units are 8 waves, 131072 FLOP;
     # 512 scores of 20 FLOP-times on the lanes; 0.7 of the shorter is not hidden (0 to 1)
     table = OpTable.from_columns(
         {"op": "attention", "dtype": "bf16", "batch": [1], "q_len": 1, "kv_len": 256, "heads": 2, "head_dim": 64}
     )
-    cost, matrix_s, vector_s = predict_physics(table, tiny()), 1048576e-9, 10240 / 1e8
+    cost, matrix_s, vector_s = predict_physics(table, tiny()), 131072e-9, 10240 / 1e8
     assert cost.latency_s[0] == pytest.approx(matrix_s / 0.5 + 0.7 * vector_s + 1e-6, rel=1e-12)
     assert cost.latency_lo_s[0] == pytest.approx(matrix_s / 1.0 + 0.5e-6, rel=1e-12)
     assert cost.latency_hi_s[0] == pytest.approx(matrix_s / 0.25 + vector_s + 2e-6, rel=1e-12)

@@ -36,7 +36,7 @@ class Spatial(Spec):
     `array` is that of the matrix unit where it is not given; the cores are that unit's `count`. An operand without a
     buffer comes straight from the next level. `shared` lies between all cores and device memory. `skips_weights`,
     `skips_inputs`: whether zeros save cycles. `kernel_on_rows`, `packs_groups`: what shares the rows with
-    input channels, see `costmodel.spatial.machine`. `mapping` says who tiles: the rule of `fixed_mapping`, the
+    input channels, see `costmodel.spatial.machine`. `sum_bits`: of a partial sum on chip. `mapping` says who tiles: the rule of `fixed_mapping`, the
     best of all tilings, or Gemmini's library. `node_nm` is the array's where it is not the device's.
     """
 
@@ -54,6 +54,7 @@ class Spatial(Spec):
     skips_inputs: bool = False
     dram_latency_s: Annotated[Figure, Quantity("s", 0, 1e-3)]
     issue_s: Annotated[Figure, Quantity("s", 0, 1e-2)]
+    sum_bits: Annotated[int, Field(strict=True, ge=8, le=64)] = 32
     mapping: Literal["fixed", "best", "gemmini"] = "fixed"
     node_nm: Annotated[Figure | None, Quantity("nm", 0.5, 1e4)] = None
 

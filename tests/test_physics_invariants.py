@@ -18,7 +18,7 @@ from costmodel.rates import Rates
 from workloads.table import OpTable
 from workloads.work import count_work
 
-DEVICES = ("h100-sxm", "gemmini-16x16", "raspberry-pi-5", "xeon-6226", "gap8", "mi300x")
+DEVICES = ("h100-sxm", "gemmini-128x128", "raspberry-pi-5", "xeon-6226", "gap8", "mi300x")
 TABLES = tuple(find_target(name).rates for name in DEVICES)
 FORMATS = ("fp32", "fp16", "int8")
 

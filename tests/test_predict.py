@@ -157,8 +157,8 @@ def test_pipeline_stages_do_not_speed_up_one_batch() -> None:
 def test_attention_runs_in_int8_where_a_device_has_no_16_bit_products() -> None:
     vit = ac.predict("vit-base", on="gemmini-16x16")
     assert vit.latency_s is not None
-    # 17.56 GMAC on 256 PEs at 1 GHz are 68.6 ms; fill, drain and memory cost less than as much again
-    assert 0.0686 < vit.latency_s.value < 2 * 0.0686
+    # 17.56 GMAC on 256 PEs at 1 GHz are 68.6 ms; tiles that load their operands anew take as much again, and a half
+    assert 0.0686 < vit.latency_s.value < 2.6 * 0.0686
     wide = ac.predict("vit-base", on="gemmini-16x16", knobs={"attention_dtype": "bf16"})
     assert wide.latency_s is not None
     assert wide.latency_s.value > 5 * vit.latency_s.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 import archcast as ac
 from archcast.question import find_target
 from costmodel.physics import predict_physics, stages
-from costmodel.rates import compile_rates
+from costmodel.rates import Rates, compile_rates
 from costmodel.spatial.devices import machine_of, tile_shortfall
 from costmodel.spatial.fixed import fixed_mapping
 from costmodel.spatial.layers import layers_of
-from costmodel.spatial.machine import IS, WS
+from costmodel.spatial.machine import IS, WS, Machine
 from foundation.errors import BadFileError, BadValueError
 from hardware_specs import load_device
 from hardware_specs.schema import DeviceSpec
@@ -26,15 +27,24 @@ KIB = 1024.0
 FOLDER = Path(__file__).resolve().parents[1] / "hardware_specs" / "catalogue" / "devices"
 
 
+def by_rule() -> tuple[Rates, Machine]:
+    """Gemmini's array tiled by the rule of `fixed_mapping`, with the efficiencies of its description."""
+    rates = find_target("gemmini-16x16").rates
+    assert rates.spatial is not None
+    machine = replace(rates.spatial, mapping="fixed")
+    return replace(rates, spatial=machine), machine
+
+
 def conv(**sizes: Any) -> OpTable:
     given = {"batch": 1, "c_in": 64, "h": 56, "w": 56, "c_out": 64, "kh": 3, "kw": 3, "padding": 1, "stride": 1}
     return OpTable.from_columns({"op": ["conv2d"], "dtype": "int8", **given, **sizes})
 
 
 def written(folder: Path, *changes: tuple[str, str]) -> Path:
-    """Gemmini's file under another id, with changes."""
+    """Gemmini's file under another id, tiled by the rule, with changes."""
     text = (FOLDER / "gemmini-16x16.yaml").read_text(encoding="utf-8")
-    for old, new in (("id: gemmini-16x16", "id: my-npu"), ("aliases: [gemmini]", "aliases: []"), *changes):
+    names = (("id: gemmini-16x16", "id: my-npu"), ("aliases: [gemmini]", "aliases: []"), ("  mapping: gemmini\n", ""))
+    for old, new in (*names, *changes):
         assert old in text
         text = text.replace(old, new)
     path = folder / "my-npu.yaml"
@@ -70,9 +80,8 @@ def test_a_device_without_an_array_has_no_machine_and_keeps_its_closed_form() ->
 
 
 def test_the_stages_of_a_row_are_those_of_the_fixed_mapping() -> None:
-    rates, table = find_target("gemmini-16x16").rates, conv()
+    (rates, machine), table = by_rule(), conv()
     work = count_work(table)
-    machine = machine_of(load_device("gemmini-16x16"))
     parts, costs = stages(table, work, rates), fixed_mapping(layers_of(table, work), machine)
     for stage, cycles in (
         (parts.ideal_s, costs.ideal_cycles), (parts.shaped_s, costs.shape_cycles), (parts.filled_s, costs.fill_cycles),
@@ -86,23 +95,21 @@ def test_the_stages_of_a_row_are_those_of_the_fixed_mapping() -> None:
 
 
 def test_a_machine_at_full_efficiency_takes_the_cycles_of_the_fixed_mapping() -> None:
-    from dataclasses import replace
-
-    rates = find_target("gemmini-16x16").rates
+    rates, machine = by_rule()
     exact = replace(rates, compute_efficiency=(1.0,) * 3, memory_efficiency=(1.0,) * 3, launch_s=(1e-30,) * 3)
     for sizes in ({}, {"c_in": 512, "c_out": 512, "h": 7, "w": 7}, {"groups": 64}):
         table = conv(**sizes)
-        cycles = float(fixed_mapping(layers_of(table), machine_of(load_device("gemmini-16x16"))).cycles[0])
+        cycles = float(fixed_mapping(layers_of(table), machine).cycles[0])
         assert predict_physics(table, exact).latency_s[0] * 1e9 == pytest.approx(cycles, rel=1e-9)
 
 
-def test_half_the_bandwidth_of_memory_shows_only_where_memory_binds() -> None:
-    rates = find_target("gemmini-16x16").rates
-    slow = rates.scaled(bandwidth=0.5)
+def test_a_quarter_of_the_bandwidth_of_memory_shows_only_where_memory_binds() -> None:
+    rates, _ = by_rule()
+    slow = rates.scaled(bandwidth=0.25)
     assert slow.spatial == rates.spatial
     bound = OpTable.from_columns({"op": ["gemm"], "dtype": "int8", "m": 1, "n": 4096, "k": 4096})
-    one, half = (predict_physics(bound, r).latency_s[0] for r in (rates, slow))
-    assert half > 1.9 * one
+    one, quarter = (predict_physics(bound, r).latency_s[0] for r in (rates, slow))
+    assert quarter > 1.9 * one
 
 
 def test_the_hash_of_a_device_covers_its_array(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from costmodel.spatial.costs import SpatialCosts
 from costmodel.spatial.fixed import exposed_bytes, fixed_mapping
 from costmodel.spatial.layers import layers_of
 from costmodel.spatial.machine import DATAFLOWS, Machine, Operands
+from costmodel.spatial.mapped import mapped
 from costmodel.spatial.sparsity import at_precision
 from foundation.errors import BadValueError
 from hardware_specs import DeviceSpec
@@ -44,7 +46,7 @@ def machine_of(spec: DeviceSpec) -> Machine:
         dram_latency_cycles=spatial.dram_latency_s.value * clock_hz, issue_cycles=spatial.issue_s.value * clock_hz,
         skips_weights=float(spatial.skips_weights), skips_inputs=float(spatial.skips_inputs),
         packs_groups=spatial.packs_groups,
-        kernel_on_rows=spatial.kernel_on_rows,
+        kernel_on_rows=spatial.kernel_on_rows, sum_bits=float(spatial.sum_bits), mapping=spatial.mapping,
     )  # fmt: skip
 
 
@@ -79,8 +81,11 @@ def spatial_times(table: OpTable, work: OpWork, machine: Machine, cycle_s: Value
 
     The last two are so taken apart that efficiencies below 1 can be put on arithmetic and on memory.
     """
-    layers, slowed = layers_of(table, work), at_precision(machine, cycle_s * machine.clock_hz)
-    slowed = replace(slowed, dram_bytes_per_cycle=cycle_s / dram_byte_s)
+    layers = replace(layers_of(table, work), sum_bits=machine.sum_bits)
+    slowed = replace(at_precision(machine, cycle_s * machine.clock_hz), dram_bytes_per_cycle=cycle_s / dram_byte_s)
+    if machine.mapping != "fixed":
+        steps = np.broadcast_to(cycle_s * machine.clock_hz, (table.rows,))
+        return _under_mapping(mapped(layers, machine, steps, slowed.dram_bytes_per_cycle), cycle_s, dram_byte_s)
     costs = fixed_mapping(layers, slowed)
     moved, onchip = np.asarray(costs.dram_bytes), costs.onchip_cycles * cycle_s
     waits = costs.tiles * (machine.issue_cycles / machine.clock_hz)
@@ -95,12 +100,23 @@ def spatial_times(table: OpTable, work: OpWork, machine: Machine, cycle_s: Value
     )  # fmt: skip
 
 
+def _under_mapping(costs: SpatialCosts, cycle_s: Value, dram_byte_s: float) -> SpatialTimes:
+    """Return the times of costs whose stalls are counted: what neither arithmetic nor bandwidth explains is serial."""
+    moved, onchip = np.asarray(costs.dram_bytes), costs.onchip_cycles * cycle_s
+    waits = np.maximum(costs.cycles * cycle_s - np.maximum(onchip, moved * dram_byte_s), 0.0)
+    return SpatialTimes(
+        costs.ideal_cycles * cycle_s, costs.shape_cycles * cycle_s, costs.fill_cycles * cycle_s, onchip, moved,
+        0.0 * moved, waits,
+    )  # fmt: skip
+
+
 def tile_shortfall(table: OpTable, machine: Machine) -> tuple[float, str]:
     """Return by how many bytes one tile does not fit in the buffers, at the worst row, and its name ('' if all fit).
 
     Each core must hold one array tile of every operand, twice where buffers are double.
     """
-    short = np.broadcast_to(fixed_mapping(layers_of(table), machine).shortfall_bytes, (table.rows,))
+    costs = mapped(replace(layers_of(table), sum_bits=machine.sum_bits), machine)
+    short = np.broadcast_to(costs.shortfall_bytes, (table.rows,))
     worst = int(np.argmax(short)) if table.rows else 0
     if not table.rows or short[worst] <= 0:
         return 0.0, ""

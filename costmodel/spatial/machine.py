@@ -35,6 +35,7 @@ class Machine:
     that moves and arithmetic overlap, at the price of half its size. `preload_hidden`: elements hold a second weight,
     so that the next fold's stationary operand is loaded while this one streams. `dram_latency_cycles` is what one
     dependent transfer waits, `issue_cycles` what starting one tile (descriptors, instructions) costs.
+    `sum_bits` are those of a partial sum on chip, `mapping` says who tiles (`costmodel.spatial.mapped`).
     `skips_weights`, `skips_inputs` are the shares of the zero operands whose cycles are saved, not only gated.
     `packs_groups`: groups of a convolution share a fold on the diagonal of the array, as far as they fit (`folds`).
     `kernel_on_rows`: positions of the kernel share the rows with input channels (im2col); else rows hold input channels
@@ -60,6 +61,8 @@ class Machine:
     skips_inputs: Value = 0.0
     packs_groups: Value = False
     kernel_on_rows: Value = True
+    sum_bits: float = 32.0
+    mapping: str = "fixed"
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -94,11 +97,9 @@ class Machine:
         def put(value: Any) -> Any:
             return np.reshape(value, shape) if np.ndim(value) else value
 
-        return replace(
-            self,
-            **{
-                field.name: Operands(*map(put, value)) if isinstance(value, Operands) else put(value)
-                for field in fields(self)
-                for value in (getattr(self, field.name),)
-            },
-        )
+        changes: dict[str, Any] = {
+            field.name: Operands(*map(put, value)) if isinstance(value, Operands) else put(value)
+            for field in fields(self)
+            for value in (getattr(self, field.name),)
+        }
+        return replace(self, **changes)

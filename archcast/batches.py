@@ -13,6 +13,7 @@ import numpy as np
 
 from archcast.cost_models import AnyModel, find_cost_model
 from archcast.fallback import is_alone, runtime_of
+from archcast.frame_rate import laid_out
 from archcast.prediction import answer, bytes_text, linked_devices
 from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, Question, ask, parallel
@@ -142,6 +143,8 @@ def _answer(
     fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
     weights_bytes = float(report.parts["weights"][0])
     costs = costs_in_network(cost_model, lowered.table, target.rates, fabric, mapping.software, weights_bytes)
+    if chip := laid_out(replace(question, request=request), mapping, lowered.table, cost_model):
+        costs = chip.scaled(costs, lowered)
     totals = compose(workload, lowered, costs)
     _fill(out, where, report, quantities(workload, totals, mapping, target), totals.dram_bytes)
 

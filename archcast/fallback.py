@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from archcast.cost_models import shipped
+from archcast.frame_rate import AnyCosts, LaidOut
 from archcast.question import Target, find_target
 from archcast.render.human import text
 from costmodel.collectives import Fabric
-from costmodel.costs import BOUNDS, NUMERIC, DividedCosts, OpCosts
+from costmodel.costs import BOUNDS, NUMERIC, SOURCES, DividedCosts, OpCosts
 from costmodel.in_network import costs_in_network
 from costmodel.memory import MemoryReport
 from costmodel.on_chip import OnChip
-from costmodel.partition import Partition, activation_word, divide, norm_kind, paced, refusals
+from costmodel.partition import FORMAT_REASON, Partition, activation_word, divide, norm_kind, on_cores, paced, refusals
 from costmodel.protocol import CostModel
 from costmodel.rates import Range
 from foundation.errors import UnsupportedError
@@ -31,7 +33,7 @@ from workloads.mapping import Mapping
 from workloads.table import Array, OpTable
 from workloads.work import ACTIVATION_BYTES, count_work
 
-OVERHEAD = BOUNDS.index("overhead")
+OVERHEAD, PHYSICS = BOUNDS.index("overhead"), SOURCES.index("physics")
 ENDS = (("latency_s", "energy_j"), ("latency_lo_s", "energy_lo_j"), ("latency_hi_s", "energy_hi_j"))
 SHOWN = 4
 """Reasons that a note names; the others are counted."""
@@ -99,6 +101,15 @@ def runtime_of(software: str, target: Target, concurrency: int = 0) -> RuntimeSp
     return None if concurrency or not software else find_runtime(software, target.spec)
 
 
+def under_runtime(target: Target, runtime: RuntimeSpec | None) -> tuple[Target, tuple[str, ...]]:
+    """Return the device with the cores that a runtime gives one network, and what to say of that."""
+    units = target.rates.units
+    if runtime is None or runtime.cores is None or runtime.cores >= units:
+        return target, ()
+    said = f"{runtime.name} runs a network on {runtime.cores} of the {units} cores of {target.spec.id}, its default."
+    return replace(target, rates=on_cores(target.rates, runtime.cores)), (said,)
+
+
 def as_run(workload: Workload, runtime: RuntimeSpec | None) -> Workload:
     """Return the workload with those operators as kernels of their own that the runtime does not fuse."""
     if runtime is None:
@@ -122,11 +133,12 @@ def as_run(workload: Workload, runtime: RuntimeSpec | None) -> Workload:
 
 def costs_under_runtime(
     cost_model: CostModel, workload: Workload, lowered: Lowered, target: Target, fabric: Fabric | None,
-    mapping: Mapping, report: MemoryReport, runtime: RuntimeSpec | None,
+    mapping: Mapping, report: MemoryReport, runtime: RuntimeSpec | None, chip: LaidOut | None = None,
 ) -> tuple[OpCosts, tuple[str, ...]]:  # fmt: skip
     """Return the costs of all rows where the runtime puts them, switches included, and notes.
 
-    Without a runtime these are the costs on the device alone.
+    Without a runtime these are the costs on the device alone; those of a network that is laid out on a `chip` add up
+    to its pipeline's.
 
     Raises:
         UnsupportedError: an operator that neither processor takes, or a division that is not answered.
@@ -134,7 +146,7 @@ def costs_under_runtime(
     table = lowered.table
     price = _Pricing(cost_model, fabric, mapping.software, report)
     if runtime is None:
-        return price.on_device(table, target), ()
+        return _as_pipeline(price.on_device(table, target), lowered, chip), ()
     why = refusals(table, runtime)
     repeats = _repeats(workload, lowered)
     taken = why == ""
@@ -142,11 +154,31 @@ def costs_under_runtime(
     partition = divide(lowered, taken, repeats, runtime, apart)
     if taken.all() and not apart:
         nothing = Fallback(runtime.name, "", _one_run(lowered, repeats), 0, {}, 0, 0, 0.0, 0.0, 0.0, 0.0, 1)
-        return price.on_device(table, target, runtime), nothing.notes(target.spec.id)
-    host = _host(runtime, target, why, table, mapping)
+        whole = _as_pipeline(price.on_device(table, target, runtime), lowered, chip)
+        whole, said = _engine(cost_model, whole, workload, lowered, target, mapping, runtime)
+        return whole, (*nothing.notes(target.spec.id), *said)
+    host = _host(runtime, target, why, table, mapping, partition)
     parts = _Parts(table, partition, runtime, target, host)
-    costs = parts.blended(price)
+    costs = parts.blended(price, lowered, chip)
     return costs, _report(lowered, repeats, why, parts).notes(target.spec.id)
+
+
+def _as_pipeline(
+    costs: AnyCosts, lowered: Lowered, chip: LaidOut | None, share: Array | float = 1.0
+) -> AnyCosts:  # fmt: skip
+    return costs if chip is None else chip.scaled(costs, lowered, share)
+
+
+def _engine(
+    cost_model: CostModel, costs: OpCosts, workload: Workload, lowered: Lowered, target: Target, mapping: Mapping,
+    runtime: RuntimeSpec,
+) -> tuple[OpCosts, tuple[str, ...]]:  # fmt: skip
+    """Return the costs of an engine whose tokens were measured, where no other model is asked for, and notes."""
+    if runtime.framework != "llama.cpp" or mapping.devices > 1 or cost_model is not shipped():
+        return costs, ()
+    from archcast.token_rate import with_token_rate
+
+    return with_token_rate(costs, workload, lowered, target.spec, mapping.software)
 
 
 def is_alone(target: Target) -> bool:
@@ -180,19 +212,33 @@ class _Pricing:
         return costs_in_network(self.cost_model, table, host.rates, None, "", weights_bytes)
 
 
-def _host(runtime: RuntimeSpec, target: Target, why: Array, table: OpTable, mapping: Mapping) -> Target:
+def _host(
+    runtime: RuntimeSpec, target: Target, why: Array, table: OpTable, mapping: Mapping, partition: Partition
+) -> Target:  # fmt: skip
     """Return the processor that takes the rest. Raises UnsupportedError: there is none, or none may."""
     if target.spec.host is not None and not np.any(why != ""):
         return find_target(target.spec.host.device)
     row = int(np.argmax(why != ""))
     name = table.labels[row] if table.labels else str(why[row])
-    what = f"{runtime.name} does not take '{name}' on {target.spec.id} ({why[row]})"
+    form = str(why[row]).startswith(FORMAT_REASON)
+    what = (
+        f"{runtime.name} does not take {why[row]} on {target.spec.id} ('{name}')" if form
+        else f"{runtime.name} does not take '{name}' on {target.spec.id} ({why[row]})"
+    )  # fmt: skip
+    takes = f" It takes {', '.join(runtime.formats)}." if form else ""
     if runtime.divides == "whole":
-        raise UnsupportedError(f"{what}, and runs a network as a whole; name another runtime or leave --software out.")
+        raise UnsupportedError(
+            f"{what}, and runs a network as a whole; name another runtime or leave --software out.{takes}"
+        )
     if target.spec.host is None:
-        raise UnsupportedError(f"{what}, and the device names no host that would run it (key 'host').")
+        raise UnsupportedError(f"{what}, and the device names no host that would run it (key 'host').{takes}")
     if mapping.devices > 1:
         raise UnsupportedError(f"{what}; what a host takes over is answered for one device, not {mapping.devices}.")
+    if not np.any(partition.host_share < 1):
+        raise UnsupportedError(
+            f"{what}, so that nothing would run on {target.spec.id}; ask for its host, --on {target.spec.host.device}, "
+            f"or another format or runtime.{takes}"
+        )
     return find_target(target.spec.host.device)
 
 
@@ -206,11 +252,12 @@ class _Parts:
     target: Target
     host: Target
 
-    def blended(self, price: _Pricing) -> OpCosts:
+    def blended(self, price: _Pricing, lowered: Lowered, chip: LaidOut | None = None) -> OpCosts:
         """Return the costs of rows: each processor's by its share of the repeats, and the switches before them."""
         share = self.partition.host_share
         table, on_host_table = self.table, self._host_table()
         there = _spread(table, share < 1, lambda rows: price.on_device(table.take(rows), self.target, self.runtime))
+        there = _as_pipeline(there, lowered, chip, 1 - share)
         here = _spread(table, share > 0, lambda rows: price.on_host(on_host_table.take(rows), self.host))
         idle = (self.target.rates.idle_w, self.host.rates.idle_w)
         columns: dict[str, Any] = {}
@@ -226,10 +273,11 @@ class _Parts:
         mostly = share > 0.5
         waits = sum(self.switch_s(0)) > 0.5 * columns["latency_s"]
         columns["bound"] = np.where(waits, OVERHEAD, np.where(mostly, here.bound, there.bound)).astype(np.int8)
-        columns["source"] = np.where(mostly, here.source, there.source).astype(np.int8)
+        sources = np.where(mostly, here.source, np.where(waits, PHYSICS, there.source))
+        columns["source"] = sources.astype(np.int8)
         elsewhere = np.minimum(share * here.latency_s + sum(self.switch_s(0)), columns["latency_s"])
         streamed = (1 - share) * there.streamed_s
-        return DividedCosts(**columns, interval_kind="propagated", elsewhere_s=elsewhere, streamed_s=streamed)
+        return DividedCosts(**columns, interval_kind=there.interval_kind, elsewhere_s=elsewhere, streamed_s=streamed)
 
     def switch_s(self, part: int) -> tuple[Array, Array, Array]:
         """Return seconds of each row's switches: fixed, of the bytes, of quantising (part: value, lo, hi)."""

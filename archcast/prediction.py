@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import AnyModel, find_cost_model, find_serving_model
-from archcast.fallback import as_run, costs_under_runtime, runtime_of
-from archcast.frame_rate import with_frame_rate
+from archcast.fallback import as_run, costs_under_runtime, runtime_of, under_runtime
+from archcast.frame_rate import laid_out, with_frame_rate
 from archcast.quantities import TOKENS, quantities
 from archcast.question import Question, Target, ask, find_target, mappings_of, parallel
+from archcast.turns import fastest, turn_note, turns_of
 from costmodel.collectives import fabric_of, has_traffic
 from costmodel.costs import DividedCosts
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
@@ -25,6 +26,7 @@ from costmodel.spatial.costs import SHORT_BUFFERS
 from costmodel.spatial.devices import tile_shortfall
 from foundation.errors import BadValueError, MappingError
 from hardware_specs import DeviceSpec
+from hardware_specs.runtimes import RuntimeSpec, unknown_runtime
 from workloads.graph import Pass, Workload
 from workloads.lowering import lower
 from workloads.mapping import Mapping as Parallel
@@ -75,17 +77,26 @@ def predict(
 
 def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Estimate:
     """Return the estimate of a checked question under one mapping."""
-    target = question.target
-    runtime = runtime_of(mapping.software, target, question.concurrency)
-    workload = as_run(build(question, mapping.dp), runtime)
+    runtime = runtime_of(mapping.software, question.target, question.concurrency)
+    turns = turns_of(question, mapping, runtime)
+    return fastest([_answer(question, mapping, cost_model, runtime, each) for each in turns])
+
+
+def _answer(
+    question: Question, mapping: Parallel, cost_model: CostModel, runtime: RuntimeSpec | None, turns: int
+) -> Estimate:  # fmt: skip
+    """Return the estimate of a batch in so many turns, one after the other."""
+    target, cores = under_runtime(question.target, runtime)
+    workload = as_run(build(question, mapping.dp, turns), runtime)
     lowered = lower(workload.passes, mapping)
     report = placed(memory_of(workload, lowered, mapping, target.rates), target.spec, target.rates, workload, lowered)
     fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
     shortfall = float(report.shortfall_bytes[0])
     known = "" if runtime else mapping.software
-    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, known, question.concurrency),
+    notes = (*question.notes, *workload.notes, *_software_notes(cost_model, known, target, question.concurrency),
              *_stage_notes(mapping, question.concurrency), *_energy_notes(cost_model, target.rates),
-             *(report.notes() if isinstance(report, OnChip) else ()))  # fmt: skip
+             *(report.notes() if isinstance(report, OnChip) else ()), *cores,
+             *turn_note(question, turns, runtime))  # fmt: skip
     estimate = Estimate(
         workload=workload.name, device=target.spec.id, mapping=mapping.label(), devices=mapping.devices,
         request=_request(question, workload, mapping.software), verdict="infeasible" if shortfall > 0 else "feasible",
@@ -104,16 +115,18 @@ def answer(question: Question, mapping: Parallel, cost_model: CostModel) -> Esti
         size, layer = lacking
         reason = f"{SHORT_BUFFERS} {size:,.0f} B short of one tile of '{layer}'"
         return replace(estimate, verdict="infeasible", shortfall_bytes=size, reason=reason, largest_batch=None)
-    costs, said = costs_under_runtime(cost_model, workload, lowered, target, fabric, mapping, report, runtime)
+    chip = laid_out(question, mapping, lowered.table, cost_model)
+    costs, said = costs_under_runtime(cost_model, workload, lowered, target, fabric, mapping, report, runtime, chip)
     estimate = replace(estimate, notes=(*notes, *said))
-    rates = report.rates if isinstance(report, OnChip) and report.rates else target.rates
-    detail = Detail(workload, lowered, costs, mapping, rates, fabric)
+    detail = Detail(workload, lowered, costs, mapping, target.rates, fabric)
+    if isinstance(report, OnChip) and report.rates:
+        detail = replace(detail, rates=report.rates, memory=report.stores[0].name)
     found = _with_times(estimate, detail, compose(workload, lowered, costs), question, cost_model)
     if getattr(question.model, "paths", ()):
         from archcast.dynamic import with_paths
 
         return with_paths(found, question, mapping, cost_model, fabric, report, runtime)
-    return with_frame_rate(found, question, mapping, lowered)
+    return with_frame_rate(found, chip)
 
 
 def _tile_shortfall(table: OpTable, rates: Rates) -> tuple[float, str]:
@@ -151,21 +164,27 @@ def _stage_notes(mapping: Parallel, concurrency: int) -> tuple[str, ...]:
     )
 
 
-def _software_notes(cost_model: CostModel, software: str, concurrency: int = 0) -> tuple[str, ...]:
+def _software_notes(cost_model: CostModel, software: str, target: Target, concurrency: int = 0) -> tuple[str, ...]:
     """Say where a software stack that was named changes nothing in what operators cost."""
     if not software:
         return ()
+    from costmodel.stack import framework, known_stacks
+
     known: tuple[str, ...] = getattr(getattr(cost_model, "scope", None), "softwares", ())
-    if not known and concurrency:
-        return ("The closed form knows no software stacks: --software changed nothing in what operators cost.",)
-    if not known:
-        return ("The closed form knows no software stacks: --software changed nothing; calibrate, and use --model.",)
-    framework = software.split()[0].lower() if software.split() else ""
+    name = framework(software)
     if software in known:
         return ()
-    if any(name.split()[0] == framework for name in known):
-        return (f"The model was not calibrated on '{software}'; the nearest measured version of {framework} answers.",)
-    return (f"The model was not calibrated on the software '{software}', but on {', '.join(known)}.",)
+    if any(framework(one) == name for one in known):
+        return (f"The model was not calibrated on '{software}'; the nearest measured version of {name} answers.",)
+    unknown = "" if name in known_stacks(cost_model) else unknown_runtime(software, target.spec)
+    first = (unknown,) if unknown else ()
+    if not known and concurrency:
+        return (*first, "The closed form knows no software stacks: --software changed nothing in what operators cost.")
+    if not known:
+        what = "The closed form knows no software stacks: --software changed nothing; calibrate, and use --model."
+        return (*first, what)
+    stacks = ", ".join(sorted({framework(one) for one in known}))
+    return (*first, f"The model was not calibrated on the software '{software}', but on versions of {stacks}.")
 
 
 def linked_devices(mapping: Parallel, table: OpTable) -> int:
@@ -176,8 +195,10 @@ def linked_devices(mapping: Parallel, table: OpTable) -> int:
     return max(mapping.devices, int(table.full("ranks").max())) if has_traffic(table) else 1
 
 
-def build(question: Question, replicas: int = 1) -> Workload:
+def build(question: Question, replicas: int = 1, turns: int = 1) -> Workload:
     """Return what one of `replicas` data-parallel copies does (the fullest); under concurrency, its steady state.
+
+    A batch in `turns` is the work of one turn so many times.
 
     Raises:
         MappingError: there are more replicas than requests.
@@ -192,6 +213,9 @@ def build(question: Question, replicas: int = 1) -> Workload:
             )
         share = -(-together // replicas)
         request, slots = (request, share) if slots else (replace(request, batch=share), 0)
+    if not slots and turns > 1:
+        one = question.model.workload(replace(request, batch=int(request.batch) // turns))
+        return replace(one, passes=tuple(replace(run, times=np.asarray(run.times) * turns) for run in one.passes))
     if not slots:
         return question.model.workload(request)
     return steady_state(question.model, request, slots)
@@ -293,7 +317,7 @@ def _of_batch(columns: dict[str, Array], question: Question, detail: Detail, gen
 
 def most_w(target: Target, detail: Detail) -> float:
     """Return the most that a device draws on average, in watts: its limit, and its host's while that works."""
-    host, costs, limit_w = target.spec.host, detail.costs, target.rates.limit_w
+    host, costs, limit_w = target.spec.host, detail.costs, detail.rates.limit_w
     if host is None or not isinstance(costs, DividedCosts):
         return limit_w
     count = detail.lowered.table.full("count")

@@ -236,7 +236,10 @@ def _json(item: Any) -> Any:
 
 @dataclass(frozen=True)
 class Detail:
-    """What an estimate was made from: rows, their costs, how they are laid onto devices, and the device."""
+    """What an estimate was made from: rows, their costs, how they are laid onto devices, and the device.
+
+    `memory` is what `rates.dram_bytes_per_s` and the bytes of the costs are of.
+    """
 
     workload: Workload
     lowered: Lowered
@@ -244,6 +247,7 @@ class Detail:
     mapping: Mapping
     rates: Rates
     fabric: Fabric | None
+    memory: str = "device memory"
 
 
 def shares(codes: Array, names: tuple[str, ...], weights: Array) -> dict[str, float]:

@@ -56,7 +56,10 @@ class Step:
 
 @dataclass(frozen=True)
 class OperatorCost:
-    """One operator over the whole workload (all repeats, passes and steps of one name)."""
+    """One operator over the whole workload (all repeats, passes and steps of one name).
+
+    `elsewhere` is the share of its time on another processor or on the way to it.
+    """
 
     name: str
     phase: str
@@ -69,6 +72,7 @@ class OperatorCost:
     dram_bytes: float
     bound: str
     source: str
+    elsewhere: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,13 @@ def operator_costs(detail: Detail, limit: int = 1000) -> tuple[OperatorCost, ...
     )
     sums = {
         key: np.bincount(inverse, weights=np.broadcast_to(values, (table.rows,)) * count)
-        for key, values in (("s", costs.latency_s), ("j", costs.energy_j), ("f", work.flop), ("b", costs.dram_bytes))
+        for key, values in (
+            ("s", costs.latency_s),
+            ("j", costs.energy_j),
+            ("f", work.flop),
+            ("b", costs.dram_bytes),
+            ("e", costs.elsewhere_s if isinstance(costs, DividedCosts) else 0.0),
+        )
     }
     calls = np.bincount(inverse, weights=count)
     total = float(seconds.sum())
@@ -201,6 +211,7 @@ def operator_costs(detail: Detail, limit: int = 1000) -> tuple[OperatorCost, ...
                 dram_bytes=float(sums["b"][i]),
                 bound=BOUNDS[int(costs.bound[top])],
                 source=SOURCES[int(costs.source[top])],
+                elsewhere=float(sums["e"][i] / sums["s"][i]) if sums["s"][i] > 0 else 0.0,
             )
         )
     return tuple(found)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import numpy as np
 
 from costmodel.costs import OpCosts
+from costmodel.rates import Rates
 from foundation.errors import UnsupportedError
 from foundation.formats import FORMAT_CODES, FORMATS
 from hardware_specs.runtimes import Kernel, RuntimeSpec
@@ -27,6 +28,9 @@ WORDS: frozenset[str] = frozenset(
     ("relu", "relu6", "leaky", "silu", "sigmoid", "tanh", "hard-sigmoid", "hard-swish", "gelu", "mish")
 )
 """Activations by the last word of an operator's name: `conv.hard-swish`, `gelu`."""
+
+FORMAT_REASON = "the format"
+"""What the reason begins with where an operator is refused for its format."""
 
 _NORM_OF_FLOP = {2.0: "batch", 4.0: "rms"}
 """Kind of a normalisation by its FLOP an element (`workloads.builders.vision.layers`); else `layer`."""
@@ -66,7 +70,7 @@ def refusals(table: OpTable, runtime: RuntimeSpec) -> Array:
             why[rows] = f"{name} in a quantised network"
     taken = np.isin(dtypes, [FORMAT_CODES[name] for name in runtime.formats])
     for code in np.unique(dtypes[~taken]):
-        why[(dtypes == code) & (why == "")] = f"the format {list(FORMATS)[int(code)]}"
+        why[(dtypes == code) & (why == "")] = f"{FORMAT_REASON} {list(FORMATS)[int(code)]}"
     for limit in runtime.limits:
         beyond = (ops == OP_CODES[limit.operator]) & (table.full(limit.size) > limit.most)
         why[beyond & (why == "")] = f"{limit.operator} with {limit.size} above {limit.most:g}"
@@ -94,6 +98,20 @@ def paced(costs: OpCosts, table: OpTable, runtime: RuntimeSpec) -> OpCosts:
     names = (("latency_s", "energy_j"), ("latency_lo_s", "energy_lo_j"), ("latency_hi_s", "energy_hi_j"))
     columns: dict[str, Any] = {name: getattr(costs, name) * factors[i] for i, pair in enumerate(names) for name in pair}
     return replace(costs, **columns)
+
+
+def on_cores(rates: Rates, cores: int) -> Rates:
+    """Return the rates of some of a device's units: their share of arithmetic, buffers and power above idle.
+
+    Device memory and what the device idles at are shared by all, and stay.
+    """
+    share = cores / rates.units
+    return replace(
+        rates, units=cores, peak_flop_per_s=rates.peak_flop_per_s * share,
+        vector_flop_per_s=rates.vector_flop_per_s * share, cache_bytes=rates.cache_bytes * share,
+        cache_bytes_per_s=max(rates.cache_bytes_per_s * share, rates.dram_bytes_per_s),
+        limit_w=rates.idle_w[0] + (rates.limit_w - rates.idle_w[0]) * share,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ workload graphs (`workloads.table.OPS`, `foundation.formats`); load and compile 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -38,8 +39,8 @@ class RunsOn(Spec):
     devices: tuple[str, ...] = ()
 
     def rank(self, device: DeviceSpec) -> int:
-        """Return how closely a device is meant: 3 by name, 2 by vendor, 1 by kind, 0 not at all."""
-        if device.id in self.devices:
+        """Return how closely a device is meant: 3 by name (or `like`), 2 by vendor, 1 by kind, 0 not at all."""
+        if {device.id, device.like} & set(self.devices):
             return 3
         if device.kind not in self.kinds:
             return 0
@@ -66,6 +67,8 @@ class RuntimeSpec(Sourced):
         float_only: operators and activations that are not taken in quantised networks (weights of 8 bits and less).
         limits: sizes beyond which an operator is not taken.
         divides: how a network is cut; `most_parts` and `fewest_operators` say which parts are worth a switch.
+        most_batch: inputs that a compiled network takes at once; a larger batch runs in turns.
+        cores: units of the device that one network runs on unless it is told otherwise (absent: all).
         switch_s: of one change of processor, without the bytes.
         convert_s_per_element: quantising or dequantising one element that crosses, on the host.
         host_format: what the host computes in ("": the format of the operator).
@@ -86,6 +89,8 @@ class RuntimeSpec(Sourced):
     divides: Divides
     most_parts: Count | None = None
     fewest_operators: Count = 1
+    most_batch: Count | None = None
+    cores: Count | None = None
     switch_s: Annotated[Figure, Quantity("s", 0, 1)]
     convert_s_per_element: Annotated[Figure, Quantity("s", 0, 1e-3)]
     host_format: str = ""
@@ -129,21 +134,42 @@ def find_runtime(software: str, device: DeviceSpec) -> RuntimeSpec | None:
 
     Raises:
         UnsupportedError: the runtime does not run on this device; those that do are named.
+        UnknownNameError: the device is `like` one that the catalogue does not have.
     """
     word = plain_name(software.split()[0]) if software.split() else ""
     named = list(_named(word)) if word else []
     if not named:
         return None
+    if device.like:
+        load_device(device.like)
     able = [spec for spec in named if spec.runs_on.rank(device)]
     if able:
         # of two runtimes of a vendor the one for fewer vendors is the more particular
         return max(able, key=lambda s: (s.id == word, s.runs_on.rank(device), -len(s.runs_on.vendors)))
-    known = sorted({spec.framework for spec in _all() if spec.runs_on.rank(device)})
+    known = frameworks_of(device)
     other = f"; ask for its host, --on {device.host.device}" if device.host and _reaches(named, device) else ""
+    none = "" if known else " (a device of a file takes those of a device that it is 'like', e.g. like: edge-tpu)"
     raise UnsupportedError(
         f"The runtime '{word}' does not run on {device.id} ({device.kind}); there are "
-        f"{', '.join(known) or 'none'}{other}."
+        f"{', '.join(known) or 'none'}{none}{other}."
     )
+
+
+def frameworks_of(device: DeviceSpec) -> list[str]:
+    """Return the names of the runtimes that run on a device, sorted."""
+    return sorted({spec.framework for spec in _all() if spec.runs_on.rank(device)})
+
+
+def unknown_runtime(software: str, device: DeviceSpec) -> str:
+    """Return what to say of a name that no runtime has: the nearest one, and those of the device ('' without any)."""
+    known = frameworks_of(device)
+    names = sorted({name for spec in _all() for name in spec.names})
+    word = plain_name(software.split()[0]) if software.split() else ""
+    near = get_close_matches(word, names, n=1)
+    if not known:
+        return ""
+    nearest = f" Nearest: {near[0]}." if near else ""
+    return f"Unknown runtime '{software}'.{nearest} {device.id} has {', '.join(known)}."
 
 
 def _reaches(named: list[RuntimeSpec], device: DeviceSpec) -> bool:

@@ -149,11 +149,15 @@ class Price(Spec):
 
 
 class DeviceSpec(Sourced):
-    """One device. `memory` runs from the outermost level (device memory) inwards."""
+    """One device. `memory` runs from the outermost level (device memory) inwards.
+
+    `like` is the id of a device of the catalogue whose runtimes this one takes too (a chip of the same family).
+    """
 
     vendor: str
     kind: DeviceKind
     aliases: tuple[str, ...] = ()
+    like: str = ""
     released: str
     process_node_nm: Annotated[Figure | None, Quantity("nm", 0.5, 1e4)] = None
     units: Annotated[tuple[ComputeUnit, ...], Field(min_length=1)]

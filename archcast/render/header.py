@@ -104,8 +104,13 @@ def answer_section(estimate: Estimate) -> str:
         )
         cards.append(_card("Largest batch", f"{estimate.largest_batch:,}", "", "", words))
     whose = "" if estimate.devices == 1 else " of one rank, all stages"
+    memory = estimate.detail.memory if estimate.detail else "device memory"
     for label, value, about in (
-        ("Memory traffic", estimate.dram_bytes, f"to and from device memory{whose}"),
+        (
+            "Memory traffic",
+            estimate.dram_bytes,
+            f"to and from {memory}{whose}",
+        ),
         ("Link traffic", estimate.link_bytes, f"sent to other devices{whose}"),
     ):
         if value:

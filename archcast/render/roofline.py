@@ -1,7 +1,8 @@
 """The roofline: each operator by its arithmetic intensity and the rate that it reaches, under the roofs of the device.
 
 Williams, Waterman and Patterson 2009. Intensity counts the traffic to device memory, so an operator whose data stay on
-chip may stand above the device-memory roof, and the on-chip roof is drawn at the same axis.
+chip may stand above the device-memory roof, and the on-chip roof is drawn at the same axis. Where a whole network is
+computed from SRAM, that is the memory. What a runtime left to another processor is no dot under these lines.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ class Dot:
 class Roofline:
     """What the chart shows. `roofs` are (name, bytes a second), `peaks` (name, FLOP a second, of the matrix unit).
 
-    `hidden` operators are not drawn since they are many, `off` since they have no FLOP or no traffic; `off_share` is
-    the time that those take.
+    `hidden` operators are not drawn since they are many, `off` since they have no FLOP or no traffic, `elsewhere` since
+    another processor has most of their time; the shares are the time that those take. Intensity is FLOP a byte of
+    `memory`.
     """
 
     dots: tuple[Dot, ...]
@@ -52,6 +54,9 @@ class Roofline:
     hidden: int
     off: int
     off_share: float
+    elsewhere: int = 0
+    elsewhere_share: float = 0.0
+    memory: str = "device memory"
 
 
 def roofline(detail: Detail, operators: Sequence[OperatorCost], limit: int = MAX_DOTS) -> Roofline:
@@ -59,17 +64,23 @@ def roofline(detail: Detail, operators: Sequence[OperatorCost], limit: int = MAX
     peaks = _peaks(detail)
     top = max((rate for _, rate, _ in peaks), default=1.0)
     dots, off, off_share = [], 0, 0.0
+    there = [o for o in operators if o.elsewhere > 0.5]
     for o in operators:
+        if o.elsewhere > 0.5:
+            continue
         rate = o.work_flop / o.latency_s if o.latency_s > 0 else 0.0
         if rate < top / 10**DECADES_BELOW_PEAK or o.dram_bytes <= 0 or not math.isfinite(rate):
             off, off_share = off + 1, off_share + o.share
             continue
         dots.append(Dot(o.name, o.phase, o.work_flop / o.dram_bytes, rate, o.latency_s, o.share, o.bound))
     rates = detail.rates
-    roofs = [("device memory", float(rates.dram_bytes_per_s))]
+    roofs = [(detail.memory, float(rates.dram_bytes_per_s))]
     if rates.cache_bytes > 0 and rates.cache_bytes_per_s > 1.02 * rates.dram_bytes_per_s:
         roofs.append(("on chip", float(rates.cache_bytes_per_s)))
-    return Roofline(tuple(dots[:limit]), tuple(roofs), peaks, max(0, len(dots) - limit), off, off_share)
+    return Roofline(
+        tuple(dots[:limit]), tuple(roofs), peaks, max(0, len(dots) - limit), off, off_share, len(there),
+        sum(o.share for o in there), detail.memory,
+    )  # fmt: skip
 
 
 def _peaks(detail: Detail) -> tuple[tuple[str, float, bool], ...]:
@@ -145,10 +156,10 @@ def roofline_svg(chart: Roofline, *, width_px: int = 1080, height_px: int = 520,
         f'<circle class="dot b-{esc(dot.bound)}" cx="{num(x)}" cy="{num(y)}" r="{num(r)}">{_tip(dot)}</circle>'
         for dot, x, y, r in dots
     )
-    label = f"Roofline with {len(dots)} operators: FLOP per second against FLOP per byte of device memory"
+    label = f"Roofline with {len(dots)} operators: FLOP per second against FLOP per byte of {chart.memory}"
     return (
         f'<svg class="roofline" viewBox="0 0 {width_px} {height_px}" role="img" aria-label="{esc(label)}">'
-        f"{_grid(frame, small)}{drawn}{circles}{''.join(words)}</svg>"
+        f"{_grid(frame, small, chart.memory)}{drawn}{circles}{''.join(words)}</svg>"
     )
 
 
@@ -203,7 +214,7 @@ def _frame(chart: Roofline, width: int, height: int, left: float) -> Frame:
     return Frame(left, width - 16.0, 14.0, height - 44.0, x_lo, x_hi, min(y_lo, y_hi - 2.5), y_hi)
 
 
-def _grid(frame: Frame, small: bool) -> str:
+def _grid(frame: Frame, small: bool, memory: str) -> str:
     parts = []
     for power in range(math.ceil(frame.x_lo), math.floor(frame.x_hi) + 1):
         x = frame.x(10.0**power)
@@ -217,7 +228,7 @@ def _grid(frame: Frame, small: bool) -> str:
         parts.append(svg_text(frame.left - 7, y + 4, f"{10.0**power / factor:.0f} {unit}".strip(), "tick", "end"))
     middle = (frame.left + frame.right) / 2
     parts.append(
-        svg_text(middle, frame.bottom + 37, "arithmetic intensity: FLOP per byte of device memory", "axis", "middle")
+        svg_text(middle, frame.bottom + 37, f"arithmetic intensity: FLOP per byte of {memory}", "axis", "middle")
     )
     parts.append(
         f'<path class="axisline" d="M{num(frame.left)} {num(frame.top)}V{num(frame.bottom)}H{num(frame.right)}"/>'

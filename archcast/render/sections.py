@@ -44,7 +44,8 @@ def roofline_section(detail: Detail, operators: Sequence[OperatorCost]) -> str:
     """Return the roofline, drawn once for wide and once for narrow screens."""
     chart = roofline(detail, operators)
     if not chart.dots:
-        return section("Roofline", '<p class="note">No operator has both FLOP and memory traffic.</p>', name="roofline")
+        none = f'<p class="note">No operator has both FLOP and memory traffic here.</p>{_left_out(chart)}'
+        return section("Roofline", none, name="roofline")
     present = {dot.bound for dot in chart.dots}
     keys = "".join(f'<li><i class="key b-{b}"></i><span>bound by {b}</span></li>' for b in BOUNDS if b in present)
     lead = (
@@ -68,6 +69,12 @@ def _left_out(chart: Roofline) -> str:
         off = percent(chart.off_share)
         words.append(
             f"{chart.off:,} operators that do no arithmetic or move no data are not shown ({off} of the time)."
+        )
+    if chart.elsewhere:
+        away = percent(chart.elsewhere_share)
+        words.append(
+            f"{chart.elsewhere:,} operators ran on another processor, or mostly waited for it, and are not shown "
+            f"({away} of the time)."
         )
     return f'<p class="note">{" ".join(words)}</p>' if words else ""
 

@@ -67,7 +67,8 @@ class Stages:
     vector_s comes on top of them, and what `waves` blocks after each other do not hide of their starts and ends (0 for
     families that hide it). moved_bytes: what passes the last on-chip level. On a spatial array `exposed_s` is what
     arithmetic waits for at both ends, `serial_s` what hides behind nothing (latencies, moves without double buffers,
-    starts of tiles); `spread` is the factor either way that holds 90 % of measured runs, where there are any.
+    starts of tiles); `spread` is the factor either way that holds 90 % of measured runs, where there are any;
+    `array_j` (value, lo, hi) are joules on chip where accesses of the array are counted, NaN on other rows.
     """
 
     ideal_s: Array
@@ -82,6 +83,7 @@ class Stages:
     exposed_s: Value = ZERO
     serial_s: Value = ZERO
     spread: float = 1.0
+    array_j: tuple[Value, Value, Value] | None = None
 
 
 def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
@@ -129,12 +131,15 @@ def _on_array(table: OpTable, work: OpWork, rates: Rates, machine: Machine) -> S
     if table.rows == 1:
         one = {name: float(np.ravel(value)[0]) or ZERO for name, value in vars(array).items()}
         array, dram = SpatialTimes(**one), float(np.ravel(dram)[0])
+    none = np.nan + 0.0 * ideal
+    counted = (choose(on_array, array.energy_j, none), choose(on_array, array.energy_lo_j, none),
+               choose(on_array, array.energy_hi_j, none))  # fmt: skip
     return Stages(
         ideal, choose(on_array, array.shape_s, ideal), choose(on_array, array.fill_s, ideal),
         _lanes(work, rates) * inverse.vector_flop_s[fmt], _waves(table, work, rates), dram, dram * inverse.dram_byte_s,
         moved, choose(on_array, array.onchip_s, moved * inverse.cache_byte_s),
         choose(on_array, array.exposed_s, 0.0 * ideal), choose(on_array, array.serial_s, 0.0 * ideal),
-        GEMMINI_SPREAD if machine.mapping == "gemmini" else 1.0,
+        GEMMINI_SPREAD if machine.mapping == "gemmini" else 1.0, counted if machine.node_nm > 0 else None,
     )  # fmt: skip
 
 
@@ -399,9 +404,13 @@ def _dynamic_energy(
     """Energy above idle in joules: part 0 = value, 1 = lo, 2 = hi of the ranges."""
     fmt, inverse = table["dtype"], rates.inverses
     energy = work.matrix_flop * inverse.matrix_j[part][fmt]
+    on_chip = parts.moved_bytes * rates.cache_energy_j[part]
+    if parts.array_j is not None:
+        counted = parts.array_j[part]
+        energy, on_chip = choose(counted >= 0, counted, energy), choose(counted >= 0, 0.0 * on_chip, on_chip)
     energy = plus(energy, work.vector_flop * inverse.vector_j[part][fmt])
     energy += parts.dram_bytes * rates.dram_energy_j[part]
-    energy += parts.moved_bytes * rates.cache_energy_j[part]
+    energy += on_chip
     if fabric is not None:
         energy = energy + work.link_bytes * fabric.energy_per_byte_j[part]
     return energy

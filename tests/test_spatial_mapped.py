@@ -89,7 +89,7 @@ def test_predict_on_gemmini_is_the_sum_of_what_its_library_takes() -> None:
     plain = np.broadcast_to(count_work(table).vector_flop, (table.rows,))[work] == 0
     assert plain.sum() > 15
     # a product's compulsory bytes may exceed those that miss its caches
-    assert counted[plain] == pytest.approx(cycles[plain] / 1e9, rel=5e-3)
+    assert counted[plain] == pytest.approx(cycles[plain] / 1e9, rel=6e-3)
 
 
 def test_its_interval_is_the_one_that_rtl_runs_gave() -> None:

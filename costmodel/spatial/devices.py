@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from costmodel.spatial.costs import SpatialCosts
+from costmodel.spatial.device_energy import array_energy_j
 from costmodel.spatial.fixed import exposed_bytes, fixed_mapping
 from costmodel.spatial.layers import layers_of
 from costmodel.spatial.machine import DATAFLOWS, Machine, Operands
@@ -15,7 +16,7 @@ from costmodel.spatial.sparsity import at_precision
 from foundation.errors import BadValueError
 from hardware_specs import DeviceSpec
 from hardware_specs.spatial import OPERANDS, Buffer
-from workloads.elementwise import Value
+from workloads.elementwise import ZERO, Value
 from workloads.table import OpTable
 from workloads.work import OpWork
 
@@ -47,7 +48,16 @@ def machine_of(spec: DeviceSpec) -> Machine:
         skips_weights=float(spatial.skips_weights), skips_inputs=float(spatial.skips_inputs),
         packs_groups=spatial.packs_groups,
         kernel_on_rows=spatial.kernel_on_rows, sum_bits=float(spatial.sum_bits), mapping=spatial.mapping,
+        node_nm=_node_nm(spec),
     )  # fmt: skip
+
+
+def _node_nm(spec: DeviceSpec) -> float:
+    """Return the node at which accesses are counted: 0 where the energy a FLOP has a source, or no node is known."""
+    spatial = spec.spatial
+    node = (spatial.node_nm if spatial else None) or spec.process_node_nm
+    sourced = any(not figure.estimated for figure in spec.unit("matrix").energy_per_flop_j.values())
+    return 0.0 if node is None or sourced else node.value
 
 
 def _rate(buffer: Buffer | None, clock_hz: float, unified: bool) -> float:
@@ -63,8 +73,9 @@ class SpatialTimes:
     """Seconds of each row on an array, at full efficiency; each of the first four includes the one before it.
 
     `dram_bytes` go to and from device memory, `exposed_s` is the first load and the last store, and `serial_s` what
-    hides behind nothing: latencies, starts of tiles, and without double buffers the lesser of arithmetic and moves. NaN
-    where one tile does not fit, zeros without matrix work.
+    hides behind nothing: latencies, starts of tiles, and without double buffers the lesser of arithmetic and moves.
+    `energy_j` is spent on chip (zeros where the device's energy a FLOP stands). NaN where one tile does not fit, zeros
+    without matrix work.
     """
 
     ideal_s: Value
@@ -74,6 +85,9 @@ class SpatialTimes:
     dram_bytes: Value
     exposed_s: Value
     serial_s: Value
+    energy_j: Value = ZERO
+    energy_lo_j: Value = ZERO
+    energy_hi_j: Value = ZERO
 
 
 def spatial_times(table: OpTable, work: OpWork, machine: Machine, cycle_s: Value, dram_byte_s: float) -> SpatialTimes:
@@ -85,7 +99,8 @@ def spatial_times(table: OpTable, work: OpWork, machine: Machine, cycle_s: Value
     slowed = replace(at_precision(machine, cycle_s * machine.clock_hz), dram_bytes_per_cycle=cycle_s / dram_byte_s)
     if machine.mapping != "fixed":
         steps = np.broadcast_to(cycle_s * machine.clock_hz, (table.rows,))
-        return _under_mapping(mapped(layers, machine, steps, slowed.dram_bytes_per_cycle), cycle_s, dram_byte_s)
+        costs = mapped(layers, machine, steps, slowed.dram_bytes_per_cycle)
+        return _under_mapping(costs, cycle_s, dram_byte_s, _energy(costs, machine, table))
     costs = fixed_mapping(layers, slowed)
     moved, onchip = np.asarray(costs.dram_bytes), costs.onchip_cycles * cycle_s
     waits = costs.tiles * (machine.issue_cycles / machine.clock_hz)
@@ -96,17 +111,23 @@ def spatial_times(table: OpTable, work: OpWork, machine: Machine, cycle_s: Value
         exposed, waits = 0.0 * moved, waits + latency_s * costs.tiles + np.minimum(onchip, moved * dram_byte_s)
     return SpatialTimes(
         costs.ideal_cycles * cycle_s, costs.shape_cycles * cycle_s, costs.fill_cycles * cycle_s, onchip, moved, exposed,
-        waits,
+        waits, *_energy(costs, machine, table),
     )  # fmt: skip
 
 
-def _under_mapping(costs: SpatialCosts, cycle_s: Value, dram_byte_s: float) -> SpatialTimes:
+def _energy(costs: SpatialCosts, machine: Machine, table: OpTable) -> tuple[Value, ...]:
+    return array_energy_j(costs, machine, table.full("dtype")) if machine.node_nm > 0 else (ZERO, ZERO, ZERO)
+
+
+def _under_mapping(
+    costs: SpatialCosts, cycle_s: Value, dram_byte_s: float, energy_j: tuple[Value, ...]
+) -> SpatialTimes:  # fmt: skip
     """Return the times of costs whose stalls are counted: what neither arithmetic nor bandwidth explains is serial."""
     moved, onchip = np.asarray(costs.dram_bytes), costs.onchip_cycles * cycle_s
     waits = np.maximum(costs.cycles * cycle_s - np.maximum(onchip, moved * dram_byte_s), 0.0)
     return SpatialTimes(
         costs.ideal_cycles * cycle_s, costs.shape_cycles * cycle_s, costs.fill_cycles * cycle_s, onchip, moved,
-        0.0 * moved, waits,
+        0.0 * moved, waits, *energy_j,
     )  # fmt: skip
 
 

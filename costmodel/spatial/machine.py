@@ -35,7 +35,8 @@ class Machine:
     that moves and arithmetic overlap, at the price of half its size. `preload_hidden`: elements hold a second weight,
     so that the next fold's stationary operand is loaded while this one streams. `dram_latency_cycles` is what one
     dependent transfer waits, `issue_cycles` what starting one tile (descriptors, instructions) costs.
-    `sum_bits` are those of a partial sum on chip, `mapping` says who tiles (`costmodel.spatial.mapped`).
+    `sum_bits` are those of a partial sum on chip, `mapping` says who tiles (`costmodel.spatial.mapped`),
+    `node_nm` at which node accesses are counted (0: the device's own energy a FLOP stands).
     `skips_weights`, `skips_inputs` are the shares of the zero operands whose cycles are saved, not only gated.
     `packs_groups`: groups of a convolution share a fold on the diagonal of the array, as far as they fit (`folds`).
     `kernel_on_rows`: positions of the kernel share the rows with input channels (im2col); else rows hold input channels
@@ -63,6 +64,7 @@ class Machine:
     kernel_on_rows: Value = True
     sum_bits: float = 32.0
     mapping: str = "fixed"
+    node_nm: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value, least in (

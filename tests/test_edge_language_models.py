@@ -9,17 +9,9 @@ import numpy as np
 import pytest
 
 import archcast as ac
+from costmodel.edge_llm import AT, BARRIERS, COEFFICIENTS, DENSE_KERNELS
 from costmodel.evaluation.llm_edge import evaluate_llm_edge, left_out, watts_of
-from costmodel.evaluation.llm_edge_terms import (
-    AT,
-    BARRIERS,
-    COEFFICIENTS,
-    DENSE_KERNELS,
-    bandwidth_bound_s,
-    fit_drawn,
-    terms_of,
-    token_of,
-)
+from costmodel.evaluation.llm_edge_terms import bandwidth_bound_s, fit_drawn, terms_of, token_of
 from costmodel.measured.llm_edge import EdgeRow, edge_row, read_edge_rows
 from costmodel.rates import compile_rates
 from foundation.formats import DIGESTED_FORMATS, FORMAT_NAMES, FORMATS, GGML_BLOCKS, GGUF_MIXES, number_format

@@ -8,13 +8,16 @@ width. Baseline: bytes of the weights over the memory's bandwidth.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from costmodel.calibration import conformal_half
-from costmodel.evaluation.llm_edge_terms import COEFFICIENTS, Bounds, Terms, fit_drawn, terms_of
+from costmodel.edge_llm import COEFFICIENTS, Bounds, Terms
+from costmodel.edge_llm_shipped import ShippedTokens, write_tokens
+from costmodel.evaluation.llm_edge_terms import fit_drawn, terms_of
 from costmodel.evaluation.scores import Score, score
 from costmodel.measured.llm_edge import EdgeRow, read_edge_rows
 from hardware_specs import load_device
@@ -97,3 +100,18 @@ def _ends(predicted: Array, measured: Array, groups: Array) -> tuple[Array, Arra
 def evaluate_files(root: Path) -> list[Score]:
     """Return the scores of the data under a root folder. Raises BadFileError."""
     return evaluate_llm_edge(read_edge_rows(root))
+
+
+def fit_shipped(rows: Sequence[EdgeRow]) -> ShippedTokens:
+    """Return coefficients of all rows, and the half widths that systems left out ask for, on cores and elsewhere."""
+    terms, token_s = terms_of(rows), np.array([1 / row.tokens_per_s for row in rows])
+    system, cores = np.array([row.system for row in rows]), np.array([row.on_cpu for row in rows])
+    ratio = token_s / left_out(system, terms, token_s)
+    error = np.abs(np.log(ratio))
+    values = fit_drawn(terms.seconds, token_s, COEFFICIENTS)
+    halves = (conformal_half(error[cores]), conformal_half(error[~cores]))
+    return ShippedTokens(values, *halves, len(rows), float(np.median(np.abs(ratio - 1))))
+
+
+if __name__ == "__main__":
+    write_tokens(fit_shipped(read_edge_rows(Path(sys.argv[1]))))

@@ -27,6 +27,9 @@ Range = tuple[float, float, float]
 PerCode = tuple[Entries, Entries, Entries]
 """(value, lo, hi), each with one entry a number format or operator family."""
 
+HALF = ("bf16", "fp16")
+"""Arithmetic of attention in a network of eight bits: where a matrix unit lacks it, the vector unit's own figure."""
+
 _BY_FORMAT = ("peak_flop_per_s", "vector_flop_per_s", "matrix_energy_j", "vector_energy_j", "matrix_formats")
 
 
@@ -179,9 +182,10 @@ def compile_rates(spec: DeviceSpec) -> Rates:
         if used and used != fmt.math:
             widened[name] = used
         lane = _math(vector, "fp32" if fmt.math not in ("int8", "int4") else fmt.math) or _math(vector, fmt.math)
+        own = _math(vector, fmt.math) if fmt.math in HALF and lane else lane
         able.append(bool(used))
-        peaks.append(_peak(matrix, used) if used else _peak(vector, lane) if lane else np.nan)
-        matrix_j.append(_energy(matrix, used) if used else _energy(vector, lane))
+        peaks.append(_peak(matrix, used) if used else _peak(vector, own) if own else np.nan)
+        matrix_j.append(_energy(matrix, used) if used else _energy(vector, own))
         vectors.append(_peak(vector, lane) if lane else peaks[-1])
         vector_j.append(_energy(vector, lane))
     array, tile = matrix.array, matrix.tile

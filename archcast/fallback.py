@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import shipped
-from archcast.cost_models import shipped
 from archcast.frame_rate import AnyCosts, LaidOut
 from archcast.question import Target, find_target
 from archcast.render.human import text
@@ -168,18 +167,6 @@ def _as_pipeline(
     costs: AnyCosts, lowered: Lowered, chip: LaidOut | None, share: Array | float = 1.0
 ) -> AnyCosts:  # fmt: skip
     return costs if chip is None else chip.scaled(costs, lowered, share)
-
-
-def _engine(
-    cost_model: CostModel, costs: OpCosts, workload: Workload, lowered: Lowered, target: Target, mapping: Mapping,
-    runtime: RuntimeSpec,
-) -> tuple[OpCosts, tuple[str, ...]]:  # fmt: skip
-    """Return the costs of an engine whose tokens were measured, where no other model is asked for, and notes."""
-    if runtime.framework != "llama.cpp" or mapping.devices > 1 or cost_model is not shipped():
-        return costs, ()
-    from archcast.token_rate import with_token_rate
-
-    return with_token_rate(costs, workload, lowered, target.spec, mapping.software)
 
 
 def _engine(

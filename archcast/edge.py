@@ -97,7 +97,8 @@ class EdgeReport:
 def edge_report(estimate: Estimate, spec: DeviceSpec) -> EdgeReport | None:
     """Return what an answer means for battery and heat; None without a `thermal` section, or where nothing was timed.
 
-    Requests of a batch count together as one; several devices share one box.
+    A batch, or users in service, heat the box together; energy, charge and rates are those of one of their requests.
+    Several devices share one box.
     """
     boxes, box = cooling_of(spec, DRAWS), spec.thermal
     if boxes is None or box is None or estimate.latency_s is None or estimate.energy_j is None:
@@ -109,16 +110,24 @@ def edge_report(estimate: Estimate, spec: DeviceSpec) -> EdgeReport | None:
     watts = np.minimum(energy / latency, limit_w * estimate.devices)
     held = held_share(watts, boxes)
     battery: dict[str, Quantity] = {}
+    together = _together(estimate)
+    each_s = latency / together
     if box.battery_j is not None:
-        charge = battery_requests(energy, latency, full, boxes.rest_w, delivered)
+        charge = battery_requests(energy, latency, full, boxes.rest_w, delivered) * together
         battery = {"battery_j": Quantity(*box.battery_j.interval), "battery_share": _of(1 / charge),
                    "requests_per_charge": _of(charge)}  # fmt: skip
     return EdgeReport(
-        box=box.name, energy_mwh=estimate.energy_j.scaled(1 / JOULES_A_MWH), sustained_w=_of(boxes.sustained_w),
+        box=box.name, energy_mwh=estimate.energy_j.scaled(1 / JOULES_A_MWH / together),
+        sustained_w=_of(boxes.sustained_w),
         throttles_after_s=_of(throttles_after_s(watts, boxes)), held_share=_of(held),
-        first_minute_hz=_of(mean_share(watts, *FIRST_S, boxes) / latency),
-        after_ten_minutes_hz=_of(mean_share(watts, *LATER_S, boxes) / latency), held_hz=_of(held / latency), **battery,
+        first_minute_hz=_of(mean_share(watts, *FIRST_S, boxes) / each_s),
+        after_ten_minutes_hz=_of(mean_share(watts, *LATER_S, boxes) / each_s), held_hz=_of(held / each_s), **battery,
     )  # fmt: skip
+
+
+def _together(estimate: Estimate) -> int:
+    """Return how many requests an estimate's time and energy are of."""
+    return int(estimate.request.get("concurrency") or estimate.request.get("batch") or 1)
 
 
 def _range(quantity: Quantity) -> tuple[float, float, float]:

@@ -82,6 +82,31 @@ def test_a_charge_counts_what_the_rest_of_the_phone_draws() -> None:
     assert found.energy_mwh.value == pytest.approx(8 / 3.6)
 
 
+def test_eight_requests_at_once_are_eight_requests() -> None:
+    # 4 W for 2 s and 0.8 W of the rest, for eight: 1.2 J each of the 90 % of 15.5 Wh that arrive, 4 a second
+    exact = replace(answer(), latency_s=Quantity(*[2.0] * 3), energy_j=Quantity(*[8.0] * 3))
+    for asked in ({"batch": 8}, {"concurrency": 8}):
+        found = edge_report(replace(exact, request=asked), phone())
+        assert found is not None
+        assert found.requests_per_charge is not None
+        assert found.battery_share is not None
+        assert found.energy_mwh.value == pytest.approx(1 / 3.6)
+        assert found.requests_per_charge.value == pytest.approx(0.9 * 15.5 * 3600 / 1.2)
+        assert found.battery_share.value == pytest.approx(1.2 / (0.9 * 15.5 * 3600))
+        assert found.first_minute_hz.value == pytest.approx(4.0)
+        assert found.held_hz.value == pytest.approx(4.0 * found.held_share.value)
+        assert found.throttles_after_s == report_of(4.0).throttles_after_s
+
+
+def test_a_batch_takes_less_energy_a_request() -> None:
+    one, eight = (edge_report(ac.predict("llama-3.2-3b", on="snapdragon-8-elite", dtype="w4a16", prompt=64,
+                                         generate=16, batch=n, model="physics"), phone()) for n in (1, 8))  # fmt: skip
+    assert one is not None
+    assert eight is not None
+    assert eight.energy_mwh.value < one.energy_mwh.value
+    assert eight.first_minute_hz.value > one.first_minute_hz.value
+
+
 def test_heat_is_that_of_the_closed_form() -> None:
     box = cooling_of(phone())
     assert box is not None

@@ -125,3 +125,20 @@ def test_the_roofline_shows_what_ran_on_the_accelerator_under_the_memory_that_it
     assert plain.detail is not None
     chart = roofline(plain.detail, plain.explain().operators)
     assert (chart.elsewhere, chart.roofs[0][0]) == (0, "device memory")
+
+
+@pytest.mark.parametrize("network", ["mobilenet-v1-0.25-vww", "resnet-8", "ds-cnn", "ad-autoencoder"])
+@pytest.mark.parametrize("board", ["stm32l4r5", "stm32u575"])
+def test_tflite_micro_is_slower_than_the_kernels_of_the_vendor(network: str, board: str) -> None:
+    micro, vendor = (ac.predict(network, on=board, software=name).latency_s for name in ("tflite-micro", "x-cube-ai"))
+    assert micro is not None
+    assert vendor is not None
+    assert vendor.value < micro.value < 3 * vendor.value
+
+
+@pytest.mark.parametrize(("board", "run_w"), [("stm32l4r5", 0.030), ("stm32u575", 0.0183), ("stm32u385", 0.0043)])
+def test_a_core_draws_its_run_power_while_it_computes(board: str, run_w: float) -> None:
+    for network in ("mobilenet-v1-0.25-vww", "resnet-8"):
+        found = ac.predict(network, on=board, model="physics")
+        assert found.power_w is not None
+        assert found.power_w.value == pytest.approx(run_w, rel=0.1)

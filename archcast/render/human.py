@@ -112,6 +112,11 @@ def shown(quantity: Quantity, kind: str) -> Shown:
     return Shown(number, lo, hi, unit)
 
 
+def shown_s(added_s: float, whole_s: float) -> float:
+    """Return what a step adds as people should read it: differences that are rounding, 1e-9 of the whole, are none."""
+    return added_s if abs(added_s) > 1e-9 * whole_s else 0.0
+
+
 def percent(share: float) -> str:
     """Return a share as percent: `37.9 %`, `< 0.1 %`."""
     if 0 < share < 0.0005:

@@ -14,7 +14,7 @@ from archcast.render.breakdown import (
     what_would_help,
 )
 from archcast.render.console import make_console, plain_table, styled
-from archcast.render.human import listed, percent, printable, shown, text
+from archcast.render.human import listed, percent, printable, shown, shown_s, text
 from archcast.render.listings import print_device, print_devices, print_workload, print_workloads
 from archcast.render.paths import print_paths
 from costmodel.estimate import Estimate
@@ -149,7 +149,7 @@ def _ladder(console: Console, steps: Sequence[Step]) -> Table:
         style = "" if abs(step.added_s) > 1e-3 * whole else "dim"
         table.add_row(
             styled(step.name, style), styled(_bar(before, step.added_s, whole, mark), style or "cyan"),
-            text(step.added_s, "s"), text(step.rate_flop_per_s, "flop_per_s"), percent(share), style=style,
+            text(shown_s(step.added_s, whole), "s"), text(step.rate_flop_per_s, "flop_per_s"), percent(share), style=style,
         )  # fmt: skip
         before += step.added_s
     table.add_row(styled("achieved", "bold"), styled(mark * BAR, "bold"), styled(text(whole, "s"), "bold"), "", "")

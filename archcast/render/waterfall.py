@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archcast.render.bars import bar_svg
-from archcast.render.human import percent, text
+from archcast.render.human import percent, shown_s, text
 from archcast.render.markup import esc
 from costmodel.explain import Step
 
@@ -34,14 +34,23 @@ def waterfall_html(steps: Sequence[Step]) -> str:
         colour = STEP_BOUND.get(step.name, "overhead")
         sign = "" if step is steps[0] or step.added_s < 0 else "+"
         name = "at the peak rate" if step is steps[0] else step.name
-        bar = bar_svg([(begin / extent, (end - begin) / extent, f"b-{colour}", f"{name}: {text(step.added_s, 's')}")])
+        bar = bar_svg(
+            [
+                (
+                    begin / extent,
+                    (end - begin) / extent,
+                    f"b-{colour}",
+                    f"{name}: {text(shown_s(step.added_s, whole), 's')}",
+                )
+            ]
+        )
         faint = abs(step.added_s) < 5e-4 * whole
         rows.append(
             _row(
                 name,
                 f"{step.meaning}: mostly {step.mostly}" if step.mostly and not faint else step.meaning,
                 bar,
-                f"{sign}{text(step.added_s, 's')}",
+                f"{sign}{text(shown_s(step.added_s, whole), 's')}",
                 step.rate_flop_per_s,
                 peak,
                 "faint" if faint else "",

@@ -32,7 +32,8 @@ def waterline_section(detail: Detail) -> str:
     lead = (
         f"Layers{which} in the order in which they run, coloured by bound. MACs alone at the peak would take {share} "
         "of the time. Above: where a layer climbs steeper than the straight line, it loses time that its MACs do not "
-        "explain. Below: the width of a layer is its time; one that does not reach the waterline waits for memory."
+        "explain. Below: the width of a layer is its time; one that does not reach the waterline could not run at the "
+        "peak even if it lost nothing else: memory delivers too little for its arithmetic."
     )
     body = "".join(
         f'<h3>{title}</h3><div class="wideonly">{draw(shown, WIDE)}</div>'

@@ -149,7 +149,8 @@ def _ladder(console: Console, steps: Sequence[Step]) -> Table:
         style = "" if abs(step.added_s) > 1e-3 * whole else "dim"
         table.add_row(
             styled(step.name, style), styled(_bar(before, step.added_s, whole, mark), style or "cyan"),
-            text(shown_s(step.added_s, whole), "s"), text(step.rate_flop_per_s, "flop_per_s"), percent(share), style=style,
+            text(shown_s(step.added_s, whole), "s"), text(step.rate_flop_per_s, "flop_per_s"), percent(share),
+            style=style,
         )  # fmt: skip
         before += step.added_s
     table.add_row(styled("achieved", "bold"), styled(mark * BAR, "bold"), styled(text(whole, "s"), "bold"), "", "")

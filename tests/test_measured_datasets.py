@@ -58,7 +58,7 @@ SETS: dict[str, Expected] = {
                               {"latency_s": 1128.8704 * MS, "rate_hz": 108 / 120, "generate": 22.25}),
     "inferencex": Expected(169, 0.0),
     "llm_edge": Expected(102, 0.95, {"workload": "llama-3.2-3b", "system": "Framework Mainboard (128GB)"},
-                         {"tpot_s": 1 / 88.14, "device": "ryzen-ai-max-395", "dtype": "q4_k"}),
+                         {"tpot_s": 1 / 88.14, "device": "ryzen-ai-max-395", "dtype": "q4_k_m"}),
     "llmcompass": Expected(170, 1.0, {"device": "a100-sxm-80gb", "op": "elementwise", "hidden": 1024.0},
                            {"latency_s": 1024 / 0.021262214336633663e9, "dtype": "fp16"}),
     "llmservingsim": Expected(763818, 0.29, {"device": "rtx-pro-6000", "layer": "gate_up_proj", "m": 1024.0,

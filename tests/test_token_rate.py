@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 import archcast as ac
+from archcast.validation.token_rates import evaluate_token_rates
 from costmodel.edge_llm import AT, BARRIERS, DENSE_KERNELS
-from costmodel.edge_llm_shipped import card_link, has_class, shipped_tokens, write_tokens
+from costmodel.edge_llm_shipped import card_link, has_class, others_instead, shipped_tokens, write_tokens
 from costmodel.estimate import Estimate
 from costmodel.evaluation.llm_edge import fit_shipped
 from costmodel.measured.llm_edge import read_edge_rows
@@ -128,6 +130,25 @@ def test_the_coefficients_that_come_along_are_those_of_the_fit(shared_data: Path
     assert new.values == pytest.approx(old.values, rel=1e-3)
     assert new.rows == old.rows
     assert (new.half_cores, new.half_graphics) == pytest.approx((old.half_cores, old.half_graphics), rel=1e-2)
+
+
+def test_predict_holds_on_systems_never_seen(shared_data: Path) -> None:
+    found = {s.split: s for s in evaluate_token_rates(shared_data)}
+    all_rows, alone = found["all that predict expresses"], found["no card"]
+    assert all_rows.n >= 90
+    assert alone.n >= 36
+    assert all_rows.median <= 0.15
+    assert alone.median <= 0.20
+    assert 0.85 <= alone.inside <= 0.95
+    assert alone.mape < alone.baseline_mape
+
+
+def test_other_coefficients_answer_only_within_their_block() -> None:
+    slower = replace(shipped_tokens(), values=2 * shipped_tokens().values)
+    before = tpot_s(asked("raspberry-pi-5"))
+    with others_instead(slower):
+        assert tpot_s(asked("raspberry-pi-5")) == pytest.approx(2 * before)
+    assert tpot_s(asked("raspberry-pi-5")) == before
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

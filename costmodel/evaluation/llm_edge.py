@@ -104,13 +104,22 @@ def evaluate_files(root: Path) -> list[Score]:
 
 def fit_shipped(rows: Sequence[EdgeRow]) -> ShippedTokens:
     """Return coefficients of all rows, and the half widths that systems left out ask for, on cores and elsewhere."""
+    return fits_without(rows, ("",))[""]
+
+
+def fits_without(rows: Sequence[EdgeRow], systems: Sequence[str]) -> dict[str, ShippedTokens]:
+    """Return coefficients and half widths by system, each from the rows of the others ("": from all)."""
     terms, token_s = terms_of(rows), np.array([1 / row.tokens_per_s for row in rows])
     system, cores = np.array([row.system for row in rows]), np.array([row.on_cpu for row in rows])
     ratio = token_s / left_out(system, terms, token_s)
     error = np.abs(np.log(ratio))
-    values = fit_drawn(terms.seconds, token_s, COEFFICIENTS)
-    halves = (conformal_half(error[cores]), conformal_half(error[~cores]))
-    return ShippedTokens(values, *halves, len(rows), float(np.median(np.abs(ratio - 1))))
+    found = {}
+    for name in systems:
+        other = system != name
+        values = fit_drawn(terms.take(other).seconds, token_s[other], COEFFICIENTS)
+        halves = (conformal_half(error[cores & other]), conformal_half(error[~cores & other]))
+        found[name] = ShippedTokens(values, *halves, int(other.sum()), float(np.median(np.abs(ratio - 1))))
+    return found
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Decode rates of language models on small systems (github.com/geerlingguy/ai-benchmarks, MIT).
 
 Traps: the power is the peak at the wall, not a mean of the device, and is carried along as `power_peak_w` only; the
-format is not stated: tags without one are Ollama's default, Q4_K_M (mostly `q4_k`), gpt-oss has its own; clusters and
+format is not stated: tags without one are Ollama's default, Q4_K_M, gpt-oss has its own; clusters and
 rows that ran partly on another processor are left out of the table of the closed form. `read_edge_rows` keeps them, and
 says of every row in what it ran: host, link to the card, engine. These facts come from the README of the same
 repository (footnote 1: cards tested with llama.cpp and Vulkan; other rows without one are from Ollama's `obench.sh`
@@ -113,7 +113,7 @@ def load_llm_edge(request: ImportRequest) -> Iterator[WorkloadMeasurements]:
         {
             "device": each(found["system"], lambda name: device_id("llm_edge", name)), "source": SOURCE,
             "software": "ollama", "workload": workload, "batch": 1.0, "group": workload,
-            "dtype": each(workload, lambda name: "" if name.startswith("gpt-oss") else "q4_k"),
+            "dtype": each(workload, lambda name: "" if name.startswith("gpt-oss") else "q4_k_m"),
             "tpot_s": 1 / found["eval_tokens_per_s"], "power_peak_w": found["power_peak_w"],
             "system": found["system"],
         },

@@ -36,31 +36,25 @@ FILL = (1.0, 0.0, 3.0)
 
 @dataclass(frozen=True)
 class LaidOut:
-    """A network laid out on a dataflow chip; `batch` frames pass before the next batch comes, shape (requests,).
+    """A network laid out on a dataflow chip.
 
-    `frame_s` and `switch_s` (0 in one context) as `costmodel.dataflow_shipped.FrameRate` has them, with the half width
-    of their 90 % log interval; `fill_frames` is how many frame times pass before the first answer leaves.
+    `batch` frames, shape (requests,), take `streamed_s` seconds (value, lo, hi), shape (3, requests), in a full
+    pipeline. It runs in several contexts with the probability `several`; in one, `fill_frames` frame times pass before
+    the first answer leaves.
     """
 
     batch: Array
-    frame_s: float
-    switch_s: float
-    half: float
+    streamed_s: Array
     several: float
     fill_frames: float
     idle_w: Range
     limit_w: float
 
-    def streamed_s(self) -> Array:
-        """Return seconds of each batch in a full pipeline (value, lo, hi), shape (3, requests)."""
-        seconds = np.maximum(self.frame_s * self.batch + self.switch_s, 1e-9 * self.batch)
-        return np.stack([seconds * np.exp(sign * self.half) for sign in (0, -1, 1)])
-
+    @property
     def alone_s(self) -> Array:
-        """Return seconds of each batch by itself (value, lo, hi), shape (3, requests)."""
+        """Seconds of each batch by itself (value, lo, hi), shape (3, requests)."""
         fill = 0.0 if self.several > 0.5 else self.fill_frames
-        ends = np.exp(self.half * np.array([0, -1, 1])) * np.array(FILL) * fill * self.frame_s
-        return np.asarray(self.streamed_s() + ends[:, None])
+        return np.asarray(self.streamed_s * (1 + np.array(FILL)[:, None] * fill / self.batch))
 
     def scaled(self, costs: AnyCosts, lowered: Lowered, share: Array | float = 1.0) -> AnyCosts:
         """Return costs of rows that add up to the batch by itself; `share` of each row runs on the chip.
@@ -79,12 +73,12 @@ class LaidOut:
             return costs
         flop = np.broadcast_to(count_work(table).flop, (table.rows,))
         here = whole(flop) / np.bincount(owner, weights=flop * table.full("count"), minlength=requests)
-        alone = self.alone_s() * here
+        alone = self.alone_s * here
         latency = [costs.latency_s * (end / seconds)[owner] for end in alone]
         pairs = ((costs.energy_j, costs.latency_s), (costs.energy_lo_j, costs.latency_lo_s),
                  (costs.energy_hi_j, costs.latency_hi_s))  # fmt: skip
         above = [np.maximum(e - idle * s, 0.0) for (e, s), idle in zip(pairs, self.idle_w, strict=True)]
-        most_j = self.limit_w * self.streamed_s()[0] * here - self.idle_w[0] * alone[0]
+        most_j = self.limit_w * self.streamed_s[0] * here - self.idle_w[0] * alone[0]
         held = np.clip(most_j / np.maximum(whole(above[0]), 1e-30), 0.0, 1.0)[owner]
         joules = [a * held + idle * s for a, idle, s in zip(above, self.idle_w, latency, strict=True)]
         columns: dict[str, Any] = {
@@ -97,25 +91,31 @@ class LaidOut:
 
     def notes(self) -> tuple[str, ...]:
         """Return what a reader must know."""
+        from costmodel.dataflow_shipped import SURE
+
         how = "several contexts that are swapped once a batch" if self.several > 0.5 else "one context"
+        sure = max(self.several, 1 - self.several)
+        first = f"The network runs in {how} ({sure:.0%} likely)".replace("%", " %")
+        either = "; the intervals hold both that and the other case" if sure < 1 - SURE[0] else ""
         return (
-            f"The chip's pipeline in {how} (probability of several: {self.several:.0%}): the rate is that of a full "
-            "pipeline of frames, time and energy are of a batch by itself. Rate and time, with their intervals, are "
-            "learned from published rates of other networks on this chip; energy is the closed form's.",
+            f"{first}{either}. The rate is that of a full pipeline of frames, time and energy are of a batch by "
+            "itself. Rate and time, with their intervals, are learned from published rates of networks on this chip; "
+            "energy is the closed form's.",
         )
 
 
 def laid_out(question: Question, mapping: Mapping, table: OpTable, cost_model: CostModel) -> LaidOut | None:
     """Return a network as a dataflow chip lays it out, None where its frames' costs are not known.
 
-    They are known for networks with convolutions on eight bits that run once a frame, as the published rates are. The
-    closed form by itself keeps to the operators.
+    They are known for networks with convolutions on eight bits that run once a frame and have as much work as those
+    whose rates are published. The closed form by itself keeps to the operators.
     """
     spec, request, model = question.target.spec, question.request, question.model
     alone = mapping.devices == 1 and not question.concurrency and request.mode == "infer"
     if spec.kind != "npu" or not alone or isinstance(cost_model, PhysicsModel):
         return None
-    from costmodel.dataflow_shipped import is_dataflow_chip, network_rate
+    from costmodel.dataflow_shipped import frame_rate, is_dataflow_chip, within_reach
+    from costmodel.dataflow_work import amounts_of
 
     convolutions = (table.full("op") == OP_CODES["conv2d"]).any()
     dtype = request.dtype or str(model.defaults["dtype"])
@@ -123,15 +123,16 @@ def laid_out(question: Question, mapping: Mapping, table: OpTable, cost_model: C
     if varied or not convolutions or number_format(dtype).math != "int8" or not is_dataflow_chip(spec.id):
         return None
     try:
-        found = network_rate(model.workload(replace(request, batch=1)).passes, spec.id)
+        amounts = amounts_of(model.workload(replace(request, batch=1)).passes)[None]
     except InputError:  # a file whose batch is fixed, or a graph that is none of the kind
         return None
-    rate, top = float(found.rate_hz[0]), float(found.rate_hi_hz[0])
+    if not within_reach(amounts)[0]:
+        return None
     batch, rates = np.atleast_1d(np.asarray(request.batch, float)), question.target.rates
-    return LaidOut(
-        batch, float(found.frame_s[0]), float(found.switch_s[0]), float(np.log(top / rate)), float(found.several[0]),
-        fill_frames(table, len(batch)), rates.idle_w, rates.limit_w,
-    )  # fmt: skip
+    found = frame_rate(np.repeat(amounts, len(batch), axis=0), np.full(len(batch), spec.id), batch)
+    streamed_s = batch / np.stack([found.rate_hz, found.rate_hi_hz, found.rate_lo_hz])
+    several, fill = float(found.several[0]), fill_frames(table, len(batch))
+    return LaidOut(batch, streamed_s, several, fill, rates.idle_w, rates.limit_w)
 
 
 def fill_frames(table: OpTable, requests: int = 1) -> float:
@@ -156,7 +157,7 @@ def with_frame_rate(estimate: Estimate, chip: LaidOut | None) -> Estimate:
         return estimate
     costs, count = estimate.detail.costs, estimate.detail.lowered.table.full("count")
     elsewhere = float((costs.elsewhere_s * count).sum()) if isinstance(costs, DividedCosts) else 0.0
-    here_s, alone, streamed = estimate.latency_s.value - elsewhere, chip.alone_s()[:, 0], chip.streamed_s()[:, 0]
+    here_s, alone, streamed = estimate.latency_s.value - elsewhere, chip.alone_s[:, 0], chip.streamed_s[:, 0]
     part = here_s / alone[0]
     ends = np.array([estimate.latency_s.value, estimate.latency_s.lo, estimate.latency_s.hi])
     slower = np.maximum(part * streamed, np.maximum(ends - part * alone, 0.0)) if elsewhere else part * streamed

@@ -1,7 +1,8 @@
 """Costs of dataflow chips that come along: fitted on Hailo's published table, one file of numbers, no fit at hand.
 
-`python -m costmodel.evaluation.hailo DATA` writes the file. The half widths of its 90 % intervals are from networks
-held out, apart for those where it is doubtful whether the network fits on the chip.
+`python -m costmodel.evaluation.hailo DATA` writes the file. Its 90 % intervals are from networks held out, apart for
+those where it is doubtful whether the network fits on the chip: there they reach from the rate of several contexts to
+that of one, and a half width beyond either.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from costmodel.dataflow_chip import FRAME, SWITCH, DataflowChips, frame_work, predict_dataflow, switch_work
+from costmodel.dataflow_chip import (
+    FRAME,
+    GATE,
+    SWITCH,
+    DataflowChips,
+    Throughput,
+    frame_work,
+    gate_features,
+    predict_dataflow,
+    switch_work,
+)
 from costmodel.dataflow_work import amounts_of
 from foundation.errors import BadFileError
 from workloads.graph import Pass
@@ -23,12 +34,16 @@ from workloads.table import Array
 FILE = Path(__file__).with_name("dataflow_chips.json")
 ARRAYS = ("one", "many", "switch", "gate", "centre", "spread")
 SURE = (0.1, 0.9)
-"""Probabilities of several contexts between which a rate has the wider interval."""
+"""Probabilities of several contexts between which a rate may be that of either."""
+REACH = 4.0
+"""Standard deviations of the published networks' logs of work beyond which a network is none of their kind (they lie
+within 3.9)."""
 
 
 @dataclass(frozen=True)
 class ShippedCosts:
-    """Costs, and half widths of the log interval where it is clear whether the network fits, and where it is not."""
+    """Costs, and half widths of the log interval where it is clear whether the network fits, and beyond both rates
+    where it is not."""
 
     model: DataflowChips
     half_sure: float
@@ -104,14 +119,28 @@ def frame_rate(amounts: Array, device: Array, batch: Array | float = 1.0) -> Fra
     costs = np.where(many[:, None], known.model.many[at], known.model.one[at])
     frame = frame_work(amounts) * costs
     switch = np.where(many[:, None], switch_work(amounts) * known.model.switch[at], 0.0)
-    half = np.where(
-        (found.several > SURE[0]) & (found.several < SURE[1]), known.half_doubtful, known.half_sure
-    )  # fmt: skip
-    rate = found.rate_hz
+    doubtful, least, most = rate_ends(found)
+    beyond = np.exp(np.where(doubtful, known.half_doubtful, known.half_sure))
     return FrameRate(
-        rate, rate * np.exp(-half), rate * np.exp(half), found.several, frame.sum(axis=1), switch.sum(axis=1),
+        found.rate_hz, least / beyond, most * beyond, found.several, frame.sum(axis=1), switch.sum(axis=1),
         np.column_stack([frame, switch / frames[:, None]]),
     )  # fmt: skip
+
+
+def rate_ends(found: Throughput) -> tuple[Array, Array, Array]:
+    """Return where it is doubtful whether a network fits, and the least and the most that its rate may be by that."""
+    doubtful = (found.several > SURE[0]) & (found.several < SURE[1])
+    either = found.one_hz, found.several_hz
+    least, most = np.minimum(*either), np.maximum(*either)
+    return doubtful, np.where(doubtful, least, found.rate_hz), np.where(doubtful, most, found.rate_hz)
+
+
+def within_reach(amounts: Array) -> Array:
+    """Tell which networks (rows, amounts) have as much work as published ones: weights, layers, outputs, operations."""
+    known = shipped_costs().model
+    far = np.abs((gate_features(amounts) - known.centre) / known.spread)
+    sizes = [GATE.index(name) for name in ("weights", "layers", "output_elements", "all_op")]
+    return np.asarray((far[:, sizes] <= REACH).all(axis=1))
 
 
 def network_rate(passes: Iterable[Pass], device: str, batch: int = 1) -> FrameRate:

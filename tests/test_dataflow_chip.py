@@ -13,6 +13,7 @@ from costmodel.dataflow_chip import (
     FRAME,
     SWITCH,
     DataflowChips,
+    Throughput,
     fit_dataflow,
     frame_work,
     gate_features,
@@ -21,7 +22,15 @@ from costmodel.dataflow_chip import (
     switches,
 )
 from costmodel.dataflow_kin import Kin, Places, carried, kin_features
-from costmodel.dataflow_shipped import TERMS, frame_rate, is_dataflow_chip, network_rate, shipped_costs
+from costmodel.dataflow_shipped import (
+    TERMS,
+    frame_rate,
+    is_dataflow_chip,
+    network_rate,
+    rate_ends,
+    shipped_costs,
+    within_reach,
+)
 from costmodel.dataflow_work import AMOUNTS, amounts_of, imbalance, read_sheet, slowest_stage
 from foundation.errors import BadFileError, BadValueError
 from workloads.catalogue import load_model
@@ -194,7 +203,7 @@ def test_shipped_costs_are_of_the_five_chips_and_not_negative() -> None:
     found = shipped_costs()
     assert found.model.chips == ("hailo-10h", "hailo-15h", "hailo-15l", "hailo-8", "hailo-8l")
     assert min(found.model.one.min(), found.model.many.min(), found.model.switch.min()) >= 0
-    assert 0 < found.half_sure < found.half_doubtful
+    assert min(found.half_sure, found.half_doubtful) > 0
     assert is_dataflow_chip("hailo-8")
     assert not is_dataflow_chip("a100")
 
@@ -251,3 +260,17 @@ def test_a_network_of_the_catalogue_has_a_rate_on_a_chip() -> None:
     assert found.rate_lo_hz[0] < 2718 < found.rate_hi_hz[0]  # as published
     with pytest.raises(BadValueError, match="No costs are known of the dataflow chip 'a100'"):
         network_rate(passes, "a100")
+
+
+def test_an_interval_reaches_both_rates_where_it_is_doubtful_whether_a_network_fits() -> None:
+    found = Throughput(np.array([100.0, 100.0, 100.0]), np.array([20.0, 20.0, 20.0]), np.array([0.05, 0.4, 0.95]))
+    doubtful, least, most = rate_ends(found)
+    assert doubtful.tolist() == [False, True, False]
+    assert least.tolist() == [100, 20, 20]
+    assert most.tolist() == [100, 100, 20]
+
+
+def test_networks_of_a_thousandth_of_the_work_are_out_of_reach() -> None:
+    amounts = np.repeat(_amounts("resnet-18", 224)[None], 2, axis=0)
+    amounts[1] *= 1e-3
+    assert within_reach(amounts).tolist() == [True, False]

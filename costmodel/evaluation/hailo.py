@@ -27,7 +27,7 @@ from costmodel.calibration import conformal_half
 from costmodel.completion import fit_completion, predict_completion
 from costmodel.dataflow_chip import fit_dataflow, predict_dataflow, switches
 from costmodel.dataflow_kin import Kin, Places, carried, kin_features
-from costmodel.dataflow_shipped import SURE, ShippedCosts, write_costs
+from costmodel.dataflow_shipped import SURE, ShippedCosts, rate_ends, write_costs
 from costmodel.dataflow_work import AMOUNTS, read_sheet
 from costmodel.evaluation.scores import Score, folds, score
 from costmodel.measured.data_files import device_id, read_file
@@ -328,16 +328,26 @@ def _nearest(seconds: Array, peaks: Array, target: int) -> Array:
 def fit_shipped(rows: Rows, seeds: Sequence[int] = (0, 1, 2)) -> ShippedCosts:
     """Return costs of all rows, and the half widths that networks held out ask for."""
     model = fit_dataflow(rows.amounts, rows.chip, rows.batch, rows.several, rows.rate_hz)
-    errors, doubts = [], []
-    for seed in seeds:
-        part = folds(rows.variants, FOLDS, seed)
-        for i in range(FOLDS):
-            test = part == i
-            found = _fitted(rows, np.flatnonzero(~test))
-            errors.append(np.abs(np.log(found.value_hz[test] / rows.rate_hz[test])))
-            doubts.append(found.doubt[test])
-    error, doubt = np.concatenate(errors), np.concatenate(doubts)
-    return ShippedCosts(model, conformal_half(error[~doubt]), conformal_half(error[doubt]))
+    found = [misses(rows, rows.variants, seed) for seed in seeds]
+    miss, doubt = (np.concatenate(column) for column in list(zip(*found, strict=True))[:2])
+    return ShippedCosts(model, conformal_half(miss[~doubt]), conformal_half(miss[doubt]))
+
+
+def misses(rows: Rows, groups: Array, seed: int) -> tuple[Array, Array, Array, Array]:
+    """Return of rows held out: how far (log) rates lie beyond the ends of `rate_ends`, doubt, how far (log) these lie
+    apart, and folds."""
+    part = folds(groups, FOLDS, seed)
+    miss, apart, doubt = np.zeros(len(part)), np.zeros(len(part)), np.zeros(len(part), bool)
+    for i in range(FOLDS):
+        train, test = part != i, part == i
+        model = fit_dataflow(
+            rows.amounts[train], rows.chip[train], rows.batch[train], rows.several[train], rows.rate_hz[train]
+        )
+        found = predict_dataflow(model, rows.amounts[test], rows.chip[test], rows.batch[test])
+        doubt[test], least, most = rate_ends(found)
+        rate = rows.rate_hz[test]
+        miss[test], apart[test] = np.log(np.maximum(least / rate, rate / most)), np.log(most / least)
+    return miss, doubt, apart, part
 
 
 if __name__ == "__main__":

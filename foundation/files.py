@@ -20,7 +20,8 @@ def plain_file(path: str | Path, max_bytes: int) -> Path:
     if not file.exists():
         raise BadFileError(path, "there is no such file.", hint="Check the path.")
     if not file.is_file():
-        raise BadFileError(path, "this is not a plain file.")
+        what = "a folder, not a plain file; name the file in it" if file.is_dir() else "not a plain file"
+        raise BadFileError(path, f"this is {what}.")
     size = file.stat().st_size
     if size > max_bytes:
         raise BadFileError(path, f"the file has {size:,} bytes; at most {max_bytes:,} are read.")

@@ -10,7 +10,7 @@ import pytest
 import archcast as ac
 from archcast.render.roofline import roofline
 from archcast.render.sections import roofline_section
-from foundation.errors import UnknownNameError, UnsupportedError
+from foundation.errors import BadFileError, UnknownNameError, UnsupportedError
 
 CATALOGUE = Path(__file__).parents[1] / "hardware_specs" / "catalogue" / "devices"
 
@@ -142,3 +142,13 @@ def test_a_core_draws_its_run_power_while_it_computes(board: str, run_w: float) 
         found = ac.predict(network, on=board, model="physics")
         assert found.power_w is not None
         assert found.power_w.value == pytest.approx(run_w, rel=0.1)
+
+
+def test_a_folder_in_place_of_a_device_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(BadFileError, match="a folder, not a plain file; name the file in it"):
+        ac.predict("mobilenet-v2", on=tmp_path)
+
+
+def test_a_format_is_the_first_reason_of_a_refusal() -> None:
+    with pytest.raises(UnsupportedError, match=r"does not take the format q\d_k on snapdragon-8-elite \('"):
+        ac.predict("llama-3.2-1b", on="snapdragon-8-elite", software="qnn", dtype="q4_k_m")

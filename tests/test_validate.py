@@ -164,7 +164,7 @@ def test_microbatches_repeat_all_but_the_update() -> None:
 def edge_row(system: str, factor: float) -> dict[str, Any]:
     """A row of the set of small systems that measured `factor` times what the closed form says."""
     device = next(key for key, name in SYSTEMS.items() if name == system)
-    said = ac.predict(SMALL, on=device, dtype="q4_k", model=PhysicsModel()).tpot_s
+    said = ac.predict(SMALL, on=device, dtype="q4_k_m", model=PhysicsModel()).tpot_s
     assert said is not None
     return {"model": "Llama 3.2:3b", "system": system, "compute": "GPU", "eval_tokens_per_s": 1 / (factor * said.value),
             "power_peak_w": 100}  # fmt: skip

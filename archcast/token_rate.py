@@ -17,7 +17,7 @@ import numpy as np
 
 from costmodel.costs import NUMERIC, SOURCES, OpCosts
 from costmodel.edge_llm import DENSE_KERNELS, EXPERT_KERNELS, Token
-from costmodel.edge_llm_shipped import half_width, has_class, known_tokens, seconds_of
+from costmodel.edge_llm_shipped import card_link, half_width, has_class, known_tokens, seconds_of
 from foundation.formats import FORMATS
 from hardware_specs import DeviceSpec
 from workloads.graph import Pass, Workload
@@ -148,6 +148,7 @@ def _passes(workload: Workload, lowered: Lowered) -> Iterator[_Pass]:
 def _note(spec: DeviceSpec, measured: bool) -> str:
     known, what = known_tokens(), "prompt and further tokens" if spec.kind == "cpu" else "further tokens"
     asked = "" if measured else " This format or batch was not measured."
+    asked += " The card is taken to stand in a PC." if card_link(spec) else ""
     return (
         f"{ENGINE}: {what} as fitted on {known.rows} rates of small systems (docs/edge.md). With each system left out "
         f"the median error is {known.median_error:.0%}; the interval of a token in 4-bit blocks held 90 %.{asked}"

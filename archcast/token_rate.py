@@ -123,14 +123,16 @@ def with_token_rate(
         source[part.rows] = np.where(measured, LEARNED, EXTRAPOLATED)[at]
     if np.isnan(half).all():
         return costs, ()
-    return _scaled(costs, factor, half, source), (_note(spec, known_to),)
+    return _scaled(costs, factor, half, source, spec.power.limit_w.value), (_note(spec, known_to),)
 
 
-def _scaled(costs: OpCosts, factor: Array, half: Array, source: Array) -> OpCosts:
+def _scaled(costs: OpCosts, factor: Array, half: Array, source: Array, limit_w: float) -> OpCosts:
     """Return costs times a factor a row, with intervals of their own where there is a half width."""
     columns: dict[str, Any] = {name: getattr(costs, name) * factor for name in NUMERIC if name != "dram_bytes"}
     for name, sign in (("latency_lo_s", -1.0), ("latency_hi_s", 1.0)):
         columns[name] = np.where(np.isnan(half), columns[name], columns["latency_s"] * np.exp(sign * half))
+    most_j = np.minimum(columns["energy_hi_j"], limit_w * columns["latency_hi_s"])
+    columns["energy_hi_j"] = np.maximum(most_j, columns["energy_j"])
     return replace(costs, **columns, source=source, shared_log_error=1.0)
 
 

@@ -102,6 +102,26 @@ def test_prompts_on_cores_take_what_was_published(
     assert prompt / found.hi < rate < prompt / found.lo
 
 
+@pytest.mark.parametrize("device", PLACES)
+def test_power_stays_within_the_limit(device: str) -> None:
+    found, limit_w = asked(device), load_device(device).power.limit_w.value
+    assert found.detail is not None
+    costs = found.detail.costs
+    assert (costs.energy_j <= costs.energy_hi_j).all()
+    assert (costs.energy_lo_j <= costs.energy_j).all()
+    assert (costs.energy_hi_j <= np.maximum(limit_w * costs.latency_hi_s, costs.energy_j) * (1 + 1e-9)).all()
+    assert (costs.energy_j <= limit_w * costs.latency_s * (1 + 1e-9)).all()
+
+
+def test_formats_without_kernels_of_their_own_keep_the_order_of_their_bytes() -> None:
+    # no --software: kernels of cards like it answer for w4a16, w8a16 and int8, the device's figures for the others
+    times = {}
+    for name in ("q4_0", "w4a16", "w6a16", "w8a16", "int8"):
+        times[name] = tpot_s(ac.predict("llama-3.1-8b", on="jetson-agx-orin", dtype=name, prompt=64, generate=16))
+    assert times["q4_0"] < times["w4a16"] < times["w6a16"] < times["w8a16"]
+    assert times["int8"] == pytest.approx(times["w8a16"], rel=0.02)
+
+
 def test_what_was_not_measured_is_extrapolated_with_a_wider_interval() -> None:
     measured, eight, two = asked("raspberry-pi-5"), asked("raspberry-pi-5", "q8_0"), asked("raspberry-pi-5", batch=2)
     widths = [np.log(e.tpot_s.hi / e.tpot_s.value) for e in (measured, eight, two) if e.tpot_s]

@@ -118,7 +118,10 @@ def _answer(
     mapping = parallel(key["count"] or None, key["tp"], key["pp"], key["ep"], key["dp"], key["software"], key["cp"])
     if mapping is None:
         raise BadValueError(f"count={key['count']} alone does not say how to divide the model; give tp, pp or dp too.")
-    question = ask(key["workload"], key["on"], dtype=key["dtype"], kv_dtype=key["kv_dtype"], mode=key["mode"])
+    question = ask(
+        key["workload"], key["on"], dtype=key["dtype"], kv_dtype=key["kv_dtype"], mode=key["mode"],
+        software=key["software"],
+    )  # fmt: skip
     sizes, good = _sizes(where, table, out)
     if not good.any():
         return

@@ -25,7 +25,7 @@ FULL = "Operators, the waterfall and bounds are those of full batches of each ki
 
 def with_paths(
     estimate: Estimate, question: Question, mapping: Mapping, cost_model: CostModel, fabric: Fabric | None,
-    report: MemoryReport, runtime: RuntimeSpec | None,
+    report: MemoryReport, runtime: RuntimeSpec | None, turns: int = 1,
 ) -> Estimate:  # fmt: skip
     """Return the estimate with the distributions of time and energy where inputs take different paths.
 
@@ -40,7 +40,7 @@ def with_paths(
     batch, asked = int(question.request.batch), dict(model.values)
     names = {**asked, "batch": batch, "prompt": model.prompt, "generate": model.generate}
     shares = shares_of(model.paths, names)
-    price = _Pricing(question, mapping, cost_model, fabric, report, runtime)
+    price = _Pricing(question, mapping, cost_model, fabric, report, runtime, batch // turns)
     columns = [
         _costs(model, variant, price, batch_sizes(batch)) for variant in variants(model.parts, model.paths, names)
     ]
@@ -79,7 +79,10 @@ def with_paths(
 
 @dataclass(frozen=True)
 class _Pricing:
-    """What variants are priced with: the memory report is the whole network's, which is planned once for all paths."""
+    """What variants are priced with: the memory report is the whole network's, which is planned once for all paths.
+
+    More inputs than `at_once` run in turns.
+    """
 
     question: Question
     mapping: Mapping
@@ -87,9 +90,19 @@ class _Pricing:
     fabric: Fabric | None
     report: MemoryReport
     runtime: RuntimeSpec | None
+    at_once: int
 
     def totals(self, model: Composite, sizes: Array) -> tuple[Array, Array]:
         """Return (seconds, joules) of batches, shape (sizes, 3)."""
+        if np.any(sizes > self.at_once):
+            full, rest = np.divmod(np.asarray(sizes, dtype=int), self.at_once)
+            known = np.unique(np.append(rest[rest > 0], self.at_once))
+            at, last = np.searchsorted(known, rest), (rest > 0)[:, None]
+            turns = self.totals(model, known)
+            of_full = (full[:, None] * column[-1] for column in turns)
+            of_rest = (np.where(last, column[np.minimum(at, len(known) - 1)], 0.0) for column in turns)
+            seconds, joules = (a + b for a, b in zip(of_full, of_rest, strict=True))
+            return seconds, joules
         if self.runtime is not None and len(sizes) > 1:  # how a runtime divides a network may differ from size to size
             found = [self.totals(model, sizes[i : i + 1]) for i in range(len(sizes))]
             seconds, joules = (np.concatenate(column) for column in zip(*found, strict=True))

@@ -66,7 +66,7 @@ def predict(
     """
     question = ask(
         workload, on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
-        kv_dtype=kv_dtype, mode=mode, knobs=knobs, allow_fallback=allow_fallback,
+        kv_dtype=kv_dtype, mode=mode, knobs=knobs, allow_fallback=allow_fallback, software=software,
     )  # fmt: skip
     cost_model = find_serving_model(model) if question.concurrency else find_cost_model(model)
     fixed = parallel(count, tp, pp, ep, dp, software, cp, question.concurrency)
@@ -125,7 +125,8 @@ def _answer(
     if getattr(question.model, "paths", ()):
         from archcast.dynamic import with_paths
 
-        return with_paths(found, question, mapping, cost_model, fabric, report, runtime)
+        asked = replace(question, target=target)
+        return with_paths(found, asked, mapping, cost_model, fabric, report, runtime, turns)
     return with_frame_rate(found, chip)
 
 

@@ -76,11 +76,12 @@ def find_model(workload: str | Path | Model, knobs: Mapping[str, Any] | None = N
 def ask(
     workload: str | Path | Model, on: str | Path | DeviceSpec, *, batch: int = 1, prompt: int | None = None,
     generate: int | None = None, concurrency: int | None = None, dtype: str = "", kv_dtype: str = "",
-    mode: str = "infer", knobs: Mapping[str, Any] | None = None, allow_fallback: bool = False,
+    mode: str = "infer", knobs: Mapping[str, Any] | None = None, allow_fallback: bool = False, software: str = "",
 ) -> Question:  # fmt: skip
     """Check a question and find what it names.
 
-    A format that the device lacks is replaced by its nearest where `allow_fallback`, and refused where not.
+    A format that the device lacks is replaced by its nearest where `allow_fallback`, and refused where not. Where none
+    is asked for, it is one that the runtime of `software` takes.
 
     Raises:
         UnknownNameError, BadValueError, BadFileError, UnsupportedError: one sentence on what to change.
@@ -102,6 +103,8 @@ def ask(
     model = find_model(workload, knobs)
     asked = dtype
     dtype, notes = choose_format(model, target, dtype, allow_fallback)
+    if not asked and dtype == "int8" and software and concurrency is None:
+        dtype, notes = _of_runtime(software, target, dtype, notes)
     if dtype == "int8" and asked != "int8":
         model = deployed(model, target)
     if generate is not None and model.defaults["prompt"] and (mode == "train" or not model.defaults["generate"]):
@@ -132,6 +135,21 @@ def choose_format(
         return "fp32", (f"Computed in fp32, as networks run on a processor; --dtype {own} asks for the model's own.",)
     used, notes = _supported(target, own, allow_fallback)
     return used if used != own else "", notes
+
+
+def _of_runtime(
+    software: str, target: Target, dtype: str, notes: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:  # fmt: skip
+    """Return the format of deployment, or the narrowest floating-point one where the runtime lacks that."""
+    from hardware_specs.runtimes import find_runtime
+
+    runtime = find_runtime(software, target.spec)
+    if runtime is None or dtype in runtime.formats:
+        return dtype, notes
+    wide = [name for name in ("fp16", "bf16", "fp32") if name in runtime.formats and target.rates.supports(name)]
+    if not wide:
+        return dtype, notes
+    return wide[0], (f"Computed in {wide[0]}: {runtime.name} takes no {dtype} on {target.spec.id}.",)
 
 
 def _supported(target: Target, dtype: str, allow_fallback: bool) -> tuple[str, tuple[str, ...]]:

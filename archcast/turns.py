@@ -18,7 +18,7 @@ def turns_of(question: Question, mapping: Mapping, runtime: RuntimeSpec | None) 
     """
     batch, model = int(question.request.batch), question.model
     together = mapping.devices > 1 or question.concurrency or question.request.mode != "infer"
-    if batch == 1 or together or model.defaults["generate"] or getattr(model, "paths", ()):
+    if batch == 1 or together or model.defaults["generate"]:
         return (1,)
     if runtime is not None and runtime.most_batch is not None:
         least = -(-batch // runtime.most_batch)

@@ -182,4 +182,4 @@ def test_an_operator_that_no_unit_can_compute_is_refused_by_name() -> None:
 
 def test_what_a_small_device_lacks_is_said_in_a_unit_of_its_size() -> None:
     reason = ac.predict("resnet-50", on="stm32h7").reason
-    assert " MB short of the " in reason
+    assert " MiB short of the " in reason

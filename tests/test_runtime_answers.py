@@ -152,3 +152,14 @@ def test_a_folder_in_place_of_a_device_is_named_as_such(tmp_path: Path) -> None:
 def test_a_format_is_the_first_reason_of_a_refusal() -> None:
     with pytest.raises(UnsupportedError, match=r"does not take the format q\d_k on snapdragon-8-elite \('"):
         ac.predict("llama-3.2-1b", on="snapdragon-8-elite", software="qnn", dtype="q4_k_m")
+
+
+def test_a_runtime_that_lacks_the_format_of_deployment_computes_in_one_that_it_takes() -> None:
+    found = ac.predict("mobilenet-v3-large", on="apple-a15", software="onnxruntime", model="physics")
+    assert found.request["dtype"] == "fp16"
+    assert any("Computed in fp16: " in note for note in found.notes)
+    columns = ac.predict_batch(workload="mobilenet-v3-large", on="apple-a15", software="onnxruntime", model="physics")
+    assert found.latency_s is not None
+    assert columns["latency_s"].tolist() == [found.latency_s.value]
+    with pytest.raises(UnsupportedError, match="nothing would run on apple-a15"):
+        ac.predict("mobilenet-v3-large", on="apple-a15", software="onnxruntime", dtype="int8")

@@ -43,6 +43,8 @@ EDGE_CASES: tuple[Case, ...] = (
     replace(_case("terms-llm-edge", "small systems: decode of language models, terms of a token", "llm_edge",
                   "llm_edge", "each system left out in turn, and each device on all its hosts", TERMS,
                   "data-sheet bound"), quantity="tpot_s"),
+    replace(_case("predict-llm-edge", "small systems: decode by predict, llama.cpp", "llm_edge", "llm_edge",
+                  "each system left out in turn; cards as in a PC", TERMS, "closed form"), quantity="tpot_s"),
     _case("tiny-paces", "MLPerf Tiny: stacks of microcontrollers", "mlperf_tiny", "mlperf_tiny",
           "each board left out in turn", SHOTS, "closed form"),
     _case("runtime-fallback", "AI Hub: quantised networks that fell back", "qualcomm_ai_hub", "qualcomm_ai_hub",
@@ -118,6 +120,12 @@ def _llm_edge(root: Path, _seed: int, _full: bool) -> list[Score]:
     return evaluate_files(root)
 
 
+def _token_rates(root: Path, _seed: int, _full: bool) -> list[Score]:
+    from archcast.validation.token_rates import evaluate_token_rates
+
+    return evaluate_token_rates(root)
+
+
 def _tiny(root: Path, _seed: int, _full: bool) -> list[Score]:
     from costmodel.evaluation.tiny import evaluate_tiny, read_tiny
 
@@ -133,5 +141,5 @@ def _fallback(root: Path, _seed: int, _full: bool) -> list[Score]:
 EDGE_METHODS: dict[str, Callable[[Path, int, bool], list[Score]]] = {
     "rtl-gemmini": _gemmini, "zigzag": _zigzag, "timeloop": _timeloop, "scale-sim": _scale_sim,
     "lowformer": _lowformer, "femtodet": _femtodet, "vision-gaps": _gaps, "terms-hailo": _hailo, "terms-rknn": _rknn,
-    "terms-llm-edge": _llm_edge, "tiny-paces": _tiny, "runtime-fallback": _fallback,
+    "terms-llm-edge": _llm_edge, "predict-llm-edge": _token_rates, "tiny-paces": _tiny, "runtime-fallback": _fallback,
 }  # fmt: skip

@@ -47,5 +47,6 @@ EDGE_TARGETS: tuple[Target, ...] = (
     _row("FemtoDet J/frame, after two times", "-", 0.15,
          (*_PRIME, "two times: smallest and largest")),
     _row("small systems, LLM rates: median", "bandwidth 85%", 0.20, _SYSTEM, MEDIAN),
+    _row("small systems, by predict: median", "closed form", 0.20, ("predict-llm-edge", "all", "no card"), MEDIAN),
     Target("speed of spatial arrays", "SCALE-Sim, ZigZag", np.nan, at(""), elsewhere="benchmarks/bench_spatial.py"),
 )  # fmt: skip

@@ -52,7 +52,7 @@ def test_each_mapping_is_that_of_its_own_model() -> None:
         assert np.ravel(found)[0] == pytest.approx(float(np.ravel(cycles)[0])), mapping
 
 
-def test_the_best_is_never_slower_than_the_rule_by_more_than_the_models_differ() -> None:
+def test_the_best_is_never_slower_than_the_rule() -> None:
     machine = replace(machine_of(load_device("zigzag-tpu-like")), mapping="best")
     table = OpTable.from_columns(
         {"op": "gemm", "m": [49.0, 196.0, 784.0], "n": [512.0, 256.0, 128.0], "k": [512.0, 256.0, 128.0],
@@ -60,7 +60,7 @@ def test_the_best_is_never_slower_than_the_rule_by_more_than_the_models_differ()
     )  # fmt: skip
     layers = layers_of(table)
     best, rule = mapped(layers, machine), mapped(layers, replace(machine, mapping="fixed"))
-    assert (best.cycles <= 1.05 * np.asarray(rule.cycles)).all()
+    assert (best.cycles <= np.asarray(rule.cycles)).all()
 
 
 def test_memory_that_delivers_more_in_a_cycle_is_never_slower() -> None:

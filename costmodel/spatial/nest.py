@@ -42,16 +42,25 @@ FLAGS = np.array(
 """Of each dim, which operands it indexes (STAY_BIT) and indexes alone (RUN_BIT); a pad is in the way of neither."""
 
 
+class Room(NamedTuple):
+    """What sets of loops need at most, where their tiles are not all of one size; `plain` and `halo` as in `States`."""
+
+    plain: dict[str, Array]
+    halo: dict[str, Array]
+
+
 class States(NamedTuple):
     """Sets of innermost loops, one entry each: products of all their sizes and of those that index an operand.
 
-    `owner` is the layer of each (None: there is one only). Orders of the same loops share their states.
+    `owner` is the layer of each (None: there is one only). Orders of the same loops share their states. Sizes are the
+    mean over tiles; a memory needs those of the largest, `room` (None: all are of one size).
     """
 
     total: Array
     plain: dict[str, Array]
     halo: dict[str, Array]
     owner: Array | None
+    room: Room | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,7 @@ class Layout:
         self.feasible, self.short = np.ones(self.count, bool), np.zeros(self.count)
         self.cuts: dict[str, list[Array]] = {operand: [] for operand in OPERANDS}
         self.held: dict[tuple[str, int], Array] = {}
+        self.needs: dict[tuple[str, int], Array] = {}
         self.bits: dict[tuple[str, int], Value] = {}
         for at in range(len(hierarchy.memories)):
             self._allot(at)
@@ -225,8 +235,8 @@ class Layout:
             out[row + 1] = np.where(member[row], out[row], np.int32(row + 1))
         return out
 
-    def tile(self, operand: str, at: int) -> Array:
-        """Return the elements of an operand's tile in one copy of a memory, by state."""
+    def tile(self, operand: str, at: int, of: States | Room) -> Array:
+        """Return the elements of an operand's tile in one copy of a memory, by state: in the mean, or at most."""
         states, nest, below = self.states, self.nest, self.below[at]
 
         def spread(value: Value) -> Value:
@@ -236,9 +246,9 @@ class Layout:
         plain: Value = 1.0
         for dim in PLAIN[operand]:
             plain = plain * below.units[dim]
-        tile = states.plain[operand] * spread(plain)
+        tile = of.plain[operand] * spread(plain)
         if operand == "I":
-            stride, halo = spread(nest.layers.stride), {d: states.halo[d] * spread(below.units[d]) for d in HALO}
+            stride, halo = spread(nest.layers.stride), {d: of.halo[d] * spread(below.units[d]) for d in HALO}
             tile = tile * extent(halo["OY"], halo["FY"], stride, spread(nest.in_y))
             tile = tile * extent(halo["OX"], halo["FX"], stride, spread(nest.in_x))
         return np.asarray(tile)
@@ -261,18 +271,20 @@ class Layout:
             mine, chain = self.cuts[operand], self.hierarchy.chains[operand]
             start = mine[-1] if mine else np.zeros(self.count, np.intp)
             code = self.pick(self.codes, start)
-            partial = self.sums.take(code) < self.sums.take(self.codes[-1]) if operand == "O" else None
+            partial = self.sums.take(code) < self.sums.take(self.codes[-1]) * (1 - 1e-9) if operand == "O" else None
             self.bits[operand, at] = 1.0 if memory.counts_elements else self.width(operand, partial)
-            self.held[operand, at] = self.tile(operand, at)
+            held = self.held[operand, at] = self.tile(operand, at, self.states)
+            room_of = self.states.room
+            self.needs[operand, at] = held if room_of is None else self.tile(operand, at, room_of)
             if chain[-1] == at or self.nest.cuts is not None:
                 whole = np.full(self.count, self.loops)
                 cut = whole if chain[-1] == at or self.nest.cuts is None else self.nest.cuts[operand][len(mine)]
                 mine.append(cut)
-                held = self.held[operand, at].take(self.pick(self.codes, cut)) * self.bits[operand, at]
+                held = self.needs[operand, at].take(self.pick(self.codes, cut)) * self.bits[operand, at]
                 taken = taken + held
             else:
                 shared.append(operand)
-                held = self.held[operand, at].take(code) * self.bits[operand, at]
+                held = self.needs[operand, at].take(code) * self.bits[operand, at]
             need = need + held
         missing = np.maximum(need - room, 0.0)
         self.feasible &= missing <= 0
@@ -282,7 +294,7 @@ class Layout:
 
     def _most(self, operand: str, at: int, room: Value, start: Array | None) -> Array:
         """Return the most loops whose tile fits, at least `start`: tiles grow with the loops."""
-        tile, limit = self.held[operand, at], room / self.bits[operand, at]
+        tile, limit = self.needs[operand, at], room / self.bits[operand, at]
         most = np.zeros(self.count, np.intp)
         for row in range(1, self.loops + 1):
             most += tile.take(self.codes[row]) <= limit
@@ -293,12 +305,12 @@ class Layout:
         starts = [self.cuts[operand][-1] if self.cuts[operand] else None for operand in operands]
         if len(operands) < 2:
             return [self._most(o, at, room, start) for o, start in zip(operands, starts, strict=True)]
-        full = sum(self.held[o, at].take(self.codes[-1]) * self.bits[o, at] for o in operands)
+        full = sum(self.needs[o, at].take(self.codes[-1]) * self.bits[o, at] for o in operands)
         found = [np.full(self.count, self.loops) for _ in operands]
         rest = np.flatnonzero(full > room)
         if len(rest):
             codes = self.codes[:, rest]
-            sizes = [self.held[o, at].take(codes) * _of(self.bits[o, at], rest) for o in operands]
+            sizes = [self.needs[o, at].take(codes) * _of(self.bits[o, at], rest) for o in operands]
             again = self.whole[rest] / self.states.total.take(codes)
             begin = [np.zeros(len(rest), np.intp) if start is None else start[rest] for start in starts]
             chosen = fewest_moves(sizes, again, np.broadcast_to(room, (self.count,))[rest], begin)
@@ -342,7 +354,7 @@ class Layout:
             for operand in operands:
                 level = self.hierarchy.chains[operand].index(at)
                 slices = self._run(operand, level, (self._flags & RUN_BIT[operand]) != 0)
-                held = self.held[operand, at].take(self.top_codes[operand][level]) * self.bits[operand, at]
+                held = self.needs[operand, at].take(self.top_codes[operand][level]) * self.bits[operand, at]
                 shares[operand] = held / (slices * memory.capacity_bits)
             used = np.asarray(sum(shares.values()))
             for operand, share in shares.items():

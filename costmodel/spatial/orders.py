@@ -3,8 +3,8 @@
 Loops are the prime factors of what the array leaves of each bound (the bound over the units that it unrolls, up to the
 next whole number), the smallest two of the dim with the most merged until at most `limit` are left, as in LOMA (Symons
 et al., AICAS 2021); the distinct permutations of these and of fewer factors down to four are the candidates, each
-allotted to the memories by `nest.py`. Beyond four also those whose kernel loops move as
-one beside so many others.
+allotted to the memories by `nest.py`. Beyond four also those whose kernel loops move as one beside so many others, and
+for a `Machine` tiles of any size (`tilings.py`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from typing import Any
 import numpy as np
 
 from costmodel.spatial.costs import SpatialCosts
+from costmodel.spatial.fixed import fixed_mapping
 from costmodel.spatial.hierarchy import DIMS, OPERANDS, Axis, Hierarchy, hierarchy_of
 from costmodel.spatial.layers import FIELDS, Layers
 from costmodel.spatial.machine import Machine, Operands
-from costmodel.spatial.nest import HALO, PAD, PLAIN, Nest, States
+from costmodel.spatial.nest import HALO, PAD, PLAIN, Nest, Room, States
 from costmodel.spatial.nest_costs import NestCosts, cycles_and_energy, evaluate
+from costmodel.spatial.tilings import tilings
 from foundation.errors import BadValueError
+from workloads.elementwise import Value
 from workloads.table import Array
 
 OBJECTIVES: tuple[str, ...] = ("latency", "energy", "edp")
@@ -152,14 +155,19 @@ class Candidates:
     starts: Array
 
 
-def candidates(layers: Layers, hierarchy: Hierarchy, limit: int | None = FACTOR_LIMIT) -> Candidates:
-    """Return all orders of each layer (columns of layers, whole bounds of at least 1)."""
+def candidates(
+    layers: Layers, hierarchy: Hierarchy, limit: int | None = FACTOR_LIMIT, any_tile: bool = False
+) -> Candidates:  # fmt: skip
+    """Return all orders of each layer (columns of layers, whole bounds of at least 1), and those of `tilings`."""
     bounds = np.stack(np.broadcast_arrays(*(np.atleast_1d(getattr(layers, name)) for name in BOUNDS)), axis=1)
     if not (np.all(bounds >= 1) and np.all(bounds == np.round(bounds))):
         bad = bounds[~((bounds >= 1) & (bounds == np.round(bounds)))].flat[0]
         raise BadValueError(f"a bound of a loop must be a whole number of at least 1, not {bad:g}.")
     spread = [unrolled(tuple(row), hierarchy.axes) for row in bounds.astype(int).tolist()]
     parts = [(row, orders_of(*loops)) for row, (left, _) in enumerate(spread) for loops in splits(left, limit)]
+    if any_tile:
+        parts += [(row, part) for row, (left, _) in enumerate(spread) for part in tilings(left)]
+        parts.sort(key=lambda part: part[0])
     owner = np.repeat([row for row, _ in parts], [part[0].shape[1] for _, part in parts])
     spatial = tuple(
         {dim: np.array([taken[at][DIMS.index(dim)] for _, taken in spread]) for dim in axis.dims}
@@ -201,10 +209,15 @@ def _stacked(parts: Sequence[tuple[int, tuple[Array, Array, Array, States]]]) ->
         codes[:pad, at:end], codes[pad:, at:end] = base, part[2] + base
         at, base = end, base + len(part[3].total)
     states = [part[3] for _, part in parts]
+    needs = [s.room or Room(s.plain, s.halo) for s in states]
+    room = None if all(s.room is None for s in states) else Room(
+        {o: np.concatenate([s.plain[o] for s in needs]) for o in OPERANDS},
+        {d: np.concatenate([s.halo[d] for s in needs]) for d in HALO},
+    )  # fmt: skip
     joined = States(
         np.concatenate([s.total for s in states]), {o: np.concatenate([s.plain[o] for s in states]) for o in OPERANDS},
         {d: np.concatenate([s.halo[d] for s in states]) for d in HALO},
-        np.repeat([row for row, _ in parts], [len(s.total) for s in states]),
+        np.repeat([row for row, _ in parts], [len(s.total) for s in states]), room,
     )  # fmt: skip
     return dims, sizes, codes, joined
 
@@ -230,10 +243,13 @@ def best_orders(
     objective: str = "latency",
     limit: int | None = FACTOR_LIMIT,
     slack: float = 0.0,
+    any_tile: bool = False,
+    most_cycles: Array | None = None,
 ) -> BestMapping:
     """Return the best order of each layer, the first of equals; equal cycles are decided by energy, and the reverse.
 
-    With `slack` those count as equal that are at most that share above the least. Layers of the same shape are
+    With `slack` those count as equal that are at most that share above the least, but none beyond `most_cycles` (one a
+    layer) if one is below it. `any_tile`: tiles beside prime factors (`tilings`). Layers of the same shape are
     evaluated once. Raises BadValueError: an unknown objective, or one of energy on a hierarchy without energies.
     """
     if objective not in OBJECTIVES:
@@ -245,19 +261,24 @@ def best_orders(
     known, inverse = np.unique(rows, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
     shapes = Layers(**{name: known[:, i] for i, name in enumerate(FIELDS)})
-    made = candidates(shapes, hierarchy, limit)
+    made = candidates(shapes, hierarchy, limit, any_tile)
     cycles, energy = cycles_and_energy(made.nest, hierarchy)
     keys = {"latency": (cycles, energy), "energy": (energy, cycles), "edp": (cycles * energy, cycles)}[objective]
-    chosen = np.array([_first_best(*keys, int(a), int(b), slack) for a, b in itertools.pairwise(made.starts)])
+    most = np.full(len(known), np.inf)
+    if most_cycles is not None and objective == "latency":
+        most[inverse] = most_cycles
+    spans = zip(itertools.pairwise(made.starts), most, strict=True)
+    chosen = np.array([_first_best(*keys, int(a), int(b), slack, up_to) for (a, b), up_to in spans])
     nest = made.nest.rows(chosen[inverse])
     return BestMapping(nest, evaluate(nest, hierarchy), np.diff(made.starts)[inverse], hierarchy)
 
 
-def _first_best(key: Array, second: Array, start: int, stop: int, slack: float) -> int:
+def _first_best(key: Array, second: Array, start: int, stop: int, slack: float, up_to: float) -> int:
     """Return the row of the least key, of those the least second, of those the first."""
     part = key[start:stop]
     least = part.min()
-    equal = np.flatnonzero(part <= least * (1 + 1e-12 + slack)) if np.isfinite(least) else np.arange(1)
+    bound = max(least * (1 + 1e-12), min(least * (1 + 1e-12 + slack), up_to))
+    equal = np.flatnonzero(part <= bound) if np.isfinite(least) else np.arange(1)
     return start + int(equal[np.argmin(second[start:stop][equal])])
 
 
@@ -267,12 +288,12 @@ def best_mapping(
 ) -> SpatialCosts:  # fmt: skip
     """Return the costs of each layer at its best mapping; layers without outputs cost nothing.
 
-    Of the mappings of a machine that are within MACHINE_SLACK of the fastest, the one with the least energy is taken;
-    where no energies are known, that which moves least to and from device memory. `energies_pj_per_bit` are those of
-    `hierarchy_of` (`energies_of` a technology). Raises BadValueError: see `best_orders`; UnsupportedError: a
-    machine in columns.
+    A machine's tiles may be of any size, and where the rule (`fixed_mapping`) is faster a layer takes that, so that for
+    latency the best is never slower. Of orders within MACHINE_SLACK of the fastest (and not slower than the rule) the
+    one with the least energy is taken; where no energies are known, that which moves least to and from device memory.
+    `energies_pj_per_bit` are those of `hierarchy_of` (`energies_of` a technology). Raises BadValueError: see
+    `best_orders`; UnsupportedError: a machine in columns.
     """
-    given = isinstance(machine, Hierarchy)
     hierarchy = machine if isinstance(machine, Hierarchy) else hierarchy_of(machine, energies_pj_per_bit)
     columns = {f: np.atleast_1d(np.asarray(getattr(layers, f), float)) for f in FIELDS}
     whole = dict(zip(FIELDS, np.broadcast_arrays(*columns.values()), strict=True))
@@ -283,8 +304,30 @@ def best_mapping(
     wait = 0.0 if isinstance(machine, Hierarchy) else float(np.asarray(machine.dram_latency_cycles).item())
     if not len(work):
         return _spread({}, work, size)
-    best = best_orders(some, hierarchy, objective, limit, 0.0 if given else MACHINE_SLACK)
-    return _spread(_columns(best.costs, hierarchy, issue, wait), work, size)
+    if isinstance(machine, Hierarchy):
+        return _spread(_columns(best_orders(some, hierarchy, objective, limit).costs, hierarchy, 0.0, 0.0), work, size)
+    rule = fixed_mapping(some, machine)
+    most = np.where(rule.feasible, rule.cycles - wait, np.inf)
+    best = best_orders(some, hierarchy, objective, limit, MACHINE_SLACK, any_tile=True, most_cycles=most)
+    found = _columns(best.costs, hierarchy, issue, wait)
+    return _spread(_faster(found, rule) if objective == "latency" else found, work, size)
+
+
+def _faster(found: dict[str, Any], rule: SpatialCosts) -> dict[str, Any]:
+    """Return the costs of the best orders, or those of the rule in layers where it is faster or alone fits."""
+    cycles = np.where(found["feasible"], found["issue_cycles"], np.inf)
+    better = np.where(rule.feasible, rule.cycles, np.inf) < cycles
+    if not better.any():
+        return found
+
+    def either(new: Value, old: Value) -> Array:
+        return np.asarray(np.where(better, np.asarray(new), np.asarray(old)))
+
+    return {
+        name: Operands(*map(either, getattr(rule, name), old)) if isinstance(old, Operands)
+        else either(getattr(rule, name), old)
+        for name, old in found.items()
+    }  # fmt: skip
 
 
 def spatial_costs(best: BestMapping, issue_cycles: float = 0.0, latency_cycles: float = 0.0) -> SpatialCosts:
@@ -294,7 +337,7 @@ def spatial_costs(best: BestMapping, issue_cycles: float = 0.0, latency_cycles: 
 
 
 def _columns(costs: NestCosts, hierarchy: Hierarchy, issue: float, wait: float) -> dict[str, Any]:
-    """Return the fields of SpatialCosts; a transfer of device memory waits once before and once after a layer."""
+    """Return the fields of SpatialCosts; device memory makes a layer wait once, as under the fixed mapping."""
     outer = hierarchy.memories[-1].name
     bytes_of = {move: bits / 8 for move, bits in zip(costs.moves, costs.moved_bits, strict=True)}
     zero = np.zeros(len(costs.macs))
@@ -307,7 +350,7 @@ def _columns(costs: NestCosts, hierarchy: Hierarchy, issue: float, wait: float) 
     shape = costs.temporal_cycles + lost
     fill = shape + costs.skew_cycles
     onchip = fill + costs.onchip_stall_cycles
-    reached = fill + costs.stall_cycles + costs.load_cycles + 2 * wait
+    reached = fill + costs.stall_cycles + costs.load_cycles + wait
     return {
         "macs": costs.macs, "ideal_cycles": ideal, "shape_cycles": shape, "fill_cycles": fill, "onchip_cycles": onchip,
         "dram_cycles": reached, "issue_cycles": reached + issue * tiles,

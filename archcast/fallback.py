@@ -277,7 +277,7 @@ class _Parts:
         columns["source"] = sources.astype(np.int8)
         elsewhere = np.minimum(share * here.latency_s + sum(self.switch_s(0)), columns["latency_s"])
         streamed = (1 - share) * there.streamed_s
-        return DividedCosts(**columns, interval_kind=there.interval_kind, elsewhere_s=elsewhere, streamed_s=streamed)
+        return DividedCosts(**columns, interval_kind="propagated", elsewhere_s=elsewhere, streamed_s=streamed)
 
     def switch_s(self, part: int) -> tuple[Array, Array, Array]:
         """Return seconds of each row's switches: fixed, of the bytes, of quantising (part: value, lo, hi)."""

@@ -132,6 +132,7 @@ def test_a_host_that_is_slower_than_the_chip_sets_the_rate() -> None:
     assert board.rate_hz.value < chip.rate_hz.value
     assert any("set the rate" in note for note in board.notes)
     assert 0 < board.source["learned"] < 1  # quantising and the way over the link are the closed form's
+    assert (chip.interval_kind, board.interval_kind) == ("conformal", "propagated")
 
 
 def test_columns_of_questions_have_the_times_and_energies_of_one_by_one() -> None:

@@ -128,12 +128,12 @@ def test_a_shared_level_keeps_what_the_buffers_fetch_again() -> None:
 @pytest.mark.parametrize(
     ("buffers", "unified", "short"),
     [
-        # array tile of 16 x 16 x 16: 256 B of inputs, 256 B of weights, 1024 B of sums, each twice
-        ((511.0, 512.0, 2048.0), False, 1.0),
-        ((512.0, 512.0, 2048.0), False, 0.0),
-        ((100.0, 512.0, 48.0), False, 412.0 + 2000.0),
-        ((1000.0, 1000.0, 1000.0), True, 72.0),
-        ((3072.0, 0.0, 0.0), True, 0.0),
+        # ws: 256 B of weights stand; one step along takes 16 B of inputs and 64 B of sums; each twice
+        ((512.0, 511.0, 2048.0), False, 1.0),
+        ((32.0, 512.0, 128.0), False, 0.0),
+        ((31.0, 500.0, 120.0), False, 1.0 + 12.0 + 8.0),
+        ((200.0, 200.0, 200.0), True, 2.0 * (256 + 16 + 64) - 600),
+        ((672.0, 0.0, 0.0), True, 0.0),
     ],
 )
 def test_a_buffer_smaller_than_one_tile_is_named_with_the_bytes_it_lacks(
@@ -147,6 +147,43 @@ def test_a_buffer_smaller_than_one_tile_is_named_with_the_bytes_it_lacks(
 
 def test_a_layer_smaller_than_the_array_needs_only_its_own_room() -> None:
     assert fixed_mapping(products(1.0, 2.0, 3.0), machine((6.0, 12.0, 16.0))).feasible
+
+
+def test_an_array_longer_than_its_buffers_streams_what_they_hold() -> None:
+    # 500 x 3 array, 64 KiB of each 128 KiB: 65536 // 500 = 131 pixels a run where 500 hide a load
+    tall = machine((128 * KIB,) * 3, rows=500.0, cols=3.0, dram_bytes_per_cycle=1e9,
+                   buffer_bytes_per_cycle=Operands(1e9, 1e9, 1e9))  # fmt: skip
+    # one fold of 1000 pixels: 8 runs, 7 of them as long as a load; with all sums on chip the stream need not be cut
+    found = fixed_mapping(products(1000.0, 3.0, 500.0), tall)
+    assert found.feasible
+    assert found.fill_cycles == 1000 + 1001
+    # two slices of the reduction and 1000 x 3 sums of 4 B in 1.5 KiB each for 128 pixels: they spill once
+    small = replace(tall, buffer_bytes=Operands(128 * KIB, 128 * KIB, 3 * KIB))
+    spilled = fixed_mapping(products(1000.0, 3.0, 1000.0), small)
+    assert spilled.fill_cycles == 2000 + 1001
+    assert spilled.dram_read_bytes.outputs == 1000 * 3 * 4
+    # where spilling costs more than waiting: 8 runs of 125 a fold, each but the last as long as a load of 500 rows
+    slow = replace(small, dram_bytes_per_cycle=1.0, buffer_bytes=Operands(3000 * KIB, 128 * KIB, 3 * KIB))
+    waiting = fixed_mapping(products(1000.0, 3.0, 1000.0), slow)
+    assert waiting.dram_read_bytes.outputs == 0
+    assert waiting.fill_cycles == 15 * 500 + 125 + 1001
+
+
+def test_outputs_that_stay_take_a_short_tile_of_the_reduction_without_waits() -> None:
+    # os 16 x 16: one step takes 16 B of inputs and of weights; sums stay in the array
+    found = fixed_mapping(products(16.0, 16.0, 1000.0), machine((32.0, 32.0, 2048.0), OS, dram_bytes_per_cycle=64.0))
+    assert found.fill_cycles == 1000 + 30
+    assert tuple(found.dram_read_bytes) == (16000, 16000, 0)
+
+
+def test_inputs_that_stay_wait_where_their_channels_do_not_fit() -> None:
+    # is 16 x 16: inputs of 16 x 16 stand; 4 channels a run (64 B of weights, 128 B double), 64 channels: 16 runs of 16
+    on = machine((512.0, 128.0, 2048.0), IS, dram_bytes_per_cycle=1e9)
+    found = fixed_mapping(products(16.0, 64.0, 16.0), on)
+    assert found.fill_cycles == 15 * 16 + 4 + 46
+    # inputs are loaded again for each run at the port: 16 x 256 B at 1 B a cycle
+    narrow = replace(on, buffer_bytes_per_cycle=Operands(1.0, 1e9, 1e9))
+    assert fixed_mapping(products(16.0, 64.0, 16.0), narrow).onchip_cycles == 16 * 256
 
 
 SIZES = st.one_of(st.integers(1, 40), st.integers(1, 3000)).map(float)

@@ -70,10 +70,60 @@ def test_rows_of_input_channels_only_take_each_position_of_the_kernel_in_turn() 
     assert folds(layer, machine(kernel_on_rows=False, dataflow=OS)).count == 9  # 36 pixels on 4 rows, 27 along
 
 
-def test_cores_take_folds_in_turn_and_the_last_wave_is_not_full() -> None:
-    found = folds(products(10, 20, 5), machine(cores=4))  # 2 x 5 folds: 3, 3, 2, 2
+def test_cores_take_folds_in_turn_and_share_those_that_are_left() -> None:
+    # 2 x 5 folds of 10 pixels on 4 cores: two each, and each of the last two on 2 cores, 5 pixels a core
+    found = folds(products(10, 20, 5), machine(cores=4))
     assert found.waves == 3
-    assert cycles(found)[:2] == (1000 / 64, 30)
+    assert cycles(found) == (1000 / 64, 2 * 10 + 5, 2 * 10 + 5 + 10)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 16])
+def test_one_fold_of_many_pixels_is_divided_over_all_cores(cores: int) -> None:
+    ws = folds(products(100000, 16, 16), machine(16, 16, WS, cores=cores))
+    assert cycles(ws)[1:] == (100000 / cores, 100000 / cores + 46)
+    inputs = folds(products(16, 100000, 16), machine(16, 16, IS, cores=cores))
+    assert cycles(inputs)[1:] == (100000 / cores, 100000 / cores + 46)
+
+
+def test_a_reduction_that_streams_is_not_divided() -> None:
+    # os: one fold of 16 x 16 outputs; the sums lie in one core
+    assert cycles(folds(products(16, 16, 100000), machine(16, 16, OS, cores=16)))[1:] == (100000, 100030)
+
+
+def test_all_cores_share_what_is_left_in_turn_where_that_is_sooner() -> None:
+    # 3 folds of 100 pixels on 2 cores: one each, and half of the last; 2 folds on 3 cores: 34 + 34 pixels
+    assert cycles(folds(products(100, 12, 4), machine(cores=2)))[1:] == (150, 160)
+    assert cycles(folds(products(100, 8, 4), machine(cores=3)))[1:] == (68, 78)
+    # of 6 pixels each core would stream 2 and wait 2 for the next fold's weights: 4 + 2; a core each takes 6 as well,
+    # and on 3 pixels (2 + 2 waits for 4 rows): a core each, 3
+    assert cycles(folds(products(3, 8, 4), machine(cores=3)))[1:] == (3, 13)
+
+
+def test_shared_folds_that_stand_alone_pay_skew_and_load_each() -> None:
+    # one fold of 101 pixels on 2 cores: 51 and 50, each with 4 + 4 + 4 - 2
+    found = folds(products(101, 4, 4), machine(cores=2, preload_hidden=False))
+    assert cycles(found)[1:] == (51, 61)
+    # 3 folds on 2 cores: 101 + 10 and 51 + 10
+    assert cycles(folds(products(101, 12, 4), machine(cores=2, preload_hidden=False)))[1:] == (152, 172)
+
+
+def test_columns_of_cores_equal_each_alone() -> None:
+    counts, flows = np.arange(1.0, 18.0), np.array([[WS], [OS], [IS]])
+    wide = folds(products(50, 37, 29), machine(dataflow=flows, cores=counts))
+    for flow in (WS, OS, IS):
+        for i, count in enumerate(counts):
+            alone = folds(products(50, 37, 29), machine(dataflow=flow, cores=float(count)))
+            assert wide.fill_cycles[flow - 1, i] == alone.fill_cycles
+        assert (np.diff(wide.fill_cycles[flow - 1]) <= 0).all()
+
+
+def test_a_tile_that_streams_less_than_a_load_takes_waits_for_it() -> None:
+    # 2 folds of 10 pixels in runs of 3, 3, 3, 1: each of 8 runs takes the 4 cycles of a load, the last its 2.5
+    found = folds(products(10, 8, 4), machine())
+    assert tuple(map(float, found.cut(run=3.0))) == (20, 7 * 4 + 2.5 + 10)
+    # where folds stand alone each run pays skew and load
+    alone = folds(products(10, 8, 4), machine(preload_hidden=False))
+    assert tuple(map(float, alone.cut(run=3.0))) == (20, 20 + 8 * 10)
 
 
 def test_skipped_zeros_save_their_share_of_the_stream_and_gated_ones_none() -> None:

@@ -13,35 +13,36 @@ it, and its skew and loads are longer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from costmodel.spatial.costs import STAGES, SpatialCosts
-from costmodel.spatial.folds import Folds, by_dataflow, executed_share, folds, reduction
+from costmodel.spatial.folds import WHOLE, Folds, by_dataflow, executed_share, folds, reduction
 from costmodel.spatial.layers import Layers
 from costmodel.spatial.machine import Machine, Operands
-from costmodel.spatial.traffic import ArrayTile, Traffic, array_tile, ways
+from costmodel.spatial.traffic import ArrayTile, Traffic, array_tile, narrowed, ways
 from workloads.elementwise import Value, choose, some
 from workloads.table import Array
 
 
 def fixed_mapping(layers: Layers, machine: Machine) -> SpatialCosts:
     """Return what layers cost on machines, of the shape that both broadcast to; rows without work cost nothing."""
-    found, tile = folds(layers, machine), array_tile(layers, machine)
-    ports = _port_bytes(layers, machine, found)
+    found = folds(layers, machine)
+    tile, short = narrowed(layers, machine, array_tile(layers, machine))
+    ports = _port_bytes(layers, machine)
     half = choose(machine.double_buffered, 0.5, 1.0)
     room = Operands(*(size * machine.cores * half for size in machine.buffer_bytes))
-    moved = _streamed(layers, machine, ports, ways(layers, tile, room, machine.unified))
+    onchip = _Onchip(layers, machine, found, ports)
+    moved = _streamed(layers, machine, onchip, ways(layers, tile, room, machine.unified))
     timing = _Timing.of(layers, machine, tile, sum(room))
-    onchip = _Onchip(found, ports, layers.groups * _port_cycles(machine, ports))
     if not some(machine.shared_bytes):
         chosen = _fastest(layers, machine, onchip, timing, moved)
-        return _costs(layers, machine, onchip, timing, _Chosen(chosen, chosen, 0.0), tile)
-    found_both = _through_shared(layers, machine, tile, moved, half)
+        return _costs(layers, machine, onchip, timing, _Chosen(chosen, chosen, 0.0), short)
+    found_both = _through_shared(layers, machine, onchip, tile, moved, half)
     waits = layers.groups * found_both.between_bytes / machine.shared_bytes_per_cycle
-    onchip = _Onchip(found, ports, np.maximum(onchip.ports, waits))
-    return _costs(layers, machine, onchip, timing, found_both, tile)
+    return _costs(layers, machine, replace(onchip, shared_cycles=waits), timing, found_both, short)
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,46 @@ class _Chosen:
 
 @dataclass(frozen=True)
 class _Onchip:
-    """Folds, what passes the ports of the buffers (bytes of one group), and the cycles that the busiest port takes."""
+    """Folds, what passes the ports of the buffers (bytes of one group), and the cycles that the shared level takes."""
 
+    layers: Layers
+    machine: Machine
     folds: Folds
-    bytes: Operands
-    ports: Value
+    port_bytes: Operands
+    shared_cycles: Value = 0.0
 
-    def cycles(self, machine: Machine, chosen: Traffic) -> tuple[Value, Value]:
-        """Return cycles with fill and drain, and those with waits for ports, under one way to tile."""
-        fill: Value = self.folds.fill_cycles
-        if some(self.folds.overhead_cycles):
-            cuts = by_dataflow(machine.dataflow, chosen.m_tiles, 1.0, chosen.n_tiles)
-            fill = fill + self.folds.waves * self.folds.overhead_cycles * (cuts - 1.0)
-        return fill, np.maximum(fill, self.ports)
+    def bytes(self, way: Traffic) -> Operands:
+        """Return what passes the ports under one way to tile: what is stationary once a run."""
+        if way.run is WHOLE:
+            return self.port_bytes
+        flow, loads = self.machine.dataflow, np.maximum(np.ceil(self.folds.along / way.run), 1.0)
+        return self.port_bytes._replace(
+            inputs=self.port_bytes.inputs * by_dataflow(flow, 1.0, 1.0, loads),
+            weights=self.port_bytes.weights * by_dataflow(flow, loads, 1.0, 1.0),
+        )
+
+    @cached_property
+    def port_cycles(self) -> Value:
+        """Cycles that the busiest port takes where every stream is whole."""
+        return self.layers.groups * _port_cycles(self.machine, self.port_bytes)
+
+    def cycles(self, way: Traffic) -> tuple[Value, Value, Value]:
+        """Return cycles with whole folds, with fill and drain, and with waits for ports, under one way to tile."""
+        found, uncut = self.folds, not some(self.folds.overhead_cycles)
+        if way.run is WHOLE and uncut:
+            shape, fill = found.shape_cycles, found.fill_cycles
+        else:
+            cuts = 1.0 if uncut else by_dataflow(self.machine.dataflow, way.m_tiles, 1.0, way.n_tiles)
+            shape, fill = found.cut(cuts, way.run)
+        ports = self.port_cycles if way.run is WHOLE else (
+            self.layers.groups * _port_cycles(self.machine, self.bytes(way))
+        )  # fmt: skip
+        ports = np.maximum(fill, ports)
+        return shape, fill, ports if self.shared_cycles is NOTHING else np.maximum(ports, self.shared_cycles)
+
+
+NOTHING = _Onchip.shared_cycles
+"""There is no level between buffers and device memory."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +130,7 @@ def exposed_bytes(layers: Layers, machine: Machine, tile: ArrayTile | None = Non
     return tile.bytes.inputs + tile.bytes.weights + tile.m * tile.n * (layers.output_bits / 8)
 
 
-def _port_bytes(layers: Layers, machine: Machine, found: Folds) -> Operands:
+def _port_bytes(layers: Layers, machine: Machine) -> Operands:
     """Return the bytes of one group between buffers and array: partial sums are read back but for the first time."""
     m, n, k, flow = layers.pixels, layers.k, layers.depth, machine.dataflow
     rows, cols = machine.rows, machine.cols
@@ -124,19 +152,20 @@ def _port_cycles(machine: Machine, ports: Operands) -> Value:
     return choose(machine.unified, sum(ports) / sum(rates), apart) if some(machine.unified) else apart
 
 
-def _streamed(layers: Layers, machine: Machine, ports: Operands, moved: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
+def _streamed(layers: Layers, machine: Machine, onchip: _Onchip, moved: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
     """Return the same where an operand has no buffer: what the array takes comes straight from the next level."""
     absent = [choose(machine.unified, False, size == 0.0) for size in machine.buffer_bytes]
     if not any(some(gone) for gone in absent):
         return moved
+    ports = onchip.port_bytes
     sums = by_dataflow(machine.dataflow, 0.5 * (ports.outputs - layers.pixels * layers.k * layers.sum_bits / 8), 0.0,
                        0.5 * (ports.outputs - layers.pixels * layers.k * layers.sum_bits / 8))  # fmt: skip
     return tuple(
         Traffic(
-            np.where(absent[0], ports.inputs, way.inputs), np.where(absent[1], ports.weights, way.weights),
-            way.outputs, np.where(absent[2], sums, way.spilled), way.m_tiles, way.n_tiles,
+            np.where(absent[0], taken.inputs, way.inputs), np.where(absent[1], taken.weights, way.weights),
+            way.outputs, np.where(absent[2], sums, way.spilled), way.m_tiles, way.n_tiles, way.run,
         )
-        for way in moved
+        for way in moved for taken in (onchip.bytes(way),)
     )  # fmt: skip
 
 
@@ -146,7 +175,8 @@ def _take(better: Array, a: Traffic, b: Traffic) -> Traffic:
     m_tiles, n_tiles = np.where(better, a.m_tiles, b.m_tiles), np.where(better, a.n_tiles, b.n_tiles)
     none = a.spilled.__class__ is b.spilled.__class__ is float  # the ways that never spill
     spilled = 0.0 if none else np.where(better, a.spilled, b.spilled)
-    return Traffic(inputs, weights, a.outputs, spilled, m_tiles, n_tiles)
+    run = WHOLE if a.run is b.run is WHOLE else np.where(better, a.run, b.run)
+    return Traffic(inputs, weights, a.outputs, spilled, m_tiles, n_tiles, run)
 
 
 def _least(moved: tuple[Traffic, ...]) -> Traffic:
@@ -160,56 +190,50 @@ def _least(moved: tuple[Traffic, ...]) -> Traffic:
 
 def _fastest(layers: Layers, machine: Machine, onchip: _Onchip, timing: _Timing, moved: tuple[Traffic, ...]) -> Traffic:
     """Return the way of the fewest cycles, and of the fewest bytes among equals."""
-    if not some(onchip.folds.overhead_cycles):
+    if not some(onchip.folds.overhead_cycles) and all(way.run is WHOLE for way in moved):
         return _least(moved)
-    best, fewest = moved[0], None
-    for way in moved:
-        cycles = timing.cycles(onchip.cycles(machine, way)[1], layers.groups * way.bytes)[1]
-        if fewest is None:
-            fewest = cycles
-            continue
+    return _soonest(moved, [timing.cycles(onchip.cycles(way)[2], layers.groups * way.bytes)[1] for way in moved])
+
+
+def _soonest(moved: tuple[Traffic, ...], times: list[Value]) -> Traffic:
+    """Return the way of the least time, and of the fewest bytes among equals."""
+    best, fewest = moved[0], times[0]
+    for way, cycles in zip(moved[1:], times[1:], strict=True):
         better = (cycles < fewest) | ((cycles == fewest) & (way.bytes < best.bytes))
         best, fewest = _take(better, way, best), np.where(better, cycles, fewest)
     return best
 
 
 def _through_shared(
-    layers: Layers, machine: Machine, tile: ArrayTile, moved: tuple[Traffic, ...], half: Value
+    layers: Layers, machine: Machine, onchip: _Onchip, tile: ArrayTile, moved: tuple[Traffic, ...], half: Value
 ) -> _Chosen:
     """Return what moves between buffers and the level that cores share, and between that and device memory."""
     room = Operands(machine.shared_bytes * half, 0.0, 0.0)
-    inner, outer = _least(moved), _least(ways(layers, tile, room, True))
+    inner, outer = _least(moved), _least(ways(layers, replace(tile, narrow=None), room, True))
+    if tile.narrow is not None:  # not the least, but the soonest where runs wait
+        rate = choose(machine.shared_bytes > 0, machine.shared_bytes_per_cycle, machine.dram_bytes_per_cycle)
+        times = [np.maximum(onchip.cycles(way)[2], layers.groups * way.bytes / rate) for way in moved]
+        inner = _take(tile.narrow.where, _soonest(moved, times), inner)
     shared = np.asarray(machine.shared_bytes > 0)
     return _Chosen(inner, _take(shared & (outer.bytes < inner.bytes), outer, inner), np.where(shared, inner.bytes, 0.0))
 
 
-def _shortfall(machine: Machine, tile: ArrayTile) -> Value:
-    """Return the bytes by which one array tile does not fit in the buffers of a core."""
-    twice = choose(machine.double_buffered, 2.0, 1.0)
-    lacking = [np.where(have > 0, np.maximum(need * twice - have, 0.0), 0.0)
-               for need, have in zip(tile.bytes, machine.buffer_bytes, strict=True)]  # fmt: skip
-    apart = sum(lacking)
-    if not some(machine.unified):
-        return apart
-    return choose(machine.unified, np.maximum(sum(tile.bytes) * twice - sum(machine.buffer_bytes), 0.0), apart)
-
-
 def _costs(
-    layers: Layers, machine: Machine, onchip: _Onchip, timing: _Timing, both: _Chosen, tile: ArrayTile
+    layers: Layers, machine: Machine, onchip: _Onchip, timing: _Timing, both: _Chosen, short: Value
 ) -> SpatialCosts:
     groups, found, chosen, outer = layers.groups, onchip.folds, both.inner, both.outer
-    fill, ports = onchip.cycles(machine, chosen)
+    shape, fill, ports = onchip.cycles(chosen)
     memory, issued, tiles = timing.cycles(ports, groups * outer.bytes)
     macs = layers.macs * executed_share(layers, machine)
-    shortfall = _shortfall(machine, tile) * (macs > 0)
+    shortfall = short * (macs > 0)
     feasible = np.asarray(shortfall == 0)
-    steps = np.broadcast_arrays(found.ideal_cycles, found.shape_cycles, fill, ports, memory, issued, feasible)[:-1]
+    steps = np.broadcast_arrays(found.ideal_cycles, shape, fill, ports, memory, issued, feasible)[:-1]
     if not feasible.all():
         steps = tuple(np.where(feasible, step, np.nan) for step in steps)
     filled = Operands(chosen.inputs, chosen.weights, chosen.outputs + 2.0 * chosen.spilled)
     through = Operands(*(
         groups * np.where(size > 0, np.maximum(port, fetched) + fetched, 0.0)
-        for size, port, fetched in zip(_present(machine), onchip.bytes, filled, strict=True)
+        for size, port, fetched in zip(_present(machine), onchip.bytes(chosen), filled, strict=True)
     ))  # fmt: skip
     reads = Operands(groups * outer.inputs, groups * outer.weights, groups * outer.spilled)
     return SpatialCosts(

@@ -11,7 +11,7 @@ import numpy as np
 from costmodel.features import FRAMEWORKS, GROUP_OF, stack_of
 from costmodel.kin import kernel_codes, regimes
 from foundation.formats import FORMAT_NAMES
-from workloads.elementwise import Value
+from workloads.elementwise import Value, occurring
 from workloads.table import OP_CODES, PHASES, Array, OpTable
 
 FEWEST = 9
@@ -157,7 +157,7 @@ class Adapted:
         """Return what is added to the log factor of rows (features of a group of operators), shape (rows,)."""
         found = self.offset + regimes(features, group) @ np.array(self.regimes)
         codes = kernel_codes(features, group)
-        for code in np.unique(codes):
+        for code in occurring(codes):
             found = found + self.kernels.get(int(code), 0.0) * (codes == code)
         return np.asarray(found)
 

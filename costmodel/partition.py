@@ -16,6 +16,7 @@ from costmodel.rates import Rates
 from foundation.errors import UnsupportedError
 from foundation.formats import FORMAT_CODES, FORMATS
 from hardware_specs.runtimes import Kernel, RuntimeSpec
+from workloads.elementwise import occurring
 from workloads.lowering import Lowered
 from workloads.table import OP_CODES, Array, OpTable
 
@@ -64,12 +65,12 @@ def refusals(table: OpTable, runtime: RuntimeSpec) -> Array:
     why[np.flatnonzero(norms)[~np.isin(kinds, runtime.norms)]] = "norm"
     for word in set(words[~plain]) - set(runtime.activations):
         why[words == word] = word
-    if any(f.weight_bits <= QUANTISED_BITS for f in (list(FORMATS.values())[int(c)] for c in np.unique(dtypes))):
+    if any(f.weight_bits <= QUANTISED_BITS for f in (list(FORMATS.values())[int(c)] for c in occurring(dtypes))):
         for name in runtime.float_only:
             rows = words == name if name in WORDS else plain & (ops == OP_CODES[name])
             why[rows] = f"{name} in a quantised network"
     taken = np.isin(dtypes, [FORMAT_CODES[name] for name in runtime.formats])
-    for code in np.unique(dtypes[~taken]):
+    for code in occurring(dtypes[~taken]):
         why[(dtypes == code) & (why == "")] = f"{FORMAT_REASON} {list(FORMATS)[int(code)]}"
     for limit in runtime.limits:
         beyond = (ops == OP_CODES[limit.operator]) & (table.full(limit.size) > limit.most)

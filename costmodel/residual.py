@@ -31,7 +31,7 @@ from costmodel.physics import CHUNK, Priced, predict_physics, price
 from costmodel.plans import Answer, Plan, as_bf16, planned
 from costmodel.power import PowerModel
 from costmodel.rates import Rates
-from workloads.elementwise import Value, choose, larger, lesser, some, unwrapped
+from workloads.elementwise import Value, choose, larger, lesser, occurring, some, unwrapped
 from workloads.table import OP_CODES, Array, OpTable
 from workloads.work import FIELDS, OpWork
 
@@ -127,7 +127,7 @@ class LearnedModel:
         for start in range(0, table.rows, CHUNK):
             piece = unwrapped(table.take(slice(start, start + CHUNK)))
             priced, codes = price(piece, rates, fabric), part_codes(piece)
-            for code in np.unique(codes):
+            for code in occurring(codes):
                 where = np.flatnonzero(np.broadcast_to(codes == code, piece.rows))
                 some = unwrapped(piece.take(where))
                 found[start + where] = self._expected(some, rates, _taken(priced, where), plan, int(code), fabric)
@@ -242,7 +242,7 @@ class LearnedModel:
         codes = part_codes(table)
         if isinstance(codes, int):
             return self._correct(table, rates, priced, plan, codes, fabric)
-        present = np.unique(codes)
+        present = occurring(codes)
         parts, order = [], []
         for code in present:
             where = np.flatnonzero(codes == code)

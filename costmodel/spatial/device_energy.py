@@ -9,7 +9,7 @@ from costmodel.spatial.energy import parts_j
 from costmodel.spatial.machine import Machine
 from costmodel.spatial.technology import technology
 from foundation.formats import FORMAT_NAMES
-from workloads.elementwise import Value
+from workloads.elementwise import Value, occurring
 from workloads.table import Array
 
 ON_CHIP: tuple[str, ...] = ("mac", "registers", "buffer_inputs", "buffer_weights", "buffer_outputs", "shared", "noc")
@@ -23,7 +23,7 @@ def array_energy_j(costs: SpatialCosts, machine: Machine, formats: Array) -> tup
     Source: docs/npu-energy.md.
     """
     found = np.zeros((3, len(formats)))
-    for code in np.unique(formats):
+    for code in occurring(formats):
         mine = formats == code
         known = technology(machine.node_nm, dtype=FORMAT_NAMES[int(code)])
         for end, coefficients in enumerate(known.sets):

@@ -75,12 +75,16 @@ class Wire(Spec):
 
 
 class Dram(Spec):
-    """A type of device memory: a bit read or written, its interface on the chip, idle power; not scaled by node."""
+    """A type of device memory: a bit read or written, its interface on the chip, idle power; not scaled by node.
+
+    `least_bytes_per_s` is what the smallest system of it delivers at its lowest usual rate: a channel, device or stack.
+    """
 
     name: str
     energy_j_per_bit: Annotated[Figure, _J_PER_BIT]
     phy_mm2_per_gb_per_s: Annotated[Figure, Quantity("", 0, 10)]
     idle_w_per_gb_per_s: Annotated[Figure, Quantity("", 0, 10)]
+    least_bytes_per_s: Annotated[Figure, Quantity("B/s", 1e6, 1e13)]
 
 
 class Layout(Spec):

@@ -127,3 +127,12 @@ def test_a_users_table_takes_the_place_of_the_catalogues(tmp_path: Path) -> None
 def test_coefficients_say_their_unit() -> None:
     for field in fields(Coefficients):
         assert field.name.endswith(("_j", "_bit", "_mm", "_byte", "_mm2", "_s", "utilisation", "_share")), field.name
+
+
+def test_the_least_bandwidth_is_that_of_one_channel_device_or_stack() -> None:
+    least = {one.name: technology(16, one.name).dram_least_bytes_per_s for one in load_technology().dram}
+    assert least["lpddr4"] == 16 / 8 * 1.6e9  # bits of a channel at 1600 MT/s
+    assert least["lpddr5"] == 16 / 8 * 3.2e9
+    assert least["gddr6"] == 32 / 8 * 12e9
+    assert (least["hbm2"], least["hbm3"]) == (1024 / 8 * 1e9, 1024 / 8 * 4e9)
+    assert set(least) == set(load_technology().dram_names)

@@ -1,18 +1,19 @@
 """The space `npu-array`: systolic arrays with three buffers and device memory, by the closed form of costmodel.spatial.
 
-Values are latency and energy of the workload's convolutions and products, one after the other, and area; all other
-operators are taken as fused into them.
+Values are latency and energy of the workload's operators, one after the other, and area: convolutions and products on
+the array, all others as a vector unit that keeps up with device memory takes them (`light_work`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from archcast.searching.knobs import KnobKind
+from archcast.searching.light_work import LightWork, light_work
 from archcast.searching.limits import Limit
 from archcast.searching.problem import Design, Found, Stage
 from archcast.searching.space import Columns, DesignSpace
@@ -22,7 +23,7 @@ from costmodel.spatial.energy import energy, parts_j
 from costmodel.spatial.fixed import fixed_mapping
 from costmodel.spatial.layers import FIELDS, Layers, layers_of
 from costmodel.spatial.machine import DATAFLOWS, IS, Machine, Operands
-from costmodel.spatial.networks import networks
+from costmodel.spatial.networks import NetworkCosts, networks
 from costmodel.spatial.technology import SUM_BITS, Technology, technology
 from foundation.errors import BadValueError
 from workloads.lowering import lower
@@ -54,13 +55,14 @@ FIXED_DEFAULTS: dict[str, Any] = {
 VALUES = {"latency_s": "s", "energy_j": "J", "area_mm2": "", "power_w": "W", "edp_j_s": ""}
 """What designs are valued by, all to be small: energy over latency and energy times latency are the last two."""
 
-DRAM_SHARE, MOST_DRAM_SHARE = 0.8, 0.95
+DRAM_SHARE, LEAST_DRAM_SHARE, MOST_DRAM_SHARE = 0.8, 0.6, 0.95
 """Of the peak bandwidth that transfers reach. estimated, range 0.6 to 0.95."""
 RTL_FACTOR = 2.9
-"""Most that the cycles of a network may be over those predicted: RTL of Gemmini takes 1.2 to 2.9 times them over the
+"""Most that the cycles on the array may be over those predicted: RTL of Gemmini takes 1.2 to 2.9 times them over the
 layers of ResNet-50 and U-Net, by two ways to tile and three designs (data of DOSA, Hong et al., MICRO 2023). The lower
 end of a latency is that at the largest share of the bandwidth."""
 TILE = "a tile does not fit its buffer"
+TOO_SLOW = "dram bandwidth below {:g} GB/s, the least of {}"
 AT_ONCE = 512
 """Designs whose stages are worked out at a time."""
 
@@ -76,18 +78,25 @@ class NpuArray:
     layers: Layers
     times: Array
     technology: Technology
-    skipped: int
+    light: LightWork
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what the values leave out."""
+        """Return what the values hold and leave out."""
         known = (
-            "Latency is that of convolutions and products one after the other, in closed form; its upper end is what "
-            "RTL of Gemmini took over it, the ends of energy and area those of the table of components.",
+            "Latency is that of all operators one after the other: convolutions and products on the array in closed "
+            "form, whose upper end is what RTL of Gemmini took over it; the ends of energy and area are those of the "
+            "table of components.",
         )
-        if not self.skipped:
+        if not self.light.calls:
             return known
-        return (*known, f"{self.skipped} operators without matrix work are taken as fused and cost nothing here.")
+        moved = f"{(self.light.read_bytes + self.light.write_bytes) / 1e6:,.1f} MB"
+        calls = f"{self.light.calls:,.0f} {'call' if self.light.calls == 1 else 'calls'}"
+        return (
+            *known,
+            f"{calls} of operators without matrix work take the time and energy of the {moved} that they move to and "
+            "from device memory: a vector unit keeps up with it, and its own arithmetic and area are not counted.",
+        )
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -121,17 +130,24 @@ class NpuArray:
         return np.array([DATAFLOWS.index(str(name)) for name in knob.values])
 
     def _area(self, columns: Columns) -> Found:
-        return Found({"area_mm2": total(parts_mm2(self.machine(columns), self.technology, self.technology.value))})
+        mm2 = total(parts_mm2(self.machine(columns), self.technology, self.technology.value))
+        least = self.technology.dram_least_bytes_per_s
+        slow = columns["dram_bandwidth_bytes_per_s"] < least
+        return Found({"area_mm2": mm2}, {TOO_SLOW.format(least / 1e9, self.technology.dram): slow})
 
     def _network(self, columns: Columns) -> Found:
         machine = self.machine(columns)
-        costs = networks(self.layers, self.times, self.machine(columns, DRAM_SHARE))
+        costs = self._costs(self.machine(columns, DRAM_SHARE))
         latency = costs.cycles / machine.clock_hz
         joules = total(parts_j(costs, machine, self.technology, self.technology.value))
         return Found(
             {"latency_s": latency, "energy_j": joules, "power_w": joules / latency, "edp_j_s": joules * latency},
             {TILE: ~costs.feasible}, costs.shortfall_bytes,
         )  # fmt: skip
+
+    def _costs(self, machine: Machine) -> NetworkCosts:
+        """Return what all operators cost; the rate of device memory is what transfers reach."""
+        return self.light.added(networks(self.layers, self.times, machine), machine)
 
     def details(self, codes: Array) -> list[dict[str, Any]]:
         """Return designs as JSON: knobs, values with intervals, time by stage, energy and area by part."""
@@ -143,22 +159,19 @@ class NpuArray:
     def _details(self, codes: Array) -> list[dict[str, Any]]:
         columns = self.space.columns(codes)
         machine = self.machine(columns)
-        costs, fast = (
-            networks(self.layers, self.times, self.machine(columns, share)) for share in (DRAM_SHARE, MOST_DRAM_SHARE)
-        )
-        seconds = costs.cycles / machine.clock_hz
-        latency = (seconds, fast.cycles / machine.clock_hz, seconds * RTL_FACTOR)
+        reached, slow = self.machine(columns, DRAM_SHARE), self.machine(columns, LEAST_DRAM_SHARE)
+        costs, fast = self._costs(reached), self._costs(self.machine(columns, MOST_DRAM_SHARE))
+        cycles = (costs.cycles - self.light.cycles(reached)) * RTL_FACTOR + self.light.cycles(slow)
+        latency = tuple(count / machine.clock_hz for count in (costs.cycles, fast.cycles, cycles))
         joules, mm2 = energy(costs, machine, self.technology), area(machine, self.technology)
-        longer = joules.parts_hi["static"] * (RTL_FACTOR - 1)
+        longer = joules.parts_hi["static"] * (latency[2] / latency[0] - 1)
         values = {"latency_s": latency, "energy_j": (joules.value, joules.lo, joules.hi + longer),
                   "area_mm2": (mm2.value, mm2.lo, mm2.hi)}  # fmt: skip
         values["power_w"] = tuple(
             e / t for e, t in zip(values["energy_j"], (latency[0], latency[2], latency[1]), strict=True)
         )
         values["edp_j_s"] = tuple(e * t for e, t in zip(values["energy_j"], latency, strict=True))
-        seconds_by_stage = self._stages_s(
-            replace(machine, dram_bytes_per_cycle=machine.dram_bytes_per_cycle * DRAM_SHARE)
-        )
+        seconds_by_stage = self._stages_s(reached)
         return [
             {
                 "knobs": self.space.values(codes[:, i]),
@@ -173,10 +186,11 @@ class NpuArray:
         ]  # fmt: skip
 
     def _stages_s(self, machine: Machine) -> dict[str, Array]:
-        """Return what each stage of the waterfall adds over all layers, in seconds."""
+        """Return what each stage of the waterfall adds over all layers, then other operators, in seconds."""
         costs: SpatialCosts = fixed_mapping(self.layers.reshaped((-1, 1)), machine.reshaped((1, -1)))
         times = self.times[:, None] / machine.clock_hz
-        return {name: np.sum(steps * times, axis=0) for name, steps in costs.waterfall().items()}
+        found = {name: np.sum(steps * times, axis=0) for name, steps in costs.waterfall().items()}
+        return found | {"others": self.light.cycles(machine) / machine.clock_hz} if self.light.calls else found
 
 
 def npu_array(
@@ -194,8 +208,7 @@ def npu_array(
     if not len(times):
         raise BadValueError(f"'{model.name}' has no convolution or product that an array could run.")
     known = technology(float(fixed["node_nm"]), str(fixed["dram"]), request.dtype)
-    skipped = table.rows - int((np.ravel(layers_of(table).macs) > 0).sum())
-    return NpuArray(space, objectives, limits, fixed, layers, times, known, skipped)
+    return NpuArray(space, objectives, limits, fixed, layers, times, known, light_work(table))
 
 
 def layers_with_times(layers: Layers, times: Array) -> tuple[Layers, Array]:

@@ -49,6 +49,7 @@ class Technology:
     """Components at `node_nm` with the device memory `dram`, multiplying the format `math` in PEs.
 
     `dram_idle_j_per_byte` is idle power over bandwidth (W per byte/s); bits are those of one operand in a PE.
+    `dram_least_bytes_per_s` is the bandwidth of the smallest system of that memory: one channel, device or stack.
     """
 
     node_nm: float
@@ -58,6 +59,7 @@ class Technology:
     input_bits: float
     sum_bits: float
     bank_bits: float
+    dram_least_bytes_per_s: float
     value: Coefficients
     lo: Coefficients
     hi: Coefficients
@@ -114,7 +116,7 @@ def technology(
         ))  # fmt: skip
     return Technology(
         node, dram, math_format, math.ceil(asked.weight_bits), math.ceil(asked.activation_bits), SUM_BITS,
-        spec.sram.bank_bits.value, *sets,
+        spec.sram.bank_bits.value, memory.least_bytes_per_s.value, *sets,
     )  # fmt: skip
 
 

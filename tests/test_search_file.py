@@ -48,6 +48,18 @@ def test_rates_have_units_and_powers_reach_their_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        (["17.1 GB/s", "68.3 GB/s"], (17_100_000_000.0, 68_300_000_000.0)), ("8.5 GB/s", (8_500_000_000.0,)),
+        ({"from": 0.1, "to": 0.35, "step": 0.1}, (0.1, 0.2, 0.3)),
+        ({"from": "1.1 MB/s", "to": "1.331 MB/s", "times": 1.1}, (1.1e6, 1.21e6, 1.331e6)),
+    ],
+)  # fmt: skip
+def test_numbers_are_those_that_people_wrote(given: Any, values: tuple[float, ...]) -> None:
+    assert planned("rate", given, REAL).knob().values == values
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         (0, "at least 1"), ([], "empty"), (1.5, "whole number"), ("64 kg", "64 kg"),
@@ -200,6 +212,26 @@ def test_the_command_answers_as_text_json_page_and_shards(tmp_path: Path) -> Non
         names[-1].write_text(archcast("search", file, "--json", "--shard", f"{i}/2", "--seed", 3).stdout)
     merged = archcast("search", file, "--merge", names[0], "--merge", names[1], "--json").json()
     assert {k: v for k, v in merged.items() if "wall" not in k} == {k: v for k, v in whole.items() if "wall" not in k}
+
+
+def test_the_same_file_and_seed_give_the_same_json_but_for_its_time(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    lines = [
+        [line for line in archcast("search", file, "--json", "--seed", 5).stdout.splitlines() if '"wall_s"' not in line]
+        for _ in range(2)
+    ]
+    assert len(lines[0]) > 100
+    assert lines[0] == lines[1]
+
+
+def test_memory_slower_than_the_least_of_its_type_is_refused() -> None:
+    answer = search(small(fixed={"dram": "hbm3"}))
+    assert answer.verdict == "infeasible"
+    assert answer.refused() == [{"reason": "dram bandwidth below 512 GB/s, the least of hbm3", "designs": 432}]
+    wide = search(small(fixed={"dram": "hbm2"}, space_dram_bandwidth_bytes_per_s=["64 GB/s", "128 GB/s"]))
+    reasons = {one["reason"]: one["designs"] for one in wide.refused()}
+    assert reasons["dram bandwidth below 128 GB/s, the least of hbm2"] == 216
+    assert {one["knobs"]["dram_bandwidth_bytes_per_s"] for one in wide.front} == {128_000_000_000}
 
 
 def test_the_command_refuses_in_one_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import subprocess
 from dataclasses import replace
@@ -132,3 +133,42 @@ def test_a_browser_draws_the_page(chromium: str, tmp_path: Path) -> None:
     assert 'data-ready="yes"' in done.stdout
     assert "data-error" not in done.stdout
     assert done.stdout.count('class="design ') == 2 * len(small_search().front)  # for wide screens and for narrow
+
+
+def test_a_search_for_one_value_has_no_hypervolume() -> None:
+    answer = search(small(objectives=["latency_s"]))
+    assert answer.to_json()["hypervolume_share"] is None
+    assert answer.to_json()["hypervolume_reference"] is None
+    assert "Hypervolume" not in search_text(answer)
+    assert "Hypervolume" not in search_page(answer)
+    assert "Hypervolume" in search_text(small_search())
+
+
+def test_names_whose_bests_lie_within_the_interval_are_not_called_better() -> None:
+    answer = small_search()
+    words = "within the model's error: no name is shown to be better"
+    assert html.unescape(reach_svgs(answer)).count(words) == 1  # of dataflow, the one knob of names
+    never = tuple({**one, **{name: {**one[name], "hi": 0.0} for name in answer.objectives}} for one in answer.front)
+    assert words not in html.unescape(reach_svgs(replace(answer, front=never)))
+    only = tuple({**one, "energy_j": answer.front[place]["energy_j"]} for place, one in enumerate(never))
+    assert f"Differences in energy are {words}" in html.unescape(reach_svgs(replace(answer, front=only)))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "style"), [(1200, ""), (740, "print")])
+def test_no_table_is_wider_than_the_page_or_the_sheet(chromium: str, tmp_path: Path, width: int, style: str) -> None:
+    page = search_page(small_search())
+    if style:  # a sheet of paper is some 740 px wide
+        page = page.replace("@media print", "@media all")
+    probe = ("<script>addEventListener('load',()=>{document.body.setAttribute('data-over',[...document"
+             ".querySelectorAll('.scroll')].map(e=>e.scrollWidth-e.clientWidth).join(','))})</script>")  # fmt: skip
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace("</body>", f"{probe}</body>")
+    (tmp_path / "search.html").write_text(page, encoding="utf-8")
+    done = subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},1000", "--dump-dom",
+         f"--user-data-dir={tmp_path}/profile", f"file://{tmp_path}/search.html"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    over = re.search(r'data-over="([-\d,]+)"', done.stdout)
+    assert over is not None
+    assert all(int(pixels) <= 0 for pixels in over[1].split(","))

@@ -28,6 +28,7 @@ STEPS: dict[str, tuple[str, str]] = {
     "onchip": ("on-chip memory", "waits for the ports of buffers and the shared level"),
     "dram": ("device memory", "waits for device memory"),
     "issue": ("launch", "starting tiles"),
+    "others": ("other operators", "sums, pools, norms and such: what they move, at the rate of device memory"),
 }
 """Stage -> its name in a waterfall, and what it means."""
 
@@ -113,7 +114,8 @@ def _reach(answer: SearchAnswer) -> str:
     lead = (
         "For each value of a knob the best of each objective that any choice of the other knobs reaches, over the best "
         "of all. A flat line is a knob that does not matter for that objective; a line that still falls at an end "
-        "says that the range is too short."
+        "says that the range is too short. Between names, such as dataflows, differences within the interval of a "
+        "value are within the model's error."
     )
     body = reach_svgs(answer)
     return section("What each knob can reach", body, lead=lead, name="reach")
@@ -191,14 +193,14 @@ def _provenance(answer: SearchAnswer) -> str:
 
 
 def _table(heads: list[str], rows: list[list[str]], numbers: int) -> str:
-    """Return a table: words, then columns of numbers up to `numbers`, then words."""
+    """Return a table: words, then columns of numbers up to `numbers`, then words, which wrap as heads do."""
 
     def style(i: int) -> str:
-        return ' class="mark"' if i == 0 else ' class="n"' if i < numbers else ' class="nowrap"'
+        return ' class="mark"' if i == 0 else ' class="n"' if i < numbers else ' class="wrap"'
 
     head = "".join(f"<th{style(i)}>{esc(words)}</th>" for i, words in enumerate(heads))
     body = "".join(
         "<tr>" + "".join(f"<td{style(i)}>{esc(words, 200)}</td>" for i, words in enumerate(row)) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll"><table class="tight"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

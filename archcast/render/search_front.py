@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archcast.render.human import digits, unit_of
+from archcast.render.human import digits, listed, unit_of
 from archcast.render.labels import Box, Labels
 from archcast.render.markup import esc, num, svg_text, tip
 from archcast.render.plan_front import Scale
@@ -47,7 +47,13 @@ svg.front{width:100%;height:auto;overflow:visible}
 .p2{fill:var(--network);background:var(--network)}.p3{fill:var(--overhead);background:var(--overhead)}
 .p4{fill:var(--bad);background:var(--bad)}
 td.mark{font-weight:600;white-space:nowrap}
-td.nowrap{white-space:nowrap}
+table.tight th,td.wrap{white-space:normal}
+table.tight th{vertical-align:bottom}
+table.tight td.wrap{min-width:104px;width:270px}
+table.tight td,table.tight th{padding-right:10px}
+@media print{main{padding:0}.scroll{overflow:visible}table.tight,table.tight .n{font-size:9.5px}
+table.tight td,table.tight th{padding-right:5px}table.tight .mark{white-space:normal}
+table.tight td.wrap{min-width:80px;width:110px}}
 @media (max-width:900px){.reach{grid-template-columns:repeat(2,minmax(0,1fr))}}
 @media (max-width:560px){.reach{grid-template-columns:minmax(0,1fr)}}
 """
@@ -190,8 +196,21 @@ def reach_svgs(answer: SearchAnswer) -> str:
         ratios = table / np.nanmin(table, axis=0)
         values = [shown(knob, row["value"]) for row in rows]
         joined = not isinstance(rows[0]["value"], str)
-        pictures.append(f"<div><h3>{esc(plain(knob))}</h3>{_reach(ratios, values, names, joined)}</div>")
+        note = "" if joined else _undecided(answer, ratios)
+        pictures.append(f"<div><h3>{esc(plain(knob))}</h3>{_reach(ratios, values, names, joined)}{note}</div>")
     return f'<ul class="legend inline">{keys}</ul><div class="reach">{"".join(pictures)}</div>'
+
+
+def _undecided(answer: SearchAnswer, ratios: Any) -> str:
+    """Return which objectives say nothing about names: their bests lie within the interval that the knee has."""
+    assert answer.knee is not None
+    knee = answer.front[answer.knee]
+    within = [
+        plain(name) for k, name in enumerate(answer.objectives)
+        if np.nanmax(ratios[:, k]) <= knee[name]["hi"] / knee[name]["value"]
+    ]  # fmt: skip
+    words = f"Differences in {listed(within)} are within the model's error: no name is shown to be better."
+    return f'<p class="note">{esc(words)}</p>' if within else ""
 
 
 def _reach(ratios: Any, values: Sequence[str], names: Sequence[str], joined: bool) -> str:

@@ -64,7 +64,12 @@ class SearchAnswer:
 
     @property
     def hypervolume(self) -> float | None:
-        """Return the volume that the front dominates, as a share of the box from the best values to the reference."""
+        """Return the volume that the front dominates, as a share of the box from the best values to the reference.
+
+        None with one objective, and with more than three.
+        """
+        if len(self.objectives) < 2:  # one design, which is the whole box
+            return None
         if not self.front:
             return 0.0
         volume = hypervolume(self.values, self.reference)
@@ -126,7 +131,8 @@ class SearchAnswer:
             "feasible_designs": tally.feasible, "infeasible": self.refused(), "front_designs": len(front),
             "hypervolume_share": self.hypervolume,
             "hypervolume_reference": (
-                dict(zip(self.objectives, map(float, self.reference), strict=True)) if front else None
+                dict(zip(self.objectives, map(float, self.reference), strict=True))
+                if front and len(self.objectives) > 1 else None
             ),
             "best": self.best, "knee": self.knee, "listed": self.listed(), "sensitivity": self.sensitivity(),
             "front": front, "notes": list(self.notes), "digest": study.digest, "versions": dict(self.versions),

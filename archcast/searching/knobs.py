@@ -19,6 +19,11 @@ UNCOUNTED = 1e18
 """Steps beyond this are not counted exactly; no space that has them is accepted."""
 
 
+def as_written(value: float) -> float:
+    """Return a number without the last bits that a unit or a step adds: 17.1 GB/s is 17100000000, not ..000.000002."""
+    return float(f"{value:.15g}")
+
+
 @dataclass(frozen=True)
 class KnobKind:
     """What a knob may be: names, or numbers from `low` to `high` in `unit` ("" for counts)."""
@@ -32,7 +37,7 @@ class KnobKind:
     def number(self, name: str, value: object) -> float:
         """Return a number in the knob's unit; text may carry another unit. Raises BadValueError."""
         if isinstance(value, str) and self.unit:
-            value = parse_quantity(value, Quantity(self.unit, self.low, self.high))
+            value = as_written(parse_quantity(value, Quantity(self.unit, self.low, self.high)))
         found = finite_number(name, value, low=self.low, high=self.high)
         if self.kind == "whole" and found != int(found):
             raise BadValueError(f"{name} must be a whole number, not {value!r}.")
@@ -110,7 +115,7 @@ def _steps(name: str, first: float, last: float, given: object, kind: KnobKind) 
     if whole and step != int(step):
         raise BadValueError(f"the step of {name} must be a whole number, not {given!r}.")
     count = int(min((last - first) / step * (1 + 1e-12), UNCOUNTED)) + 1
-    return Planned(name, count, lambda: tuple(first + k * step for k in range(count)))
+    return Planned(name, count, lambda: tuple(dict.fromkeys(as_written(first + k * step) for k in range(count))))
 
 
 def _factors(name: str, first: float, last: float, given: object, kind: KnobKind) -> Planned:
@@ -134,7 +139,7 @@ def _points(name: str, first: float, last: float, given: object, log: bool, kind
 def _made(name: str, count: int, value: Callable[[int], float], kind: KnobKind) -> Planned:
     """Return planned values; whole numbers are rounded, and each is there once."""
     if kind.kind != "whole":
-        return Planned(name, count, lambda: tuple(dict.fromkeys(value(k) for k in range(count))))
+        return Planned(name, count, lambda: tuple(dict.fromkeys(as_written(value(k)) for k in range(count))))
     if count > MOST_VALUES:
         return Planned(name, count, tuple)
     rounded = tuple(dict.fromkeys(float(round(value(k))) for k in range(count)))

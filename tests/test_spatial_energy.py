@@ -91,9 +91,17 @@ def test_device_memory_and_static_power_by_hand() -> None:
 
 
 def test_a_unified_buffer_costs_what_its_whole_size_does() -> None:
-    moved = replace(NOTHING, buffer_bytes=Operands(1e6, 0.0, 0.0))
-    alone, whole = (energy(moved, machine(unified=u), TECH).parts["buffer_inputs"] for u in (False, True))
-    assert float(whole / alone) == pytest.approx(np.sqrt(3))
+    moved, ports = replace(NOTHING, buffer_bytes=Operands(1e6, 0.0, 0.0)), Operands(16.0, 16.0, 64.0)
+    alone, whole = (
+        energy(moved, machine(unified=u, buffer_bytes_per_cycle=ports), TECH).parts["buffer_inputs"]
+        for u in (False, True)
+    )
+    # 96 bytes a cycle of 192 KiB are 3 banks of 64 KiB and 256 bit; alone 64 KiB of 128 bit, each sqrt(64) (a + b w)
+    a, b = TECH.value.sram_root_j, TECH.value.sram_root_j_per_bit
+    assert float(whole / alone) == pytest.approx((a / 256 + b) / (a / 128 + b))
+    for name in ("buffer_inputs", "buffer_weights", "buffer_outputs"):
+        every = energy(replace(NOTHING, buffer_bytes=Operands(1e6, 1e6, 1e6)), machine(unified=True), TECH)
+        assert float(every.parts[name]) == pytest.approx(float(whole))
 
 
 def test_energy_of_layers_adds_up_to_that_of_the_network() -> None:

@@ -65,11 +65,13 @@ def energy(costs: Counts, machine: Machine, technology: Technology) -> Energy:
 
 
 def parts_j(costs: Counts, machine: Machine, technology: Technology, of: Coefficients) -> dict[str, Array]:
-    """Return the components with one set of coefficients."""
+    """Return the components with one set of coefficients; a unified buffer is one, of all sizes and rates."""
     capacities = [np.where(machine.unified, sum(machine.buffer_bytes), size) for size in machine.buffer_bytes]
+    rates = machine.buffer_bytes_per_cycle
+    ports = [np.where(machine.unified, sum(rates), rate) for rate in rates]
     buffers = [
         moved * sram_j_per_byte(size, port, technology, of)
-        for moved, size, port in zip(costs.buffer_bytes, capacities, machine.buffer_bytes_per_cycle, strict=True)
+        for moved, size, port in zip(costs.buffer_bytes, capacities, ports, strict=True)
     ]
     shared = costs.shared_bytes * sram_j_per_byte(machine.shared_bytes, machine.shared_bytes_per_cycle, technology, of)
     seconds = costs.cycles / machine.clock_hz

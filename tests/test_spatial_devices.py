@@ -129,16 +129,16 @@ def test_depthwise_layers_are_named_as_what_is_lost() -> None:
 
 
 def test_a_buffer_smaller_than_a_tile_is_an_infeasible_answer_with_the_bytes(tmp_path: Path) -> None:
-    # 16 x 16 x 16 twice: 512 B of weights; 16 pixels of 3 channels are less, but later layers have 16 and more
+    # 16 x 16 weights twice: 512 B; of pixels and sums the smallest tile needs one step only
     path = written(tmp_path, ("capacity_bytes: {value: 128 KiB, source: config}",
                               "capacity_bytes: {value: 400 B, source: config}"))  # fmt: skip
     found = ac.predict("mobilenet-v2", on=path)
     assert found.verdict == "infeasible"
-    assert found.shortfall_bytes == 2 * 112
+    assert found.shortfall_bytes == 112
     assert found.latency_s is None
-    assert found.reason.startswith("the buffers of the array are 224 B short of one tile of '")
+    assert found.reason.startswith("the buffers of the array are 112 B short of one tile of '")
     size, layer = tile_shortfall(conv(), machine_of(find_target(path).spec))
-    assert (size, layer) == (224, "row 0")
+    assert (size, layer) == (112, "row 0")
     assert tile_shortfall(conv(), machine_of(load_device("gemmini-16x16"))) == (0.0, "")
 
 
@@ -172,8 +172,8 @@ def test_a_batch_of_questions_says_so_too(tmp_path: Path) -> None:
                               "capacity_bytes: {value: 400 B, source: config}"))  # fmt: skip
     table = ac.predict_batch(workload=["mobilenet-v2"], on=[str(path)])
     assert list(table["verdict"]) == ["infeasible"]
-    assert list(table["shortfall_bytes"]) == [224]
-    assert table["reason"][0].endswith("224 B short of one tile of 'project'")
+    assert list(table["shortfall_bytes"]) == [112]
+    assert table["reason"][0].endswith("112 B short of one tile of 'project'")
 
 
 @pytest.mark.parametrize(("network", "cycles"), [("resnet-18", 3.865e6), ("mobilenet-v2", 2.257e7)])

@@ -321,18 +321,63 @@ def test_a_network_is_the_sum_of_its_layers_on_every_design(monkeypatch: pytest.
     np.testing.assert_array_equal(found.shortfall_bytes, every.shortfall_bytes.max(axis=0))
 
 
-@pytest.mark.parametrize("size", [0.0, -3.0, float("nan")])
-def test_a_layer_that_no_dataflow_maps_is_refused_in_a_network_and_left_out_by_distinct(size: float) -> None:
-    layers = products(np.array([5.0, size]), 3.0, 4.0)
-    with pytest.raises(BadValueError, match=r"No dataflow maps layer 1: it has (0|-36|nan) multiply-accumulates"):
+def test_a_layer_that_no_dataflow_maps_is_refused_in_a_network_and_left_out_by_distinct() -> None:
+    layers = products(np.array([5.0, 0.0]), 3.0, 4.0)
+    with pytest.raises(BadValueError, match="No dataflow maps layer 1: it has 0 multiply-accumulates"):
         networks(layers, np.ones(2), machine())
     assert distinct(layers)[1].tolist() == [1.0]
 
 
-@pytest.mark.parametrize("code", [0, 4, np.array([1, 7])])
+@pytest.mark.parametrize("size", [-5.0, float("nan"), float("inf")])
+def test_a_layer_with_an_impossible_side_is_refused(size: float) -> None:
+    for sides in ((size, 16.0, 16.0), (16.0, np.array([4.0, size]), 16.0)):
+        with pytest.raises(
+            BadValueError, match=r"'(ox|k)' of a layer must lie between 0 and 1e\+18, not at (-5|nan|inf)"
+        ):
+            products(*sides)
+    with pytest.raises(BadValueError, match=r"'weight_density' of a layer must lie between 0 and 1, not at -0\.3"):
+        products(4.0, 4.0, 4.0, weight_density=np.array([0.5, -0.3]))
+
+
+def test_a_layer_without_work_costs_nothing_whatever_its_other_sides() -> None:
+    columns = products(np.array([0.0, 64.0, 64.0]), np.array([16.0, 64.0, 0.0]), np.array([16.0, 64.0, 16.0]))
+    for on in (machine(dram_latency_cycles=100.0, issue_cycles=7.0), machine((8.0, 8.0, 8.0), shared_bytes=1e5)):
+        found = fixed_mapping(columns, on)
+        none = [0, 2]
+        assert found.feasible[none].all()
+        for value in (*(getattr(found, f"{stage}_cycles") for stage in STAGES), found.macs, *found.buffer_bytes,
+                      *found.dram_read_bytes, found.dram_write_bytes, found.dram_bytes, found.tiles):  # fmt: skip
+            assert np.broadcast_to(value, (3,))[none].tolist() == [0.0, 0.0]
+    alone = fixed_mapping(products(0.0, 16.0, 16.0), machine())
+    assert [float(v) for v in (alone.cycles, alone.dram_bytes, alone.tiles)] == [0, 0, 0]
+    assert fixed_mapping(columns, machine()).cycles[1] == 1024 + 46 + 48
+
+
+@pytest.mark.parametrize("code", [0, 4, np.array([1, 7]), "ws"])
 def test_a_dataflow_that_is_none_is_refused(code: Any) -> None:
-    with pytest.raises(BadValueError, match=r"no dataflow has the code [047]; there are ws = 1, os = 2 and is = 3"):
+    with pytest.raises(
+        BadValueError, match=r"no dataflow has the code ([047]|ws); there are ws = 1, os = 2 and is = 3"
+    ):
         machine(dataflow=code)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"skips_weights": 3.0}, "skips_weights, a share of zero operands, must lie between 0 and 1, not 3"),
+        ({"skips_inputs": np.array([0.5, -1.0])}, "skips_inputs, a share of zero operands, .* not -1"),
+        ({"shared_bytes": -1.0}, "shared_bytes of a spatial array must be at least 0, not -1"),
+        ({"dram_latency_cycles": -100.0}, "dram_latency_cycles of a spatial array must be at least 0, not -100"),
+        ({"issue_cycles": float("nan")}, "issue_cycles of a spatial array must be at least 0, not nan"),
+        ({"rows": 1.5}, "rows of a spatial array must be whole, not 1.5"),
+        ({"cores": np.array([2.0, 2.5])}, "cores of a spatial array must be whole, not 2.5"),
+        ({"shared_bytes_per_cycle": 0.0}, "the bandwidth of the shared level must be above 0 bytes a cycle, not 0"),
+        ({"sum_bits": 0.0}, "the bits of a partial sum must be at least 1, not 0"),
+    ],
+)
+def test_a_figure_that_no_machine_has_is_refused_by_name(fields: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BadValueError, match=problem):
+        machine(**fields)
 
 
 def test_a_network_needs_a_count_for_each_layer() -> None:

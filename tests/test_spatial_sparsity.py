@@ -137,3 +137,9 @@ def test_what_cannot_be_stored_or_multiplied_is_refused() -> None:
         steps_a_product("digital", 8, 8)
     with pytest.raises(BadValueError, match="wider than 0 bits"):
         steps_a_product("whole", 0, 8)
+
+
+@pytest.mark.parametrize("wrong", [-0.3, 1.5, float("nan")])
+def test_of_several_densities_the_wrong_one_is_named(wrong: float) -> None:
+    with pytest.raises(BadValueError, match=rf"A density lies between 0 and 1, not at {wrong:g}\."):
+        stored_bits("bitmap", 8, np.array([0.5, wrong]))

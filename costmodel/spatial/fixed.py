@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -190,8 +191,11 @@ def _least(moved: tuple[Traffic, ...]) -> Traffic:
 
 def _fastest(layers: Layers, machine: Machine, onchip: _Onchip, timing: _Timing, moved: tuple[Traffic, ...]) -> Traffic:
     """Return the way of the fewest cycles, and of the fewest bytes among equals."""
-    if not some(onchip.folds.overhead_cycles) and all(way.run is WHOLE for way in moved):
-        return _least(moved)
+    if not some(onchip.folds.overhead_cycles):  # ways of equal runs take equal cycles on chip: the least is the soonest
+        runs = {id(way.run): way.run for way in moved}
+        moved = tuple(_least(tuple(way for way in moved if way.run is run)) for run in runs.values())
+        if len(moved) == 1:
+            return moved[0]
     return _soonest(moved, [timing.cycles(onchip.cycles(way)[2], layers.groups * way.bytes)[1] for way in moved])
 
 
@@ -222,12 +226,15 @@ def _costs(
     layers: Layers, machine: Machine, onchip: _Onchip, timing: _Timing, both: _Chosen, short: Value
 ) -> SpatialCosts:
     groups, found, chosen, outer = layers.groups, onchip.folds, both.inner, both.outer
+    work = layers.macs > 0
     shape, fill, ports = onchip.cycles(chosen)
     memory, issued, tiles = timing.cycles(ports, groups * outer.bytes)
     macs = layers.macs * executed_share(layers, machine)
     shortfall = short * (macs > 0)
     feasible = np.asarray(shortfall == 0)
-    steps = np.broadcast_arrays(found.ideal_cycles, shape, fill, ports, memory, issued, feasible)[:-1]
+    steps: Any = np.broadcast_arrays(found.ideal_cycles, shape, fill, ports, memory, issued, feasible)[:-1]
+    if not work.all():  # what has no work costs nothing, whatever its other sides are
+        steps, groups, tiles = tuple(np.where(work, step, 0.0) for step in steps), groups * work, tiles * work
     if not feasible.all():
         steps = tuple(np.where(feasible, step, np.nan) for step in steps)
     filled = Operands(chosen.inputs, chosen.weights, chosen.outputs + 2.0 * chosen.spilled)

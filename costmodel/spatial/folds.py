@@ -132,7 +132,7 @@ def _dealt(count: Value, along: Value, machine: Machine) -> tuple[Deal, ...]:
     if np.ndim(cores) == 0 and cores == 1:
         return (Deal(count, along),)
     divides = by_dataflow(machine.dataflow, True, False, True)
-    if divides is False:
+    if divides is False or not some(cores != 1):
         return (Deal(np.ceil(count / cores), along),)
     whole = np.where(divides, np.floor(count / cores), np.ceil(count / cores))
     rest = np.where(divides, np.ceil(count - whole * cores), 0.0)

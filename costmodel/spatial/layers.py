@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from foundation.errors import BadValueError
 from foundation.formats import FORMATS
 from workloads.elementwise import Value, unwrapped
 from workloads.table import OP_CODES, Array, OpTable
@@ -47,6 +48,18 @@ class Layers:
     input_density: Value = 1.0
     pad_y: Value = 0.0
     pad_x: Value = 0.0
+
+    def __post_init__(self) -> None:
+        for name, most in LIMITS:
+            value = getattr(self, name)
+            if value.__class__ is float and 0.0 <= value <= most:
+                continue
+            sizes = np.asarray(value, dtype=float)
+            within = (sizes >= 0.0) & (sizes <= most)  # not so for NaN
+            if not within.all():
+                raise BadValueError(
+                    f"'{name}' of a layer must lie between 0 and {most:.3g}, not at {sizes[~within].flat[0]:g}."
+                )
 
     @property
     def macs(self) -> Array:
@@ -99,6 +112,12 @@ class Layers:
         return replace(self, **fields)
 
 
+LIMITS: tuple[tuple[str, float], ...] = (
+    *((name, 1e18) for name in ("batch", "groups", "k", "c", "oy", "ox", "fy", "fx", "stride", "pad_y", "pad_x")),
+    *((name, 1e6) for name in ("weight_bits", "input_bits", "output_bits", "sum_bits")),
+    ("weight_density", 1.0), ("input_density", 1.0),
+)  # fmt: skip
+"""The most that each field may be; the least is 0."""
 FIELDS: tuple[str, ...] = tuple(Layers.__dataclass_fields__)
 
 

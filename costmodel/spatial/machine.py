@@ -9,6 +9,7 @@ import numpy as np
 
 from foundation.errors import BadValueError
 from workloads.elementwise import Value
+from workloads.table import Array
 
 DATAFLOWS: tuple[str, ...] = ("", "ws", "os", "is")
 """What stays in the processing elements, by code: weights, outputs (partial sums) or inputs."""
@@ -67,26 +68,37 @@ class Machine:
     node_nm: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("rows", self.rows, 1), ("cols", self.cols, 1), ("cores", self.cores, 1), ("clock_hz", self.clock_hz, 1),
-            *((f"the buffer of {name}", value, 0) for name, value in self.buffer_bytes._asdict().items()),
+        for name, value in (("rows", self.rows), ("cols", self.cols), ("cores", self.cores)):
+            sizes = np.asarray(value, dtype=float)
+            _check(sizes, np.isfinite(sizes) & (sizes >= 1), f"{name} of a spatial array must be at least 1")
+            _check(sizes, sizes == np.floor(sizes), f"{name} of a spatial array must be whole")
+        for name, value in (
+            ("the clock of a spatial array in Hz", self.clock_hz), ("the bits of a partial sum", self.sum_bits)
         ):  # fmt: skip
-            checked = np.asarray(value, dtype=float)
-            if not (np.isfinite(checked) & (checked >= least)).all():
-                worst = checked[~(np.isfinite(checked) & (checked >= least))].flat[0]
-                raise BadValueError(f"{name} of a spatial array must be at least {least}, not {worst:g}.")
+            sizes = np.asarray(value, dtype=float)
+            _check(sizes, np.isfinite(sizes) & (sizes >= 1), f"{name} must be at least 1")
+        for name, value in (
+            *((f"the buffer of {name}", value) for name, value in self.buffer_bytes._asdict().items()),
+            ("shared_bytes", self.shared_bytes), ("dram_latency_cycles", self.dram_latency_cycles),
+            ("issue_cycles", self.issue_cycles), ("node_nm", self.node_nm),
+        ):  # fmt: skip
+            sizes = np.asarray(value, dtype=float)
+            _check(sizes, np.isfinite(sizes) & (sizes >= 0), f"{name} of a spatial array must be at least 0")
         for name, value in (
             ("the bandwidth of device memory", self.dram_bytes_per_cycle),
+            ("the bandwidth of the shared level", self.shared_bytes_per_cycle),
             *((f"the bandwidth of the buffer of {n}", v) for n, v in self.buffer_bytes_per_cycle._asdict().items()),
         ):
-            checked = np.asarray(value, dtype=float)
-            if not (checked > 0).all():
-                raise BadValueError(f"{name} must be above 0 bytes a cycle, not {checked[~(checked > 0)].flat[0]:g}.")
-
+            rates = np.asarray(value, dtype=float)
+            _check(rates, rates > 0, f"{name} must be above 0 bytes a cycle")
+        for name, value in (("skips_weights", self.skips_weights), ("skips_inputs", self.skips_inputs)):
+            shares = np.asarray(value, dtype=float)
+            _check(shares, (shares >= 0) & (shares <= 1), f"{name}, a share of zero operands, must lie between 0 and 1")
         flows = np.asarray(self.dataflow)
-        if not np.isin(flows, (WS, OS, IS)).all():
-            wrong = flows[~np.isin(flows, (WS, OS, IS))].flat[0]
-            raise BadValueError(f"no dataflow has the code {wrong:g}; there are ws = {WS}, os = {OS} and is = {IS}.")
+        known = np.isin(flows, (WS, OS, IS))
+        if not known.all():
+            raise BadValueError(f"no dataflow has the code {flows[~known].flat[0]!s}; there are ws = {WS}, os = {OS} "
+                                f"and is = {IS} (`costmodel.spatial.machine.WS`).")  # fmt: skip
 
     @property
     def elements(self) -> Value:
@@ -105,3 +117,8 @@ class Machine:
             for value in (getattr(self, field.name),)
         }
         return replace(self, **changes)
+
+
+def _check(values: Array, holds: Array, must: str) -> None:
+    if not holds.all():
+        raise BadValueError(f"{must}, not {values[~holds].flat[0]:g}.")

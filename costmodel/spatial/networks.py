@@ -11,6 +11,7 @@ from costmodel.spatial.costs import SpatialCosts
 from costmodel.spatial.fixed import fixed_mapping
 from costmodel.spatial.layers import FIELDS, Layers
 from costmodel.spatial.machine import Machine, Operands
+from costmodel.spatial.traffic import array_tile, lacking_bytes
 from foundation.errors import BadValueError
 from workloads.elementwise import Value
 from workloads.table import Array
@@ -78,13 +79,22 @@ def networks(layers: Layers, counts: Array, machines: Machine) -> NetworkCosts:
         return out
     kinds = np.broadcast_to(machines.dataflow, (designs,))
     for kind in np.unique(kinds):  # of one dataflow, so that no case is computed in vain
-        where = np.flatnonzero(kinds == kind)
-        whole = len(where) == designs
-        for start in range(0, len(where), step):
-            part: Any = slice(start, min(start + step, designs)) if whole else where[start : start + step]
-            machine = _cut(machines, part, kind)
-            _sum_into(out, part, fixed_mapping(column, machine), weight)
+        for where in _alike(column, machines, np.flatnonzero(kinds == kind), kind, step):
+            whole = len(where) == designs
+            for start in range(0, len(where), step):
+                part: Any = slice(start, min(start + step, designs)) if whole else where[start : start + step]
+                _sum_into(out, part, fixed_mapping(column, _cut(machines, part, kind)), weight)
     return out
+
+
+def _alike(column: Layers, machines: Machine, where: Array, kind: Value, step: int) -> tuple[Array, ...]:
+    """Return the designs whose buffers hold a whole array tile of every layer, and the others, which take longer."""
+    narrow = np.empty(len(where), dtype=bool)
+    for start in range(0, len(where), step):
+        machine = _cut(machines, where[start : start + step], kind)
+        short = lacking_bytes(machine, array_tile(column, machine).bytes)
+        narrow[start : start + step] = np.any(np.asarray(short) > 0, axis=0)
+    return where[~narrow], where[narrow]
 
 
 def _designs(machines: Machine) -> int:

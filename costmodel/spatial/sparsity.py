@@ -73,8 +73,10 @@ def stored_bits(storage: str, bits: Value, density: Value, row: Value = 256.0) -
     """
     if storage not in STORAGE:
         raise UnknownNameError("storage of sparse operands", storage, STORAGE)
-    if not np.all((np.asarray(density) >= 0) & (np.asarray(density) <= 1)):
-        raise BadValueError(f"A density lies between 0 and 1, not at {np.max(np.abs(density)):g}.")
+    shares = np.asarray(density, dtype=float)
+    within = (shares >= 0) & (shares <= 1)
+    if not within.all():
+        raise BadValueError(f"A density lies between 0 and 1, not at {shares[~within].flat[0]:g}.")
     return STORAGE[storage](bits, density, row)
 
 

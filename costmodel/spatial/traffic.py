@@ -143,7 +143,8 @@ def narrowed(layers: Layers, machine: Machine, tile: ArrayTile) -> tuple[ArrayTi
                       for fixed, one, whole in zip(still, step, tile.bytes, strict=True)))  # fmt: skip
     m = np.where(where, by_dataflow(flow, steps, tile.m, tile.m), tile.m)
     n = np.where(where, by_dataflow(flow, tile.n, tile.n, steps), tile.n)
-    run = np.where(where, by_dataflow(flow, steps, WHOLE, steps), WHOLE)
+    runs = np.where(where, steps, WHOLE)
+    run = by_dataflow(flow, runs, WHOLE, runs)
     sums = layers.pixels * step.outputs <= machine.buffer_bytes.outputs * (half * machine.cores)
     fit = by_dataflow(flow, choose(machine.unified, False, sums), False, False)
     narrow = Narrow(where, m, n, held, run, by_dataflow(flow, WHOLE, WHOLE, run), fit,

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hardware_specs.cores import CoreGroup
-from hardware_specs.figures import Figure, Sourced, Spec, check_range, fault
-from hardware_specs.spatial import Spatial
+from hardware_specs.figures import Figure, Place, Sourced, Spec, check_range, fault
+from hardware_specs.spatial import GEMMINI_BUS_BYTES, GEMMINI_BUS_SHARE, GEMMINI_SIDES, ElementArray, Spatial
 from hardware_specs.thermal import Thermal
 from hardware_specs.units import Quantity
 
@@ -22,6 +22,8 @@ DeviceKind = Literal["gpu", "cpu", "npu", "mcu", "fpga", "accelerator"]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**7)]
 Share = Quantity("", 1e-3, 1.0)
 _DRAM_RATE = Quantity("B/s", 1e6, 1e14)
+LEAST_OF_ARRAY, MOST_OF_ARRAY = 0.25, 4.2
+"""Between which the fastest peak may be, of two operations a cycle and element of the array."""
 
 
 class Tile(Spec):
@@ -188,6 +190,13 @@ class DeviceSpec(Sourced):
     def _spatial_has_an_array(self) -> DeviceSpec:
         if self.spatial is not None and self.spatial.array is None and self.unit("matrix").array is None:
             raise fault("neither this section nor the matrix unit has an array.", ("spatial", "array"))
+        unit, own = self.unit("matrix"), self.spatial.array if self.spatial else None
+        at = ("units", self.units.index(unit))
+        if array := own or unit.array:
+            _peak_is_of_its_array(unit, array.rows * array.cols, at)
+            if self.spatial is not None and self.spatial.mapping == "gemmini":
+                place = ("spatial", "array") if own else (*at, "array")
+                _gemmini_is_one(unit, array, self.dram.bandwidth_bytes_per_s.value, at, place)
         return self
 
     @property
@@ -198,6 +207,39 @@ class DeviceSpec(Sourced):
     def unit(self, name: Literal["matrix", "vector"]) -> ComputeUnit:
         """Return the unit of that name, or the only unit of a device that has one kind."""
         return next((unit for unit in self.units if unit.name == name), self.units[0])
+
+
+def _peak_is_of_its_array(unit: ComputeUnit, elements: int, at: Place) -> None:
+    """Hold the fastest peak against two operations an element and cycle; narrow formats are composed, up to 4 times."""
+    fastest = max(figure.value for figure in unit.peak_flop_per_s.values())
+    whole = 2.0 * elements * unit.count * unit.clock_hz.value
+    if not LEAST_OF_ARRAY <= fastest / whole <= MOST_OF_ARRAY:
+        raise fault(
+            f"the fastest peak is {fastest:.4g} FLOP/s, but {unit.count} x {elements:,} elements at "
+            f"{unit.clock_hz.value:.4g} Hz do {whole:.4g}: correct the peak, the array, count or clock_hz (from "
+            f"{LEAST_OF_ARRAY:g} to {MOST_OF_ARRAY:g} times it is possible).", (*at, "peak_flop_per_s"),
+        )  # fmt: skip
+
+
+def _gemmini_is_one(
+    unit: ComputeUnit, array: Array | ElementArray, dram_bytes_per_s: float, at: Place, place: Place
+) -> None:  # fmt: skip
+    """Refuse what the law of Gemmini's library was not fitted on."""
+    least, most = GEMMINI_SIDES
+    if array.rows != array.cols or not least <= array.rows <= most or array.dataflow != "ws":
+        raise fault(
+            f"'mapping: gemmini' knows square 'ws' arrays of {least} x {least} to {most} x {most}, not "
+            f"{array.rows} x {array.cols} '{array.dataflow}'; write 'mapping: fixed' or 'best'.", place,
+        )  # fmt: skip
+    if unit.count != 1:
+        raise fault(f"'mapping: gemmini' knows one array, not {unit.count}; write 'mapping: fixed'.", (*at, "count"))
+    bytes_a_cycle = dram_bytes_per_s / unit.clock_hz.value
+    if abs(bytes_a_cycle / GEMMINI_BUS_BYTES - 1) > GEMMINI_BUS_SHARE:
+        raise fault(
+            f"'mapping: gemmini' knows a bus of {GEMMINI_BUS_BYTES:g} bytes a cycle ("
+            f"{GEMMINI_BUS_BYTES * unit.clock_hz.value:.4g} B/s at this clock), not {bytes_a_cycle:.4g}; write that, "
+            "or 'mapping: fixed'.", ("memory", 0, "bandwidth_bytes_per_s"),
+        )  # fmt: skip
 
 
 def _date(text: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 import archcast as ac
 from costmodel.spatial.costs import STAGES
-from costmodel.spatial.devices import machine_of
+from costmodel.spatial.devices import machine_of, spatial_times
 from costmodel.spatial.fixed import fixed_mapping
 from costmodel.spatial.gemmini import gemmini_costs, gemmini_runs
 from costmodel.spatial.layers import Layers, layers_of
@@ -68,6 +68,23 @@ def test_memory_that_delivers_more_in_a_cycle_is_never_slower() -> None:
     one, four = (np.asarray(mapped(LAYERS, machine, 1.0, rate).cycles) for rate in (8.0, 32.0))
     assert (four <= one).all()
     assert np.asarray(mapped(LAYERS, machine).cycles) == pytest.approx(one)
+
+
+def test_layers_of_equal_cycles_have_the_same_steps_whoever_tiles() -> None:
+    # bound by the array or by memory, in full folds: first load, last store and one latency beside either
+    machine = machine_of(load_device("gemmini-16x16"))
+    table = OpTable.from_columns(
+        {"op": "gemm", "m": [256.0, 16.0], "n": [256.0, 4096.0], "k": [256.0, 512.0], "batch": 1.0, "dtype": "int8"}
+    )
+    work = count_work(table)
+    rule, best = (
+        spatial_times(table, work, replace(machine, mapping=name), 1e-9, 1 / 16e9) for name in ("fixed", "best")
+    )
+    for step in ("ideal_s", "shape_s", "dram_bytes", "exposed_s"):
+        assert np.asarray(getattr(best, step)) == pytest.approx(np.asarray(getattr(rule, step)), rel=1e-9), step
+    for step in ("fill_s", "onchip_s"):  # orders leave out the load of the first 16 rows of weights
+        assert np.asarray(getattr(best, step)) == pytest.approx(np.asarray(getattr(rule, step)), abs=16.1e-9), step
+    assert (np.asarray(best.serial_s) <= np.asarray(rule.serial_s) + 1e-15).all()
 
 
 def test_a_mapping_that_is_none_is_refused() -> None:

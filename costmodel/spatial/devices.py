@@ -100,7 +100,8 @@ def spatial_times(table: OpTable, work: OpWork, machine: Machine, cycle_s: Value
     if machine.mapping != "fixed":
         steps = np.broadcast_to(cycle_s * machine.clock_hz, (table.rows,))
         costs = mapped(layers, machine, steps, slowed.dram_bytes_per_cycle)
-        return _under_mapping(costs, cycle_s, dram_byte_s, _energy(costs, machine, table))
+        ends = exposed_bytes(layers, slowed) * dram_byte_s if machine.mapping == "best" else 0.0
+        return _under_mapping(costs, cycle_s, dram_byte_s, ends, _energy(costs, machine, table))
     costs = fixed_mapping(layers, slowed)
     moved, onchip = np.asarray(costs.dram_bytes), costs.onchip_cycles * cycle_s
     waits = costs.tiles * (machine.issue_cycles / machine.clock_hz)
@@ -120,14 +121,18 @@ def _energy(costs: SpatialCosts, machine: Machine, table: OpTable) -> tuple[Valu
 
 
 def _under_mapping(
-    costs: SpatialCosts, cycle_s: Value, dram_byte_s: float, energy_j: tuple[Value, ...]
+    costs: SpatialCosts, cycle_s: Value, dram_byte_s: float, ends_s: Value, energy_j: tuple[Value, ...]
 ) -> SpatialTimes:  # fmt: skip
-    """Return the times of costs whose stalls are counted: what neither arithmetic nor bandwidth explains is serial."""
+    """Return the times of costs whose stalls are counted: what neither arithmetic nor bandwidth explains is serial.
+
+    `ends_s` are the first load and the last store of a tile, at most what there is beyond arithmetic.
+    """
     moved, onchip = np.asarray(costs.dram_bytes), costs.onchip_cycles * cycle_s
-    waits = np.maximum(costs.cycles * cycle_s - np.maximum(onchip, moved * dram_byte_s), 0.0)
+    exposed = np.clip(costs.cycles * cycle_s - onchip, 0.0, ends_s)
+    waits = np.maximum(costs.cycles * cycle_s - np.maximum(onchip + exposed, moved * dram_byte_s), 0.0)
     return SpatialTimes(
         costs.ideal_cycles * cycle_s, costs.shape_cycles * cycle_s, costs.fill_cycles * cycle_s, onchip, moved,
-        0.0 * moved, waits, *energy_j,
+        exposed, waits, *energy_j,
     )  # fmt: skip
 
 

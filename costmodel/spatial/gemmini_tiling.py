@@ -110,6 +110,18 @@ def buffer_rows(sizes: Array, stride: Array, side: int) -> tuple[Array, Array]:
     return inputs + weights, wide_out * sizes[..., BATCH] * sizes[..., ROWS] * sizes[..., COLS]
 
 
+def least_bytes(layers: Layers, side: int) -> tuple[Array, Array]:
+    """Return the bytes of scratchpad and accumulator below which not even the least tile of layers fits half of them.
+
+    Of a convolution that is one pixel of one channel, of a product a block of the array's side.
+    """
+    limits, product = limits_of(layers), is_product(layers)
+    stride = np.broadcast_to(np.asarray(layers.stride, float), limits.shape[:1])
+    inner, outer = buffer_rows(np.ones_like(limits), stride, side)
+    inner, outer = np.where(product, 2.0 * side, inner), np.where(product, float(side), outer)
+    return 2.0 * inner * side, 2.0 * outer * side * 4.0
+
+
 def default_tiling(layers: Layers, hardware: GemminiHardware | None = None) -> GemminiTiles:
     """Return the tiles that Gemmini's software chooses for layers (each a column).
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.spatial.costs import SpatialCosts
+from costmodel.spatial.costs import STAGES, SpatialCosts
 from costmodel.spatial.fixed import fixed_mapping
 from costmodel.spatial.layers import FIELDS, Layers
 from costmodel.spatial.machine import Machine, Operands
@@ -47,7 +47,7 @@ def mapped(layers: Layers, machine: Machine, steps: Value = 1.0, dram_bytes_per_
     work = np.flatnonzero(np.broadcast_to(np.asarray(layers.macs) > 0, (len(whole),)))
     shapes, owner = np.unique(whole[work], axis=0, return_inverse=True)
     parts: dict[str, Any] = {}
-    for slow, fast in np.unique(shapes[:, -2:], axis=0) if len(shapes) else ():
+    for slow, fast in np.unique(shapes[:, -2:], axis=0, return_index=True)[0] if len(shapes) else ():
         mine = np.flatnonzero((shapes[:, -2] == slow) & (shapes[:, -1] == fast))
         one = replace(at_precision(machine, float(slow)), dram_bytes_per_cycle=float(fast))
         found = _unequal(tuple(map(tuple, shapes[mine, :-2].tolist())), one)
@@ -65,15 +65,30 @@ def _unequal(shapes: _Shapes, machine: Machine) -> SpatialCosts:
         from costmodel.spatial.orders import best_mapping
 
         return best_mapping(layers, machine)
-    from costmodel.spatial.gemmini import gemmini_costs, gemmini_runs
-    from costmodel.spatial.gemmini_tiling import GemminiHardware
+    return _by_its_library(layers, machine)
 
-    buffers = machine.buffer_bytes
-    hardware = GemminiHardware(
-        side=int(machine.rows), scratchpad_bytes=float(buffers.inputs + buffers.weights),
-        accumulator_bytes=float(buffers.outputs),
-    )  # fmt: skip
-    return gemmini_costs(gemmini_runs(layers, hardware=hardware, padding=layers.pad_y / 2))
+
+def _by_its_library(layers: Layers, machine: Machine) -> SpatialCosts:
+    """Return the costs of layers under Gemmini's own tiling; NaN and the bytes missing where its least does not fit."""
+    from costmodel.spatial.gemmini import gemmini_costs, gemmini_runs
+    from costmodel.spatial.gemmini_tiling import GemminiHardware, least_bytes
+
+    side, buffers = int(machine.rows), machine.buffer_bytes
+    scratchpad, accumulator = float(buffers.inputs + buffers.weights), float(buffers.outputs)
+    need = least_bytes(layers, side)
+    short = np.maximum(need[0] - scratchpad, 0.0) + np.maximum(need[1] - accumulator, 0.0)
+    fits = np.flatnonzero(short == 0)
+    parts: dict[str, Array] = {}
+    if len(fits):
+        hardware = GemminiHardware(side=side, scratchpad_bytes=scratchpad, accumulator_bytes=accumulator)
+        some = Layers(**{name: np.broadcast_to(getattr(layers, name), short.shape)[fits] for name in FIELDS})
+        parts = _flat(gemmini_costs(gemmini_runs(some, hardware=hardware, padding=some.pad_y / 2)))
+    found = _spread(parts, fits, np.arange(len(fits)), len(short))
+    if len(fits) == len(short):
+        return found
+    lost = np.where(short > 0, np.nan, 0.0)
+    cycles = {f"{stage}_cycles": getattr(found, f"{stage}_cycles") + lost for stage in STAGES}
+    return replace(found, **cycles, feasible=short == 0, shortfall_bytes=short)
 
 
 def _flat(costs: SpatialCosts) -> dict[str, Array]:

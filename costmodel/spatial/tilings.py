@@ -71,78 +71,77 @@ def tilings(left: tuple[int, ...]) -> tuple[tuple[Array, Array, Array, States], 
     Groups are the outermost loop.
     """
     found = []
+    every: dict[tuple[tuple[str, ...], bool], Chain | None] = {
+        (names, cut): chain_of(left, names, cut) for names in (PIXELS, CHANNELS, SUMMED) for cut in (False, True)
+    }
+    groups = chain_of(left, ("G",), False)
     for cuts in ((1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1)):
         parts = [(names, bool(cut)) for names, cut in zip((PIXELS, CHANNELS, SUMMED), cuts, strict=True)]
-        chains = [chain_of(left, names, cut) for names, cut in parts]
+        chains = [every[part] for part in parts]
         if any(cut and chain is None for (_, cut), chain in zip(parts, chains, strict=True)):
             continue
-        groups = chain_of(left, ("G",), False)
         found.append(_ordered([chain for chain in chains if chain is not None], groups))
     return tuple(found)
 
 
 def _ordered(chains: list[Chain], last: Chain | None) -> tuple[Array, Array, Array, States]:
     """Return all orders of the tiles of some chains for all their cuts, each tile inside its turns, `last` outside."""
-    steps = [[chain.inner, len(chain.dims) - chain.inner] for chain in chains]
-    labels = [at for at, step in enumerate(steps) for size in step if size]
-    orders = sorted(set(itertools.permutations(labels)))
     every = [*chains, *([last] if last else [])]
+    places, dims, owner, rows = _walks(tuple((chain.dims, chain.inner) for chain in chains), last.dims if last else ())
     cuts = np.stack(np.meshgrid(*(np.arange(c.sizes.shape[1]) for c in every), indexing="ij")).reshape(len(every), -1)
     radix = np.cumprod([1, *(len(chain.dims) + 1 for chain in every)])
-    places, dims, rows = _walks(orders, every, steps, last is not None)
-    codes = (np.tensordot(radix[:-1], places, axes=1)[:, :, None] + radix[-1] * np.arange(cuts.shape[1])).astype(
-        np.intp
-    )
-    sizes = np.ones((*dims.shape, cuts.shape[1]))
-    for at, chain in enumerate(every):
-        mine = rows[..., 0] == at
-        sizes[mine] = chain.sizes[:, cuts[at]][rows[..., 1][mine]]
-    named = np.where(sizes > 1, dims[:, :, None], PAD).astype(np.int8)
+    inside = np.tensordot(radix[:-1], places, axes=1)
+    codes = (inside[:, :, None] + radix[-1] * np.arange(cuts.shape[1])).astype(np.intp)
+    starts = np.cumsum([0, *(len(chain.dims) for chain in every)])
+    table = np.concatenate([chain.sizes[:, cuts[at]] for at, chain in enumerate(every)])
+    sizes = table[starts[owner] + rows]
+    named = np.where(sizes > 1, dims[:, :, None], np.int8(PAD))
     flat = (len(named), -1)
     return named.reshape(flat), sizes.reshape(flat), codes.reshape(len(codes), -1), _states(every, cuts, radix)
 
 
-def _walks(
-    orders: Sequence[tuple[int, ...]], chains: list[Chain], steps: list[list[int]], last: bool
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Return by order: loops of each chain inside the first 0, 1, ... (chains, loops + 1, orders), dims, and (chain,
-    loop) of each.
+@lru_cache(maxsize=256)
+def _walks(chains: tuple[tuple[tuple[int, ...], int], ...], last: tuple[int, ...]) -> tuple[Array, Array, Array, Array]:
+    """Return, by order, loops of each chain inside the first 0, 1, ... (chains, loops + 1, orders); dims, chain and row
+    in its chain of each loop (loops, orders). A chain is its dims and how many of them are the tile.
     """
-    places, dims, rows = [], [], []
-    for order in orders:
-        at = [0] * len(chains)
-        walk, mine, own = [tuple(at)], [], []
-        turn = [0] * len(chains)
-        for label in (*order, *([len(chains) - 1] if last else [])):
-            size = len(chains[label].dims) if label >= len(steps) else steps[label][turn[label]]
-            turn[label] += 1
-            for _ in range(size):
-                mine.append(chains[label].dims[at[label]])
-                own.append((label, at[label]))
-                at[label] += 1
-                walk.append(tuple(at))
-        places.append(walk)
-        dims.append(mine)
-        rows.append(own)
-    return np.array(places).T.reshape(len(chains), -1, len(orders)), np.array(dims).T, np.array(rows).swapaxes(0, 1)
+    labels = [at for at, (dims, inner) in enumerate(chains) for part in (inner, len(dims) - inner) if part]
+    counts = np.array([len(dims) for dims, _ in chains] + ([len(last)] if last else []))
+    owners = []
+    for order in sorted(set(itertools.permutations(labels))):
+        owner: list[int] = []
+        for label in order:
+            dims, inner = chains[label]
+            owner += [label] * (len(dims) - inner if label in owner else inner)
+        owners.append(owner + [len(chains)] * len(last))
+    owner_of = np.array(owners).T
+    mine = owner_of == np.arange(len(counts))[:, None, None]
+    places = np.zeros((len(counts), len(owner_of) + 1, owner_of.shape[1]), int)
+    np.cumsum(mine, axis=1, out=places[:, 1:])
+    rows = np.take_along_axis(places[:, :-1], owner_of[None], axis=0)[0]
+    starts = np.cumsum([0, *counts])
+    every = np.array([dim for dims, _ in chains for dim in dims] + list(last), np.int8)
+    return places, every[starts[owner_of] + rows], owner_of, rows
 
 
 def _states(chains: list[Chain], cuts: Array, radix: Array) -> States:
     """Return what each state covers, cuts outside: how many loops of each chain are inside, in a mixed radix."""
     inside = [(np.arange(radix[-1]) // radix[at]) % (len(chain.dims) + 1) for at, chain in enumerate(chains)]
 
-    def covered(of: str) -> dict[str, Array]:
+    def covered(of: str) -> Array:
         whole = np.ones((len(DIMS), cuts.shape[1], int(radix[-1])))
-        for at, chain in enumerate(chains):
-            whole *= getattr(chain, of)[inside[at]][:, :, cuts[at]].transpose(1, 2, 0)
-        return dict(zip(DIMS, whole.reshape(len(DIMS), -1), strict=True))
+        for at, chain in enumerate(chains):  # dims of other chains are 1 in it
+            dims = list(dict.fromkeys(chain.dims))
+            whole[dims] = getattr(chain, of)[inside[at]][:, dims][:, :, cuts[at]].transpose(1, 2, 0)
+        return whole.reshape(len(DIMS), -1)
 
     means, rooms = covered("means"), covered("rooms")
 
-    def product(of: dict[str, Array], names: Sequence[str]) -> Array:
-        return np.asarray(np.prod([of[name] for name in names], axis=0))
+    def plain(of: Array) -> dict[str, Array]:
+        return {o: of[[DIMS.index(d) for d in PLAIN[o]]].prod(axis=0) for o in OPERANDS}
 
+    halo = {d: DIMS.index(d) for d in HALO}
     return States(
-        product(means, DIMS), {o: product(means, PLAIN[o]) for o in OPERANDS}, {d: means[d] for d in HALO}, None,
-        Room({o: product(rooms, PLAIN[o]) for o in OPERANDS}, {d: rooms[d] for d in HALO}),
+        means.prod(axis=0), plain(means), {d: means[at] for d, at in halo.items()}, None,
+        Room(plain(rooms), {d: rooms[at] for d, at in halo.items()}),
     )  # fmt: skip

@@ -169,6 +169,24 @@ def test_an_array_longer_than_its_buffers_streams_what_they_hold() -> None:
     assert waiting.fill_cycles == 15 * 500 + 125 + 1001
 
 
+def test_cores_that_share_a_fold_move_no_more_to_and_from_memory() -> None:
+    # 16 x 16 weights and 4096 pixels: one fold, on 4 cores 1024 pixels each past weights that are fetched once
+    one, four = (fixed_mapping(products(4096.0, 16.0, 16.0), machine(cores=cores)) for cores in (1.0, 4.0))
+    assert (one.fill_cycles, four.fill_cycles) == (4096 + 46, 1024 + 46)
+    assert tuple(four.dram_read_bytes) == (4096 * 16, 256, 0)
+    assert tuple(four.buffer_bytes) == tuple(one.buffer_bytes)
+
+
+def test_a_short_tile_below_a_shared_level_waits_or_spills_to_it_whichever_is_sooner() -> None:
+    # two slices of 16 of the reduction; sums of 2 pixels: 256 runs, or all 256 pixels past each slice, sums spilled
+    small = machine((64 * KIB, 512.0, 256.0), dram_bytes_per_cycle=1e9, shared_bytes=1e6)
+    layer = products(256.0, 16.0, 32.0)
+    assert fixed_mapping(layer, small).onchip_cycles == 512 + 46
+    # 1 KiB of sums out and back at 8 B a cycle is 4096 cycles, so is waiting: 255 x 16 + 2 + 46
+    slow = fixed_mapping(layer, replace(small, shared_bytes_per_cycle=8.0))
+    assert slow.fill_cycles == 255 * 16 + 2 + 46
+
+
 def test_outputs_that_stay_take_a_short_tile_of_the_reduction_without_waits() -> None:
     # os 16 x 16: one step takes 16 B of inputs and of weights; sums stay in the array
     found = fixed_mapping(products(16.0, 16.0, 1000.0), machine((32.0, 32.0, 2048.0), OS, dram_bytes_per_cycle=64.0))

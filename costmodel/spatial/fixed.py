@@ -41,7 +41,7 @@ def fixed_mapping(layers: Layers, machine: Machine) -> SpatialCosts:
     if not some(machine.shared_bytes):
         chosen = _fastest(layers, machine, onchip, timing, moved)
         return _costs(layers, machine, onchip, timing, _Chosen(chosen, chosen, 0.0), short)
-    found_both = _through_shared(layers, machine, onchip, tile, moved, half)
+    found_both = _through_shared(layers, machine, onchip, timing, tile, moved, half)
     waits = layers.groups * found_both.between_bytes / machine.shared_bytes_per_cycle
     return _costs(layers, machine, replace(onchip, shared_cycles=waits), timing, found_both, short)
 
@@ -209,16 +209,25 @@ def _soonest(moved: tuple[Traffic, ...], times: list[Value]) -> Traffic:
 
 
 def _through_shared(
-    layers: Layers, machine: Machine, onchip: _Onchip, tile: ArrayTile, moved: tuple[Traffic, ...], half: Value
+    layers: Layers,
+    machine: Machine,
+    onchip: _Onchip,
+    timing: _Timing,
+    tile: ArrayTile,
+    moved: tuple[Traffic, ...],
+    half: Value,
 ) -> _Chosen:
     """Return what moves between buffers and the level that cores share, and between that and device memory."""
     room = Operands(machine.shared_bytes * half, 0.0, 0.0)
     inner, outer = _least(moved), _least(ways(layers, replace(tile, narrow=None), room, True))
-    if tile.narrow is not None:  # not the least, but the soonest where runs wait
-        rate = choose(machine.shared_bytes > 0, machine.shared_bytes_per_cycle, machine.dram_bytes_per_cycle)
-        times = [np.maximum(onchip.cycles(way)[2], layers.groups * way.bytes / rate) for way in moved]
-        inner = _take(tile.narrow.where, _soonest(moved, times), inner)
     shared = np.asarray(machine.shared_bytes > 0)
+    if tile.narrow is not None:  # not the least, but the soonest where runs wait
+        times = []
+        for way in moved:
+            between = layers.groups * np.where(shared, way.bytes / machine.shared_bytes_per_cycle, 0.0)
+            beyond = np.where(shared, np.minimum(outer.bytes, way.bytes), way.bytes)
+            times.append(timing.cycles(np.maximum(onchip.cycles(way)[2], between), layers.groups * beyond)[1])
+        inner = _take(tile.narrow.where, _soonest(moved, times), inner)
     return _Chosen(inner, _take(shared & (outer.bytes < inner.bytes), outer, inner), np.where(shared, inner.bytes, 0.0))
 
 

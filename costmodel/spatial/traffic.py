@@ -112,8 +112,10 @@ def array_tile(layers: Layers, machine: Machine) -> ArrayTile:
 def lacking_bytes(machine: Machine, need: Operands) -> Value:
     """Return the bytes by which the buffers of a core are too small for a tile."""
     twice = choose(machine.double_buffered, 2.0, 1.0)
-    lacking = [np.where(have > 0, np.maximum(size * twice - have, 0.0), 0.0)
-               for size, have in zip(need, machine.buffer_bytes, strict=True)]  # fmt: skip
+    lacking = []
+    for size, have in zip(need, machine.buffer_bytes, strict=True):
+        lack = np.maximum(size * twice - have, 0.0)
+        lacking.append(np.where(have > 0, lack, 0.0) if some(have == 0) else lack)
     apart = sum(lacking)
     if not some(machine.unified):
         return apart

@@ -63,6 +63,14 @@ def test_the_best_is_never_slower_than_the_rule_on_any_array(one: Layers, made: 
         assert best.macs[0] == pytest.approx(float(one.macs), rel=1e-12)
 
 
+@settings(max_examples=25, deadline=None)
+@given(layer(), machine())
+def test_at_about_equal_cycles_the_best_moves_no_more_than_the_rule(one: Layers, made: Machine) -> None:
+    best, rule = best_mapping(one, made), fixed_mapping(one, made)
+    if np.all(rule.feasible) and float(np.ravel(rule.cycles)[0]) <= 1.01 * best.cycles[0]:
+        assert float(np.ravel(best.dram_bytes)[0]) <= float(np.ravel(rule.dram_bytes)[0]) * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("device", ["eyeriss", "gemmini-128x128", "zigzag-tpu-like"])
 def test_what_transformers_multiply_is_as_fast_as_under_the_rule_without_its_help(device: str) -> None:
     # 128 tokens of BERT-base, 197 of ViT-base, and a long feed-forward; prime factors alone lose up to 2.6 times

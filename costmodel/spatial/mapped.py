@@ -64,7 +64,7 @@ def _unequal(shapes: _Shapes, machine: Machine) -> SpatialCosts:
     if machine.mapping == "best":
         from costmodel.spatial.orders import LEAST_FACTORS, best_mapping
 
-        # beside tiles of any size, more prime factors found nothing faster in six networks on five arrays
+        # beside tiles of any size, more prime factors found nothing faster in five networks on four arrays
         return best_mapping(layers, machine, limit=LEAST_FACTORS)
     return _by_its_library(layers, machine)
 

@@ -310,13 +310,21 @@ def best_mapping(
     most = np.where(rule.feasible, rule.cycles - wait, np.inf)
     best = best_orders(some, hierarchy, objective, limit, MACHINE_SLACK, any_tile=True, most_cycles=most)
     found = _columns(best.costs, hierarchy, issue, wait)
-    return _spread(_faster(found, rule) if objective == "latency" else found, work, size)
+    return _spread(_faster(found, rule, not hierarchy.has_energies) if objective == "latency" else found, work, size)
 
 
-def _faster(found: dict[str, Any], rule: SpatialCosts) -> dict[str, Any]:
-    """Return the costs of the best orders, or those of the rule in layers where it is faster or alone fits."""
+def _faster(found: dict[str, Any], rule: SpatialCosts, by_bytes: bool) -> dict[str, Any]:
+    """Return the costs of the best orders, or those of the rule in layers where it is faster or alone fits.
+
+    `by_bytes`: also where it moves less and is at most MACHINE_SLACK slower.
+    """
     cycles = np.where(found["feasible"], found["issue_cycles"], np.inf)
-    better = np.where(rule.feasible, rule.cycles, np.inf) < cycles
+    own = np.where(rule.feasible, rule.cycles, np.inf)
+    better = own < cycles
+    if by_bytes:
+        moved = sum(found["dram_read_bytes"]) + found["dram_write_bytes"]
+        near = np.isfinite(own) & (own <= cycles * (1 + MACHINE_SLACK))
+        better |= near & (rule.dram_bytes < moved * (1 - 1e-9))
     if not better.any():
         return found
 

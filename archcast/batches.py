@@ -14,7 +14,7 @@ import numpy as np
 from archcast.cost_models import AnyModel, find_cost_model
 from archcast.fallback import is_alone, runtime_of
 from archcast.frame_rate import laid_out
-from archcast.prediction import answer, bytes_text, linked_devices
+from archcast.prediction import answer, bytes_text, lacking_tile, linked_devices
 from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, Question, ask, parallel
 from costmodel.collectives import fabric_of
@@ -23,7 +23,6 @@ from costmodel.in_network import costs_in_network
 from costmodel.memory import MemoryReport, memory_of
 from costmodel.protocol import CostModel
 from costmodel.spatial.costs import SHORT_BUFFERS
-from costmodel.spatial.devices import tile_shortfall
 from foundation.checks import whole_number
 from foundation.errors import BadValueError, InputError, UnknownNameError
 from workloads.lowering import lower
@@ -139,7 +138,7 @@ def _answer(
     workload = question.model.workload(request)
     lowered = lower(workload.passes, mapping)
     target = question.target
-    if target.rates.spatial is not None and tile_shortfall(lowered.table, target.rates.spatial)[0] > 0:
+    if lacking_tile(lowered.table, target.rates)[0] > 0:
         _answer_each(replace(question, request=request), mapping, sizes["batch"], where, out, cost_model)
         return
     report = memory_of(workload, lowered, mapping, target.rates)

@@ -23,7 +23,6 @@ from costmodel.on_chip import OnChip, placed
 from costmodel.protocol import CostModel
 from costmodel.rates import Rates
 from costmodel.spatial.costs import SHORT_BUFFERS
-from costmodel.spatial.devices import tile_shortfall
 from foundation.errors import BadValueError, MappingError
 from hardware_specs import DeviceSpec
 from hardware_specs.runtimes import RuntimeSpec, unknown_runtime
@@ -111,7 +110,7 @@ def _answer(
         held = bytes_text(float(report.total_bytes[0]))
         reason = f"{where} is {bytes_text(shortfall)} short of the {held} that it must hold"
         return replace(estimate, reason=report.reason() if isinstance(report, OnChip) else reason)
-    if (lacking := _tile_shortfall(lowered.table, target.rates))[0] > 0:
+    if (lacking := lacking_tile(lowered.table, target.rates))[0] > 0:
         size, layer = lacking
         reason = f"{SHORT_BUFFERS} {size:,.0f} B short of one tile of '{layer}'"
         return replace(estimate, verdict="infeasible", shortfall_bytes=size, reason=reason, largest_batch=None)
@@ -130,9 +129,13 @@ def _answer(
     return with_frame_rate(found, chip)
 
 
-def _tile_shortfall(table: OpTable, rates: Rates) -> tuple[float, str]:
+def lacking_tile(table: OpTable, rates: Rates) -> tuple[float, str]:
     """Return what one tile lacks in the buffers of a spatial array, and of which layer (nothing on other devices)."""
-    return (0.0, "") if rates.spatial is None else tile_shortfall(table, rates.spatial)
+    if rates.spatial is None:
+        return 0.0, ""
+    from costmodel.spatial.devices import tile_shortfall
+
+    return tile_shortfall(table, rates.spatial)
 
 
 def bytes_text(count_bytes: float) -> str:

@@ -23,9 +23,7 @@ from costmodel.collectives import Fabric, has_traffic
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
 from costmodel.kernels import EXPONENTIAL_FLOP, SERIAL
 from costmodel.rates import Rates
-from costmodel.spatial.devices import SpatialTimes, spatial_times
 from costmodel.spatial.machine import Machine
-from costmodel.spatial.mapped import GEMMINI_SPREAD
 from foundation.errors import BadValueError
 from workloads.elementwise import (
     ZERO,
@@ -118,6 +116,9 @@ def stages(table: OpTable, work: OpWork, rates: Rates) -> Stages:
 
 def _on_array(table: OpTable, work: OpWork, rates: Rates, machine: Machine) -> Stages:
     """Return the stages of rows on an array with its buffers; work of the vector unit is as on any other device."""
+    from costmodel.spatial.devices import SpatialTimes, spatial_times
+    from costmodel.spatial.mapped import GEMMINI_SPREAD
+
     fmt, inverse = table["dtype"], rates.inverses
     per_flop_s = inverse.flop_s[fmt]
     ideal = work.matrix_flop * per_flop_s

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from costmodel.kernels import Kernels, kernels_of
-from costmodel.spatial.devices import machine_of
 from costmodel.spatial.machine import DATAFLOWS, Machine
 from foundation.errors import BadValueError, UnsupportedError
 from foundation.formats import DIGESTED_FORMATS, FORMAT_CODES, FORMATS, MATH_FALLBACK
@@ -206,8 +205,17 @@ def compile_rates(spec: DeviceSpec) -> Rates:
         cache_energy_j=inner.energy_per_byte_j.interval if inner is not dram else (0.0, 0.0, 0.0),
         launch_s=spec.launch_overhead_s.interval, kernels=kernels_of(spec.kind),
         idle_w=spec.power.idle_w.interval, limit_w=spec.power.limit_w.value,
-        usable_bytes=dram.usable_bytes, spatial=machine_of(spec) if spec.spatial else None,
+        usable_bytes=dram.usable_bytes, spatial=_array(spec),
     )  # fmt: skip
+
+
+def _array(spec: DeviceSpec) -> Machine | None:
+    """Return the array of a device that describes one; others do not load the model of arrays."""
+    if spec.spatial is None:
+        return None
+    from costmodel.spatial.devices import machine_of
+
+    return machine_of(spec)
 
 
 def _math(unit: ComputeUnit, math: str) -> str:

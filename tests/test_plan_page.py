@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from drawings import overlapping
 from plan_samples import small, small_plan
 
 from archcast.planning.run import plan
@@ -52,16 +53,7 @@ def test_exactly_one_fleet_is_ringed() -> None:
 
 def test_names_in_a_picture_do_not_overlap() -> None:
     for picture in fronts():
-        boxes = []
-        for text in picture.iter("text"):
-            x, y, words = float(text.get("x", "0")), float(text.get("y", "0")), text.text or ""
-            width = 6.0 * len(words)
-            left = {"middle": x - width / 2, "end": x - width}.get(text.get("text-anchor", ""), x)
-            boxes.append((left, y - 9, left + width, y + 2, words))
-        for i, a in enumerate(boxes):
-            for b in boxes[i + 1 :]:
-                apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-                assert apart, f"{a[4]!r} and {b[4]!r}"
+        assert overlapping(picture) == []
 
 
 def test_words_of_a_file_are_escaped() -> None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from drawings import overlapping
 from search_samples import small, small_search
 
 from archcast.render.search import search_page, write_search_html
@@ -52,18 +53,7 @@ def test_the_best_and_the_knee_are_ringed_and_named() -> None:
 
 @pytest.mark.parametrize("size", [(), NARROW])
 def test_words_in_the_picture_do_not_overlap(size: tuple[int, ...]) -> None:
-    boxes = []
-    for text in front(*size).iter("text"):
-        if "rotate" in text.get("transform", ""):
-            continue
-        x, y, words = float(text.get("x", "0")), float(text.get("y", "0")), text.text or ""
-        width = 6.0 * len(words)
-        left = {"middle": x - width / 2, "end": x - width}.get(text.get("text-anchor", ""), x)
-        boxes.append((left, y - 9, left + width, y + 2, words))
-    for i, a in enumerate(boxes):
-        for b in boxes[i + 1 :]:
-            apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-            assert apart, f"{a[4]!r} and {b[4]!r}"
+    assert overlapping(front(*size)) == []
 
 
 def test_a_narrow_screen_has_a_picture_of_its_own() -> None:

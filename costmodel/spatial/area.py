@@ -15,8 +15,11 @@ PARTS: tuple[str, ...] = ("array", "buffers", "shared", "overhead", "phy")
 
 
 @dataclass(frozen=True)
-class Area:
-    """Square millimetres by part; `value`, `lo` and `hi` are their sums, columns of designs."""
+class Parts:
+    """Columns by part with their range; `value`, `lo` and `hi` are the sums of the parts.
+
+    Ends are those of all parts at once, so that they hold also where the errors of a table are of one sign.
+    """
 
     parts: dict[str, Array]
     parts_lo: dict[str, Array]
@@ -33,6 +36,10 @@ class Area:
     @property
     def hi(self) -> Array:
         return total(self.parts_hi)
+
+
+class Area(Parts):
+    """Square millimetres by part, columns of designs."""
 
 
 def area(machine: Machine, technology: Technology) -> Area:

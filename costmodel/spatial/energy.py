@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from costmodel.spatial.area import parts_mm2, total
+from costmodel.spatial.area import Parts, parts_mm2
 from costmodel.spatial.machine import IS, OS, Machine, Operands
 from costmodel.spatial.technology import Coefficients, Technology
 from workloads.elementwise import Value
@@ -35,28 +34,8 @@ class Counts(Protocol):
     def dram_write_bytes(self) -> Value: ...
 
 
-@dataclass(frozen=True)
-class Energy:
-    """Joules by component with their range; `value`, `lo` and `hi` are the sums, of the shape of the counts.
-
-    Ends are those of all components at once, so that they hold also where the errors of a table are of one sign.
-    """
-
-    parts: dict[str, Array]
-    parts_lo: dict[str, Array]
-    parts_hi: dict[str, Array]
-
-    @property
-    def value(self) -> Array:
-        return total(self.parts)
-
-    @property
-    def lo(self) -> Array:
-        return total(self.parts_lo)
-
-    @property
-    def hi(self) -> Array:
-        return total(self.parts_hi)
+class Energy(Parts):
+    """Joules by component, of the shape of the counts."""
 
 
 def energy(costs: Counts, machine: Machine, technology: Technology) -> Energy:

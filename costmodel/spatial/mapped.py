@@ -22,7 +22,8 @@ from workloads.elementwise import Value
 from workloads.table import Array
 
 GEMMINI_SPREAD = 1.36
-"""Factor either way that holds 90 % of the RTL runs of Gemmini's own tiling (141 rows, DOSA; docs/gemmini.md)."""
+"""Factor either way that holds 90 % of the RTL runs of Gemmini's own tiling (141 rows, DOSA; docs/gemmini.md);
+read off those rows, so that no others test it."""
 KEPT = 512
 SIDES = ("batch", "groups", "k", "c", "oy", "ox", "fy", "fx")
 _Shapes = tuple[tuple[float, ...], ...]

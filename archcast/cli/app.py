@@ -43,12 +43,15 @@ def run() -> None:
     try:
         with one_sentence_errors():
             from archcast.cli import (  # noqa: F401  each adds its commands
+                allocate,
                 calibrate,
                 catalogue,
                 measure,
+                oracle,
                 plan,
                 predict,
                 search,
+                serve,
                 simulate,
                 validate,
             )

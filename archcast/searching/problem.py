@@ -74,6 +74,10 @@ class Design:
     values: Mapping[str, str]
     """Name -> unit that text may carry in a limit ("" for none)."""
     build: Build
+    workload: bool = True
+    """Whether a file must name a workload; where not, `build` is given none, and no request."""
+    fidelities: Mapping[str, Build] = field(default_factory=dict)
+    """Closer ways to value the same designs, by name, such as `events`; `build` is the closed form."""
 
 
 @dataclass(frozen=True)

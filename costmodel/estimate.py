@@ -93,7 +93,7 @@ def compose(workload: Workload, lowered: Lowered, costs: OpCosts) -> Totals:
     table = lowered.table
     count = table.full("count")
     work = count_work(table)
-    owner, fan = _owners(workload, lowered)
+    owner, fan = owners_of(workload, lowered)
     decode = np.isin(lowered.pass_index, [i for i, run in enumerate(workload.passes) if run.name == "decode"])
     sums = _Summer(owner, fan, workload.requests)
     latency = (costs.latency_s, costs.latency_lo_s, costs.latency_hi_s)
@@ -110,7 +110,7 @@ def compose(workload: Workload, lowered: Lowered, costs: OpCosts) -> Totals:
     )
 
 
-def _owners(workload: Workload, lowered: Lowered) -> tuple[Array, Array]:
+def owners_of(workload: Workload, lowered: Lowered) -> tuple[Array, Array]:
     """Return (request of each row, whether the row belongs to every request)."""
     owner = lowered.scenario.copy()
     for p, run in enumerate(workload.passes):

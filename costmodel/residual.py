@@ -31,6 +31,7 @@ from costmodel.physics import CHUNK, Priced, predict_physics, price
 from costmodel.plans import Answer, Plan, as_bf16, planned
 from costmodel.power import PowerModel
 from costmodel.rates import Rates
+from costmodel.tree_kernel import CompiledTrees, Walk, walker
 from workloads.elementwise import Value, choose, larger, lesser, occurring, some, unwrapped
 from workloads.table import OP_CODES, Array, OpTable
 from workloads.work import FIELDS, OpWork
@@ -42,8 +43,9 @@ KINDS = ("conformal", "pseudo_target", "propagated")
 FLAT_ROWS = 48
 """Up to here the flat trees are faster than a call of XGBoost (benchmarks/bench_learned.py)."""
 COMPILED_ROWS = 50_000
-"""Rows, of all questions together, from which XGBoost is faster: it takes 0.3 s to read a forest, and then 3 us a row
-less (estimated, 20,000 to 100,000). Both give the same bits, so that no answer depends on what was asked before."""
+"""Rows of one forest, of all questions together, from which compiled trees are faster: numba's loops (2 s to compile,
+once a machine, then 1 us a row in place of 6), else XGBoost (0.3 s to read a forest, then 3 us a row less). estimated,
+20,000 to 100,000. All give the same bits, so that no answer depends on what was asked before."""
 FLAT_CHUNK = 1024
 """Rows of a piece whose places in the flat trees stay in the processor's caches (estimated, 500 to 4,000)."""
 TOLERANCE = 0.05
@@ -99,9 +101,11 @@ class LearnedModel:
         if name in self.forest.tables:
             return formed(self.forest.tables[name], features, name.split("/", 1)[1])
         trees = self.forest.trees(name)
-        if len(features) <= FLAT_ROWS:
+        if (walk := self._walk(name, len(features))) is not None and trees.depth:
+            found = self._compiled_trees(name).predict(np.ascontiguousarray(features, dtype=np.float32), walk)
+        elif len(features) <= FLAT_ROWS:
             found = trees.predict(features)
-        elif self._compiled(name, len(features)):
+        elif self._seen.get(name, 0) > COMPILED_ROWS or name in self._boosters:
             found = self._booster(name).inplace_predict(features)
         else:
             pieces = [trees.predict(features[i : i + FLAT_CHUNK]) for i in range(0, len(features), FLAT_CHUNK)]
@@ -204,10 +208,36 @@ class LearnedModel:
     def _seen(self) -> dict[str, int]:
         return {}
 
-    def _compiled(self, name: str, rows: int) -> bool:
-        """Say whether a forest is compiled or worth it with these rows, which are counted."""
-        seen = self._seen[name] = self._seen.get(name, 0) + rows
-        return name in self._boosters or seen > COMPILED_ROWS
+    def warmed(self) -> LearnedModel:
+        """Return the model with its trees ready for many rows: with numba they run in compiled loops from now on."""
+        self._walks[:] = [walker()]
+        return self
+
+    @cached_property
+    def _walks(self) -> list[Walk | None]:
+        """The compiled loops, once they are worth their compilation (None: numba is absent)."""
+        return []
+
+    def _walk(self, name: str, rows: int) -> Walk | None:
+        """Return the compiled loops where they are in use; rows are counted until then."""
+        if not self._walks:
+            seen = self._seen[name] = self._seen.get(name, 0) + rows
+            if seen <= COMPILED_ROWS:
+                return None
+            self.warmed()
+        elif self._walks[0] is None:
+            self._seen[name] = self._seen.get(name, 0) + rows
+        return self._walks[0]
+
+    def _compiled_trees(self, name: str) -> CompiledTrees:
+        found = self._heaps.get(name)
+        if found is None:
+            found = self._heaps[name] = CompiledTrees(self.forest.trees(name))
+        return found
+
+    @cached_property
+    def _heaps(self) -> dict[str, CompiledTrees]:
+        return {}
 
     def _booster(self, name: str) -> Any:
         booster = self._boosters.get(name)

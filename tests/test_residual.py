@@ -66,29 +66,47 @@ def test_the_order_and_the_company_of_rows_change_nothing(model: LearnedModel, r
         np.testing.assert_allclose(alone, getattr(whole, name)[:40], rtol=1e-6)
 
 
-def test_flat_trees_and_xgboost_agree_in_the_model(
-    model: LearnedModel, rates: Rates, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("numba", [True, False])
+def test_flat_and_compiled_trees_agree_in_the_model(
+    model: LearnedModel, rates: Rates, monkeypatch: pytest.MonkeyPatch, numba: bool
 ) -> None:
     table = known()
     monkeypatch.setattr(residual, "COMPILED_ROWS", 10**9)
     flat_s = replace(model, _boosters={}).predict(table, rates).latency_s
     monkeypatch.setattr(residual, "COMPILED_ROWS", 0)
+    if numba:
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(residual, "walker", lambda: None)
     compiled = replace(model, _boosters={})
     np.testing.assert_array_equal(compiled.predict(table, rates).latency_s, flat_s)
-    assert compiled._boosters
+    assert bool(compiled._heaps) == numba
+    assert bool(compiled._boosters) != numba
 
 
+@pytest.mark.parametrize("numba", [True, False])
 def test_a_forest_is_compiled_once_enough_rows_were_asked(
-    model: LearnedModel, rates: Rates, monkeypatch: pytest.MonkeyPatch
+    model: LearnedModel, rates: Rates, monkeypatch: pytest.MonkeyPatch, numba: bool
 ) -> None:
+    if numba:
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(residual, "walker", lambda: None)
     table, fresh = known(), replace(model, _boosters={})
     monkeypatch.setattr(residual, "COMPILED_ROWS", 2 * table.rows)
     answers = [fresh.predict(table, rates).latency_s]
     assert not fresh._boosters
+    assert not fresh._heaps
     answers += [fresh.predict(table, rates).latency_s for _ in range(3)]
-    assert fresh._boosters
+    assert fresh._heaps if numba else fresh._boosters
     for later in answers[1:]:
         np.testing.assert_array_equal(later, answers[0])
+
+
+def test_a_warmed_model_answers_alike(model: LearnedModel, rates: Rates) -> None:
+    table = known()
+    warm = replace(model, _boosters={}).warmed()
+    np.testing.assert_array_equal(warm.predict(table, rates).latency_s, model.predict(table, rates).latency_s)
 
 
 def test_chunks_give_what_one_piece_gives(model: LearnedModel, rates: Rates, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from costmodel.tree_kernel import CompiledTrees, walker
 from costmodel.trees import trees_from_json
 from foundation.errors import BadValueError
 
@@ -32,6 +33,19 @@ def test_flat_trees_equal_xgboost(depth: int, rounds: int) -> None:
     np.testing.assert_allclose(flat.predict(rows), expected, rtol=1e-6)
     one_by_one = np.concatenate([flat.predict(rows[i : i + 1]) for i in range(200)])
     np.testing.assert_array_equal(one_by_one, flat.predict(rows[:200]))
+
+
+@pytest.mark.parametrize(("depth", "rounds"), [(1, 3), (6, 120), (9, 40)])
+@pytest.mark.parametrize("rows", [1, 7, 700])
+def test_compiled_loops_give_the_bits_of_the_flat_trees(depth: int, rounds: int, rows: int) -> None:
+    pytest.importorskip("numba")
+    walk = walker()
+    assert walk is not None
+    booster, matrix = trained(depth, rounds)
+    flat = trees_from_json(booster.save_raw("json"))
+    some = matrix[:rows].copy()
+    some[0, 0], some[-1, 1] = np.nan, np.inf
+    np.testing.assert_array_equal(CompiledTrees(flat).predict(some, walk), flat.predict(some))
 
 
 def test_a_row_on_a_threshold_goes_the_way_that_xgboost_sends_it() -> None:

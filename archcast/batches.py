@@ -18,6 +18,7 @@ from archcast.prediction import answer, bytes_text, lacking_tile, linked_devices
 from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, Question, ask, parallel
 from costmodel.collectives import fabric_of
+from costmodel.error_parts import error_parts
 from costmodel.estimate import compose
 from costmodel.in_network import costs_in_network
 from costmodel.memory import MemoryReport, memory_of
@@ -27,7 +28,7 @@ from foundation.checks import whole_number
 from foundation.errors import BadValueError, InputError, UnknownNameError
 from workloads.lowering import lower
 from workloads.mapping import Mapping as Parallel
-from workloads.table import Array
+from workloads.table import OPS, Array
 
 SIZES = ("batch", "prompt", "generate")
 GROUPED = ("workload", "on", "dtype", "kv_dtype", "mode", "count", "tp", "pp", "ep", "dp", "cp", "software")
@@ -36,6 +37,9 @@ DEFAULTS: Mapping[str, Any] = {
     "ep": 1, "dp": 1, "cp": 1, "software": "",
 }  # fmt: skip
 """Value of a column that is not given; 0 tokens stand for the model's default, count 0 for tp x pp x dp."""
+
+ERRING = ("latency_s", "energy_j")
+"""Quantities whose error has a part that rows share."""
 
 QUANTITIES = ("latency_s", "ttft_s", "tpot_s", "energy_j", "memory_bytes", "cost_usd")
 
@@ -58,20 +62,51 @@ def predict_batch(*, model: AnyModel = None, **columns: Any) -> dict[str, Any]:
     Raises:
         UnknownNameError: a column that does not exist. BadValueError: columns of different lengths.
     """
+    return batch_columns(columns, find_cost_model(model))
+
+
+def batch_columns(columns: Mapping[str, Any], cost_model: CostModel, *, errors: bool = False) -> dict[str, Any]:
+    """Return the columns of `predict_batch`; with `errors` also the parts of each row's error.
+
+    These are `<quantity>_shared` (the share of the variance of the log error that rows of one device and software have
+    in common, shape (rows,)) and `<quantity>_deviation` (what each operator family adds to the deviation when all
+    errors go together, shape (rows, families)), for latency_s and energy_j.
+    """
     rows, table = _columns(columns)
-    out = _empty(rows)
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    keys = zip(*(table[name] for name in GROUPED), strict=True)
-    for i, key in enumerate(keys):
-        groups.setdefault(key, []).append(i)
-    cost_model = find_cost_model(model)
-    for key, members in groups.items():
-        where = np.array(members)
+    out = _empty(rows, errors)
+    for key, where in _groups(rows, table):
         try:
-            _answer(dict(zip(GROUPED, key, strict=True)), where, table, out, cost_model)
+            _answer(key, where, table, out, cost_model)
         except InputError as error:
             out["reason"][where] = str(error)
     return out
+
+
+def _groups(rows: int, table: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Array]]:
+    """Return what rows share that differ in their sizes only, and their places; objects are told apart by identity."""
+    if not rows:
+        return []
+    varies = [name for name in GROUPED if not isinstance(table[name], _Same)]
+    if not varies:
+        return [({name: table[name][0] for name in GROUPED}, np.arange(rows))]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    columns = [[v if isinstance(v, (str, int, float)) else id(v) for v in table[name]] for name in varies]
+    for i, key in enumerate(zip(*columns, strict=True)):
+        groups.setdefault(key, []).append(i)
+    return [({name: table[name][where[0]] for name in GROUPED}, np.array(where)) for where in groups.values()]
+
+
+class _Same(Sequence[Any]):
+    """One value for all rows."""
+
+    def __init__(self, value: Any, rows: int) -> None:
+        self.value, self.rows = value, rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.value
 
 
 def interval_columns(name: str) -> tuple[str, str, str]:
@@ -88,17 +123,24 @@ def _columns(columns: Mapping[str, Any]) -> tuple[int, dict[str, Sequence[Any]]]
     for name in ("workload", "on"):
         if name not in columns:
             raise BadValueError(f"predict_batch needs the column '{name}'.")
-    lists = {k: list(v) for k, v in columns.items() if not isinstance(v, (str, bytes)) and hasattr(v, "__len__")}
+    lists = {k: _listed(v) for k, v in columns.items() if not isinstance(v, (str, bytes)) and hasattr(v, "__len__")}
     lengths = {len(v) for v in lists.values()}
     if len(lengths) > 1:
         detail = ", ".join(f"{k} {len(v)}" for k, v in lists.items())
         raise BadValueError(f"The columns of predict_batch have different lengths: {detail}.")
     rows = lengths.pop() if lengths else 1
     single = {k: columns.get(k, DEFAULTS.get(k)) for k in known}
-    return rows, {k: lists[k] if k in lists else [single[k]] * rows for k in known}
+    return rows, {k: lists[k] if k in lists else _Same(single[k], rows) for k in known}
 
 
-def _empty(rows: int) -> dict[str, Any]:
+def _listed(values: Any) -> Any:
+    """Return a column as a list, sizes in an array of numbers as they are."""
+    return (
+        values if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf" else list(values)
+    )
+
+
+def _empty(rows: int, errors: bool) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name in QUANTITIES:
         for column in interval_columns(name):
@@ -107,6 +149,10 @@ def _empty(rows: int) -> dict[str, Any]:
         out[name] = np.full(rows, np.nan)
     out["verdict"] = np.full(rows, "infeasible", dtype="U10")
     out["reason"] = np.full(rows, "", dtype=object)
+    if errors:
+        for name in ERRING:
+            out[f"{name}_shared"] = np.ones(rows)
+            out[f"{name}_deviation"] = np.zeros((rows, len(OPS)))
     return out
 
 
@@ -148,6 +194,9 @@ def _answer(
     if chip := laid_out(replace(question, request=request), mapping, lowered.table, cost_model):
         costs = chip.scaled(costs, lowered)
     totals = compose(workload, lowered, costs)
+    if f"{ERRING[0]}_shared" in out:
+        for name, parts in error_parts(workload, lowered, costs).items():
+            out[f"{name}_shared"][where], out[f"{name}_deviation"][where] = parts.shared, parts.deviation
     _fill(out, where, report, quantities(workload, totals, mapping, target), totals.dram_bytes)
 
 
@@ -177,18 +226,50 @@ def _answer_each(
 def _sizes(where: Array, table: Mapping[str, Any], out: dict[str, Any]) -> tuple[dict[str, Array], Array]:
     """Return the sizes of the rows and which rows are usable; the others get their reason."""
     good = np.ones(len(where), dtype=bool)
-    sizes = {name: np.zeros(len(where)) for name in SIZES}
-    for at, row in enumerate(where):
-        try:
-            for name in SIZES:
-                high = MAX_BATCH if name == "batch" else MAX_TOKENS
-                value = table[name][row]
-                low = table["dp"][row] if name == "batch" else 0
-                sizes[name][at] = whole_number(name, value if value is not None else 0, low=low, high=high)
-        except InputError as error:
-            out["reason"][row] = str(error)
-            good[at] = False
+    sizes = {}
+    for name in SIZES:
+        high = MAX_BATCH if name == "batch" else MAX_TOKENS
+        low = _picked(table["dp"], where) if name == "batch" else 0
+        values = _picked(table[name], where)
+        sizes[name] = _numbers(values, len(where))
+        with np.errstate(invalid="ignore"):
+            fine = (sizes[name] >= low) & (sizes[name] <= high) & (sizes[name] == np.floor(sizes[name]))
+        for at in np.flatnonzero(~fine & good):
+            value = values if np.ndim(values) == 0 else values[at]
+            out["reason"][where[at]] = _refusal(name, value, int(np.ravel(low)[at % np.size(low)]), high)
+        good &= fine
     return sizes, good
+
+
+def _picked(column: Any, where: Array) -> Any:
+    """Return the values of some rows: an array, a list, or the one value of all rows."""
+    if isinstance(column, _Same):
+        return column.value
+    return column[where] if isinstance(column, np.ndarray) else [column[i] for i in where]
+
+
+def _numbers(values: Any, rows: int) -> Array:
+    """Return sizes as numbers, shape (rows,), None as 0; NaN where a value is none."""
+
+    def number(value: Any) -> float:
+        try:
+            return 0.0 if value is None else np.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            return np.nan
+
+    if isinstance(values, np.ndarray):
+        return values.astype(float)
+    if isinstance(values, list):
+        return np.array([number(value) for value in values])
+    return np.full(rows, number(values))
+
+
+def _refusal(name: str, value: Any, low: int, high: int) -> str:
+    try:
+        whole_number(name, value, low=low, high=high)
+    except InputError as error:
+        return str(error)
+    return f"{name} must be a whole number from {low} to {high}, not {value!r}."
 
 
 def _fill(out: dict[str, Any], where: Array, report: MemoryReport, values: Mapping[str, Array], dram: Array) -> None:

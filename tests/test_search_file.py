@@ -90,7 +90,7 @@ def test_values_that_cannot_be_are_refused(given: Any, words: str) -> None:
         ({"constraints": {"max": {"rows * cols + cores": 4}}}, "mixes"), ({"constraints": {"max": [3]}}, "maps names"),
         ({"constraints": {"max": {"area_mm2": float("nan")}}}, "finite"), ({"kind": "plan"}, "kind: search"),
         ({"workload": "resnet-5"}, "Nearest: resnet"), ({"workload": None}, "needs the key 'workload'"),
-        ({"batch": 0}, "batch must be"), ({"dtype": "int7"}, "Unknown number format"), ({"method": "random"}, "grid"),
+        ({"batch": 0}, "batch must be"), ({"dtype": "int7"}, "Unknown number format"), ({"method": "rando"}, "random"),
         ({"design": "gpu"}, "npu-array"), ({"space": [1]}, "must be a mapping"),
         ({"space": {"rows": 8}}, "says nothing"),
     ],

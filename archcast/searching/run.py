@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from archcast.searching.answer import SearchAnswer, binding, front_order
-from archcast.searching.grid import CHUNK, Refused, Tally
-from archcast.searching.methods import METHODS
+from archcast.searching.grid import CHUNK, Refused, Tally, run_grid
 from archcast.searching.search_file import Shard, Study, read_search
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, BadValueError
@@ -51,7 +50,7 @@ def search(
     study = read_search(file, part)
     first, last = part.bounds(study.problem.space.size)
     tell = None if progress is None else (lambda done: progress(done, last - first))
-    tally = METHODS[study.method](study.problem, first, last, chunk=chunk, progress=tell)
+    tally = run_grid(study.problem, first, last, chunk=chunk, progress=tell)
     return _answer(study, tally, part, seed, started)
 
 

@@ -1,0 +1,129 @@
+"""The executor `processes`: a pool of this machine's processes that survives the death of any of them."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait as wait_for
+from threading import Thread
+from typing import Any
+
+from archcast.executing.attempt import TRIES, lost, shipped, taken, work
+from archcast.executing.chunks import Chunk, Task
+from foundation.errors import UnsupportedError
+
+AHEAD = 2
+"""Chunks given out for each worker, so that it never waits for this process."""
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""A worker is one core's worth: libraries in it start no threads of their own."""
+
+
+class Processes:
+    """`workers` processes, started with the first chunk and kept until `close`."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def map(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[tuple[int, Any]]:
+        """Yield places and results as they come.
+
+        When a worker dies the pool is replaced, and what was under way is tried again, one chunk at a time until each
+        has passed: so only the chunk that takes workers down is blamed, and it is given up after TRIES workers.
+        """
+        payload = shipped(task)
+        key = hashlib.sha256(payload).hexdigest()
+        waiting, suspects = deque(range(len(chunks))), deque[int]()
+        deaths: dict[int, int] = {}
+        running: dict[Future[Any], int] = {}
+        begun = False
+        try:
+            while waiting or suspects or running:
+                room = 1 if suspects else AHEAD * self.workers
+                try:
+                    while len(running) < room and (suspects or waiting):
+                        place = suspects[0] if suspects else waiting[0]
+                        running[self._submit(key, payload, chunks[place])] = place
+                        (suspects or waiting).popleft()
+                        if room == 1:
+                            break
+                    done = wait(running, return_when=FIRST_COMPLETED).done
+                    for future in done:
+                        found = future.result()[1]
+                        begun = True
+                        place = running.pop(future)
+                        yield place, taken(found, chunks[place])
+                except BrokenProcessPool:
+                    self.close()
+                    places = sorted(running.values())
+                    if len(places) == 1:
+                        deaths[places[0]] = deaths.get(places[0], 0) + 1
+                        if deaths[places[0]] >= TRIES:
+                            raise (lost(chunks[places[0]]) if begun else _never_began()) from None
+                    suspects.extendleft(reversed(places))
+                    running.clear()
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _submit(self, key: str, payload: bytes, chunk: Chunk) -> Future[Any]:
+        if self._pool is not None:
+            return self._pool.submit(work, key, payload, chunk)
+        self._pool = ProcessPoolExecutor(
+            self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
+        )
+        with one_thread():  # all processes start with the first chunk
+            return self._pool.submit(work, key, payload, chunk)
+
+    def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            with suppress(BrokenProcessPool):
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def end_with_parent() -> None:
+    """End this worker when the process that started it is gone, even by kill -9 (a pool's worker would stay)."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have processes that start in the block use one thread each in numerical libraries."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _never_began() -> UnsupportedError:
+    return UnsupportedError(
+        "Worker processes die before they work: a script that uses several must do so under "
+        'if __name__ == "__main__":, since every worker reads the script again.'
+    )

@@ -1,0 +1,85 @@
+"""Requests of strangers: plain JSON within bounds, without the name of any file of the server."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from archcast.service.jobs.job import TooLargeError
+from foundation.errors import BadValueError
+from foundation.yaml_file import MAX_DEPTH, key_text
+
+MOST_VALUES = 200_000
+_OUTSIDE = re.compile(r"^\s*[/~]|\\|://|^\s*[A-Za-z]:[/\\]|(^|[/=,\s])\.\.([/\s]|$)|[\x00-\x08\x0b-\x1f\x7f]")
+"""What leads out of a folder: an absolute path, a home, a drive, a URL, `..`; and control characters."""
+
+
+def plain_request(request: object, most_bytes: int) -> str:
+    """Return a request as canonical JSON text.
+
+    Raises:
+        BadValueError: it is no mapping, too deep, too many values, or holds what is no JSON (NaN, objects).
+        TooLargeError: it has more than `most_bytes` bytes.
+    """
+    if not isinstance(request, Mapping):
+        raise BadValueError("A request must be a mapping of names to values.")
+    bounded(request)
+    try:
+        text = json.dumps(request, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadValueError(f"A request must be plain JSON with finite numbers ({_first(error)}).") from None
+    if size > most_bytes:
+        raise TooLargeError(
+            f"The request has {size:,} bytes; at most {most_bytes:,} are taken. Send tables as uploads instead."
+        )
+    return text
+
+
+def bounded(document: object) -> None:
+    """Refuse a document deeper than YAML files may be, or of too many values. Raises BadValueError."""
+    level, values = [document], 0
+    for _ in range(MAX_DEPTH + 1):
+        values += len(level)
+        if values > MOST_VALUES:
+            raise BadValueError(f"A request may hold at most {MOST_VALUES:,} values.")
+        level = [child for one in level for child in _children(one)]
+        if not level:
+            return
+    raise BadValueError(f"A request may be nested at most {MAX_DEPTH} levels deep.")
+
+
+def _children(value: object) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def words_of(document: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield each text of a document with its place, keys too."""
+    if isinstance(document, str):
+        yield at, document
+    elif isinstance(document, Mapping):
+        for key, value in document.items():
+            yield at, str(key)
+            yield from words_of(value, (*at, str(key)))
+    elif isinstance(document, (list, tuple)):
+        for place, value in enumerate(document):
+            yield from words_of(value, (*at, place))
+
+
+def no_paths(document: object) -> None:
+    """Refuse text that names a place outside a job's own folder. Raises BadValueError with the key."""
+    for at, word in words_of(document):
+        if _OUTSIDE.search(word):
+            where = f"key '{key_text(at)}': " if at else ""
+            raise BadValueError(
+                f"{where}{word[:80]!r} looks like a path or an address; a request names catalogue entries and uploads "
+                "only: send the file as an upload and give its name."
+            )
+
+
+def _first(error: Exception) -> str:
+    return (str(error).split("\n", 1)[0] or type(error).__name__)[:120]

@@ -1,8 +1,36 @@
-"""Kinds of space by the name that files give them."""
+"""Kinds of space by the name that files give them; a kind is imported when it is asked for."""
 
 from __future__ import annotations
 
-from archcast.searching.npu_array import NPU_ARRAY
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
 from archcast.searching.problem import Design
 
-DESIGNS: dict[str, Design] = {"npu-array": NPU_ARRAY}
+PLACES: dict[str, tuple[str, str]] = {
+    "npu-array": ("archcast.searching.npu_array", "NPU_ARRAY"),
+    "gpu-serving": ("archcast.searching.problems.gpu_serving", "DESIGN"),
+}
+"""Name -> (module, name in it)."""
+
+
+class Designs(Mapping[str, Design]):
+    """The designs by name; all names are known without an import."""
+
+    def __init__(self, places: Mapping[str, tuple[str, str]]) -> None:
+        self.places = dict(places)
+
+    def __getitem__(self, name: str) -> Design:
+        module, attribute = self.places[name]
+        found = getattr(import_module(module), attribute)
+        assert isinstance(found, Design)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+DESIGNS: Mapping[str, Design] = Designs(PLACES)

@@ -1,0 +1,32 @@
+"""Columns of knobs as problems use them: places of names in a known order, and where values stand on an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from archcast.searching.space import Columns, DesignSpace, Knob
+from workloads.table import Array
+
+
+def knob_of(space: DesignSpace, name: str) -> Knob:
+    """Return a knob by its name."""
+    return next(knob for knob in space.knobs if knob.name == name)
+
+
+def places(space: DesignSpace, columns: Columns, name: str, known: Sequence[str]) -> Array:
+    """Return for each design where its value of a knob of names stands in `known`."""
+    order = np.array([known.index(str(value)) for value in knob_of(space, name).values])
+    return np.asarray(order[np.asarray(columns[name], dtype=np.intp)])
+
+
+def between(axis: Array, values: Array) -> tuple[Array, Array]:
+    """Return the lower point of an axis (rising) next to each value, and the share of the way to the next one.
+
+    Values beyond the axis are held at its ends.
+    """
+    held = np.clip(values, axis[0], axis[-1])
+    low = np.clip(np.searchsorted(axis, held, side="right") - 1, 0, max(len(axis) - 2, 0))
+    width = axis[np.minimum(low + 1, len(axis) - 1)] - axis[low]
+    return low, np.where(width > 0, (held - axis[low]) / np.where(width > 0, width, 1.0), 0.0)

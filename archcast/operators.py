@@ -35,7 +35,7 @@ def predict_ops(
     """
     columns = {} if isinstance(table, OpTable) else dict(table)
     named, software = columns.pop("device", None), columns.pop("software", "")
-    ops = table if isinstance(table, OpTable) else OpTable.from_columns(columns)
+    ops = table if isinstance(table, OpTable) else _table(columns)
     spec = {on.id: on} if isinstance(on, DeviceSpec) else {}
     whole = on.id if isinstance(on, DeviceSpec) else str(on)
     devices = _labels("device", whole if named is None else named, ops.rows)
@@ -49,9 +49,26 @@ def predict_ops(
         raise BadValueError(f"Row {error.row + 1}: {error}" if named is not None else str(error)) from None
 
 
+def _table(columns: Mapping[str, Any]) -> OpTable:
+    """Return the table of columns; a word that stands in every row is kept once. Raises InputError."""
+    words = {name: len(values) for name, values in columns.items() if _one_word(values)}
+    if not words or len(set(words.values())) > 1 or len(words) == len(columns):
+        return OpTable.from_columns(columns)
+    found = OpTable.from_columns({name: values[0] if name in words else values for name, values in columns.items()})
+    if found.rows not in words.values():
+        return OpTable.from_columns(columns)  # which says what lengths they have
+    return found
+
+
+def _one_word(values: Any) -> bool:
+    """Say whether a column is a list of one word, again and again."""
+    known = isinstance(values, list) and bool(values) and type(values[0]) is str
+    return known and values.count(values[0]) == len(values)
+
+
 def _labels(name: str, values: Any, rows: int) -> Array:
     """Return a column of text, shape (rows,). Raises BadValueError where its length is another."""
-    labels = np.asarray(values, dtype=str)
+    labels = np.asarray(values[0] if _one_word(values) and len(values) == rows else values, dtype=str)
     if labels.shape not in ((), (1,), (rows,)):
         raise BadValueError(f"The column '{name}' has {labels.size} values where the table has {rows} rows.")
     return np.broadcast_to(labels, (rows,))
@@ -71,6 +88,9 @@ def _by_device(
     """Price rows, grouped by device and software. `specs` holds devices that are objects, by id. Raises _RowError."""
     if not ops.rows:
         return OpCosts.empty(0)
+    if not any(labels.strides[0] for labels in (devices, stacks)):  # one value for all rows
+        name = str(devices[0])
+        return _on_device(ops, (specs or {}).get(name, name), str(stacks[0]), model, np.arange(ops.rows))
     keys, inverse = np.unique(np.char.add(np.char.add(devices, "\x1f"), stacks), return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     parts, start = [], 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from archcast.cost_models import AnyModel, find_cost_model, find_serving_model
+from archcast.cost_models import PHYSICS, AnyModel, find_cost_model, find_serving_model
 from archcast.fallback import as_run, costs_under_runtime, runtime_of, under_runtime
 from archcast.frame_rate import laid_out, with_frame_rate
 from archcast.quantities import TOKENS, quantities
@@ -26,6 +27,7 @@ from costmodel.spatial.costs import SHORT_BUFFERS
 from foundation.errors import BadValueError, MappingError
 from hardware_specs import DeviceSpec
 from hardware_specs.runtimes import RuntimeSpec, unknown_runtime
+from workloads.catalogue import is_path
 from workloads.graph import Pass, Workload
 from workloads.lowering import lower
 from workloads.mapping import Mapping as Parallel
@@ -62,11 +64,49 @@ def predict(
         InputError: one sentence on what cannot be answered and what to change.
 
     A workload that does not fit in memory is an answer: `verdict` is "infeasible", `shortfall_bytes` says by how much.
+    A question by names alone that was asked before has the same answer, which is the same object.
     """
-    question = ask(
-        workload, on, batch=batch, prompt=prompt, generate=generate, concurrency=concurrency, dtype=dtype,
-        kv_dtype=kv_dtype, mode=mode, knobs=knobs, allow_fallback=allow_fallback, software=software,
+    asked: dict[str, Any] = {
+        "batch": batch, "prompt": prompt, "generate": generate, "concurrency": concurrency, "dtype": dtype,
+        "kv_dtype": kv_dtype, "count": count, "tp": tp, "pp": pp, "ep": ep, "dp": dp, "software": software,
+        "mode": mode, "model": model, "cp": cp, "allow_fallback": allow_fallback,
+    }  # fmt: skip
+    changes = tuple((knobs or {}).items())
+    if _by_names(workload, on, model, asked, knobs or {}):
+        return _remembered(workload, on, changes, tuple(type(value) for _, value in changes), **asked)
+    return _predict(workload, on, knobs, **asked)
+
+
+PLAIN = (str, int, float, bool, type(None))
+REMEMBERED = 256
+"""Answers by names that are kept (some 100 kB each; estimated, 20 kB to 1 MB)."""
+
+
+def _by_names(
+    workload: object, on: object, model: object, asked: Mapping[str, Any], knobs: Mapping[str, Any]
+) -> bool:  # fmt: skip
+    """Say whether nothing in a question is a file or an object, which may be another one the next time."""
+    return (
+        isinstance(workload, str) and isinstance(on, str) and not on.lower().endswith((".yaml", ".yml"))
+        and (model is None or (type(model) is str and model == PHYSICS))
+        and all(isinstance(value, PLAIN) for value in (*asked.values(), *knobs.values()))
+        and not is_path(workload)
     )  # fmt: skip
+
+
+@lru_cache(maxsize=REMEMBERED, typed=True)
+def _remembered(
+    workload: str, on: str, knobs: tuple[tuple[str, Any], ...], types: tuple[type, ...], **asked: Any
+) -> Estimate:  # fmt: skip
+    """Return `_predict` of names; `types` tells 1 from True among the values of knobs."""
+    return _predict(workload, on, dict(knobs), **asked)
+
+
+def _predict(
+    workload: str | Path | Model, on: str | Path | DeviceSpec, knobs: Mapping[str, Any] | None, *, count: int | None,
+    tp: int, pp: int, ep: int, dp: int, cp: int, software: str, model: AnyModel, **request: Any,
+) -> Estimate:  # fmt: skip
+    question = ask(workload, on, knobs=knobs, software=software, **request)
     cost_model = find_serving_model(model) if question.concurrency else find_cost_model(model)
     fixed = parallel(count, tp, pp, ep, dp, software, cp, question.concurrency)
     if fixed is not None:

@@ -42,6 +42,8 @@ KINDS = ("conformal", "pseudo_target", "propagated")
 """What intervals rest on, the most trusted first; a table has the least trusted of its rows."""
 FLAT_ROWS = 48
 """Up to here the flat trees are faster than a call of XGBoost (benchmarks/bench_learned.py)."""
+DIFFERENT_ROWS = 128
+"""Up to here rows are priced without a look for equal ones, which takes as long (estimated, 50 to 200)."""
 COMPILED_ROWS = 50_000
 """Rows of one forest, of all questions together, from which compiled trees are faster: numba's loops (2 s to compile,
 once a machine, then 1 us a row in place of 6), else XGBoost (0.3 s to read a forest, then 3 us a row less). estimated,
@@ -477,7 +479,7 @@ def distinct(table: OpTable) -> tuple[OpTable, Array | None]:
 
     Rows are compared by a 64-bit hash of their columns and then checked, so that a collision cannot mix them up.
     """
-    if table.rows <= FLAT_ROWS:
+    if table.rows <= DIFFERENT_ROWS:
         return table, None
     columns = [column for name, column in table.columns.items() if column.ndim and name != "count"]
     if not columns:

@@ -32,7 +32,7 @@ def walker() -> Walk | None:
         made = numba.njit(_SIGNATURE, cache=True, **options)(_walk)
     except RuntimeError:  # no folder for the cache: neither beside the source nor the user's
         made = numba.njit(_SIGNATURE, **options)(_walk)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 _SIGNATURE = "void(float32[:,::1], uint8[:,::1], float32[:,::1], float32[:,::1], int64, float32[::1])"

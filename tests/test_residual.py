@@ -132,11 +132,11 @@ def test_repeated_rows_are_priced_once_and_all_answered(model: LearnedModel, rat
 
 
 def test_the_repeat_count_does_not_part_equal_rows_and_other_columns_do() -> None:
-    columns = {"op": "gemm", "dtype": "bf16", "m": np.ones(100), "n": np.ones(100), "k": np.ones(100)}
-    small, _ = distinct(OpTable.from_columns({**columns, "count": np.arange(1.0, 101)}))
+    columns = {"op": "gemm", "dtype": "bf16", "m": np.ones(200), "n": np.ones(200), "k": np.ones(200)}
+    small, _ = distinct(OpTable.from_columns({**columns, "count": np.arange(1.0, 201)}))
     assert small.rows == 1
-    small, inverse = distinct(OpTable.from_columns({**columns, "batch": np.arange(1.0, 101)}))
-    assert (small.rows, inverse) == (100, None)
+    small, inverse = distinct(OpTable.from_columns({**columns, "batch": np.arange(1.0, 201)}))
+    assert (small.rows, inverse) == (200, None)
 
 
 def test_no_answer_beats_the_physical_floor(model: LearnedModel, rates: Rates, tmp_path: Path) -> None:

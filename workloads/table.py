@@ -190,6 +190,9 @@ def _column(name: str, values: Any) -> Array:
 def _codes(name: str, values: Any) -> Array:
     if isinstance(values, str):
         return np.asarray(category_code(name, values), dtype=np.int16)
+    if isinstance(values, list) and all(type(word) is str for word in values):  # faster than sorting them
+        code_of = {word: category_code(name, word) for word in sorted(set(values))}
+        return np.array([code_of[word] for word in values], dtype=np.int16)
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         return array.astype(np.int16)

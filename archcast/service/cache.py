@@ -1,0 +1,45 @@
+"""Answers that were given before, by the bytes of their questions; bounded in bytes, the longest unasked leave."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from archcast.service.answers import Encoded
+
+OVERHEAD_BYTES = 500
+"""What an entry takes beside its body and its key, about."""
+
+
+class AnswerCache:
+    """A dict in the order of last use. One event loop uses it, so that it needs no lock."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes, self.bytes = most_bytes, 0
+        self._found: OrderedDict[tuple[str, bytes, bytes], Encoded] = OrderedDict()
+
+    def get(self, key: tuple[str, bytes, bytes]) -> Encoded | None:
+        """Return the answer to a question (route, query, body), None where it was not asked before."""
+        found = self._found.get(key)
+        if found is not None:
+            self._found.move_to_end(key)
+        return found
+
+    def put(self, key: tuple[str, bytes, bytes], answer: Encoded) -> None:
+        """Keep an answer; one that alone would take a quarter of the whole is not kept."""
+        size = self._size(key, answer)
+        if size > self.most_bytes // 4:
+            return
+        if (old := self._found.pop(key, None)) is not None:
+            self.bytes -= self._size(key, old)
+        self._found[key] = answer
+        self.bytes += size
+        while self.bytes > self.most_bytes:
+            left, gone = self._found.popitem(last=False)
+            self.bytes -= self._size(left, gone)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @staticmethod
+    def _size(key: tuple[str, bytes, bytes], answer: Encoded) -> int:
+        return len(key[1]) + len(key[2]) + len(answer.body) + OVERHEAD_BYTES

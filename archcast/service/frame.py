@@ -1,0 +1,280 @@
+"""What surrounds every answer: who may ask, how much, how long, and what is noted of it. Plain ASGI, for speed.
+
+The routes of `answers.py` are answered here without a router; everything else goes on to the FastAPI app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
+from typing import Any
+from urllib.parse import parse_qsl
+
+from archcast.service.answers import too_much_memory
+from archcast.service.faults import RefusedError, fault, status_of
+from archcast.service.metrics import OTHER
+from archcast.service.service import Service
+from archcast.service.settings import is_loopback
+from foundation.errors import ArchcastError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JSON = b"application/json"
+OPEN = frozenset({"/healthz", "/readyz", "/", "/openapi.json", "/favicon.ico"})
+"""Paths that need no token: they say nothing of what is asked or held."""
+DRAIN = 4
+"""A body that is too large is read on, and thrown away, up to so many times the limit, so that its sender hears why."""
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_NONE: dict[str, str] = {}
+
+
+class Frame:
+    """The outermost middleware."""
+
+    def __init__(self, app: App, service: Service) -> None:
+        self.app, self.service = app, service
+        self.routes = service.answers.routes
+        self.limits = service.settings.limits
+        self.token = service.settings.token.encode()
+        self.hosts: set[bytes] | None = {b""} if service.settings.local else None
+        self.count, self.running = 0, 0
+        self.prefix = service.id_prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        start = perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        path = scope["path"]
+        self.count += 1
+        given = headers.get(b"x-request-id")
+        request_id = given if given and _SANE_ID.fullmatch(given) else b"%s%08x" % (self.prefix, self.count)
+        call = Call(self.service, scope["method"], path, request_id, headers, receive, send)
+        self.running += 1
+        try:
+            self._admit(call)
+            if path in self.routes:
+                await self._answer(call, scope)
+            else:
+                await self._pass_on(call, scope)
+        except ArchcastError as error:
+            await call.refuse(error)
+        except Exception as error:
+            await call.our_fault(error)
+        finally:
+            self.running -= 1
+            call.note(perf_counter() - start)
+
+    def _admit(self, call: Call) -> None:
+        """Refuse who may not ask. Raises RefusedError."""
+        headers = call.headers
+        if self.hosts is not None and (host := headers.get(b"host", b"")) not in self.hosts:
+            name = host.rsplit(b":", 1)[0] if not host.endswith(b"]") else host
+            if not is_loopback(name.decode("latin-1")):
+                raise RefusedError(421, "This service answers for this machine only, under localhost or 127.0.0.1.")
+            if len(self.hosts) < 100:
+                self.hosts.add(host)
+        if self.token and call.path not in OPEN and not call.path.startswith("/static/"):
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self.token):
+                raise RefusedError(401, "This service wants its token: send the header 'Authorization: Bearer TOKEN'.")
+        if self.running > self.limits.concurrent and call.path not in OPEN:
+            raise RefusedError(503, "The service is busy; send the same request again in a second.", retry_s=1)
+
+    async def _answer(self, call: Call, scope: Scope) -> None:
+        """Answer one of the routes that take JSON and give JSON."""
+        call.route = route = call.path
+        if call.method != "POST":
+            call.more = [(b"allow", b"POST")]
+            raise RefusedError(405, f"{route} takes POST with a JSON body, not {call.method[:20]}.")
+        if not _is_json(call.headers.get(b"content-type", b"")):
+            raise RefusedError(415, "The body must be JSON: send the header 'Content-Type: application/json'.")
+        body = await call.body(self.limits.body_bytes)
+        service, query = self.service, scope["query_string"]
+        key = (route, query, body)
+        found = service.cache.get(key)
+        call.hit = found is not None
+        if found is None:
+            asked = _query(query) if query else _NONE
+            if service.side is not None and service.is_long(route, body):
+                found = await service.side.ask(route, body, asked)
+            else:
+                try:
+                    found = self.routes[route](body, asked)
+                except MemoryError:
+                    raise too_much_memory() from None
+            service.cache.put(key, found)
+        call.rows = found.rows
+        await call.reply(200, found.body)
+
+    async def _pass_on(self, call: Call, scope: Scope) -> None:
+        """Let the FastAPI app answer, with the body counted and the headers of every answer added."""
+        scope["archcast"] = call
+        upload = call.path == "/v1/uploads"
+        most = self.limits.upload_bytes if upload else self.limits.body_bytes
+        call.check_length(most)
+        try:
+            await self.app(scope, call.counted(most), call.with_headers)
+        finally:
+            route = scope.get("route")
+            call.route = getattr(route, "path", None) or OTHER
+
+
+def _is_json(kind: bytes) -> bool:
+    return kind == JSON or kind.split(b";", 1)[0].strip().lower() == JSON
+
+
+def _query(text: bytes) -> dict[str, str]:
+    """Return a query string as a dict. Raises RefusedError: a name twice, too many, or bytes that are no text."""
+    try:
+        pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
+    except ValueError:
+        raise RefusedError(422, "The query string cannot be read.") from None
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise RefusedError(422, "A query parameter stands twice.")
+    return found
+
+
+class Call:
+    """One request and its answer."""
+
+    __slots__ = ("headers", "hit", "method", "more", "path", "receive", "request_id", "route", "rows", "send",
+                 "service", "started", "status")  # fmt: skip
+
+    def __init__(self, service: Service, method: str, path: str, request_id: bytes, headers: dict[bytes, bytes],
+                 receive: Receive, send: Send) -> None:  # fmt: skip
+        self.service, self.method, self.path, self.request_id = service, method, path, request_id
+        self.headers, self.receive, self.send = headers, receive, send
+        self.route, self.rows, self.status = OTHER, 0, 0
+        self.hit: bool | None = None
+        self.started = False
+        self.more: list[tuple[bytes, bytes]] = []
+
+    def check_length(self, most: int) -> None:
+        """Refuse a body that says itself that it is too large, where its sender waits to hear. Raises RefusedError."""
+        declared = self.headers.get(b"content-length", b"0")
+        if len(declared) > 18 or (int(declared) > most and b"expect" in self.headers):
+            raise self._too_large(most)
+
+    def _too_large(self, most: int) -> RefusedError:
+        self.more = [(b"connection", b"close")]
+        return RefusedError(413, f"The body is larger than the {most:,} bytes that this route takes.")
+
+    async def body(self, most: int) -> bytes:
+        """Return the whole body. Raises RefusedError: too large, too slow, or its sender left."""
+        self.check_length(most)
+        try:
+            async with asyncio.timeout(self.service.settings.limits.request_s):
+                message = await self.receive()
+                body: bytes = message.get("body", b"")
+                if not message.get("more_body", False) and len(body) <= most and message["type"] == "http.request":
+                    return body
+                parts, size = [body], len(body)
+                while message.get("more_body", False) and size <= most * DRAIN:
+                    message = await self.receive()
+                    body = message.get("body", b"")
+                    size += len(body)
+                    if size <= most:
+                        parts.append(body)
+                    else:
+                        parts.clear()
+        except TimeoutError:
+            self.more = [(b"connection", b"close")]
+            raise RefusedError(408, "The body did not come in time.") from None
+        if message["type"] != "http.request":
+            raise RefusedError(400, "The sender left before the body was whole.")
+        if size > most:
+            raise self._too_large(most)
+        return b"".join(parts)
+
+    def counted(self, most: int) -> Receive:
+        """Return a `receive` that ends in an error where a body is too large or too slow."""
+        size = 0
+        limit_s = self.service.settings.limits.request_s
+
+        async def receive() -> Message:
+            nonlocal size
+            if self.started:  # a long answer waits here for its reader to leave
+                return await self.receive()
+            try:
+                async with asyncio.timeout(limit_s):
+                    message = await self.receive()
+                    size += len(message.get("body", b""))
+                    while size > most and message.get("more_body", False) and size <= most * DRAIN:
+                        message = await self.receive()
+                        size += len(message.get("body", b""))
+            except TimeoutError:
+                raise RefusedError(408, "The body did not come in time.") from None
+            if size > most:
+                raise self._too_large(most)
+            return message
+
+        return receive
+
+    async def with_headers(self, message: Message) -> None:
+        """Send a message of the app, with the headers of every answer."""
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+            message["headers"] = [
+                *message.get("headers", ()), *self.service.headers, (b"x-request-id", self.request_id), *self.more
+            ]  # fmt: skip
+        await self.send(message)
+
+    async def reply(self, status: int, body: bytes) -> None:
+        """Send a whole JSON answer."""
+        self.started, self.status = True, status
+        headers = [
+            (b"content-type", JSON), (b"content-length", b"%d" % len(body)), *self.service.headers,
+            (b"x-request-id", self.request_id), *self.more,
+        ]  # fmt: skip
+        if self.hit is not None:
+            headers.append((b"x-archcast-cache", b"hit" if self.hit else b"miss"))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def refuse(self, error: ArchcastError) -> None:
+        """Answer with an error that has a sentence for who asked; our own faults keep theirs."""
+        status = status_of(error)
+        if status == 500:
+            await self.our_fault(error)
+            return
+        if self.started:
+            return
+        self.hit = None
+        if status == 401:
+            self.more.append((b"www-authenticate", b"Bearer"))
+        if status == 503:
+            self.more.append((b"retry-after", b"%d" % (getattr(error, "retry_s", 0) or 1)))
+        await self.reply(status, self.service.fault_body(fault(error, status=status), self.request_id))
+
+    async def our_fault(self, error: Exception) -> None:
+        """Answer 500 with the request's id; what happened is in the log."""
+        from archcast.service.service import place_of
+
+        self.service.log.add({"id": self.request_id.decode(), "route": self.route, "error": place_of(error)})
+        if self.started:
+            raise error
+        self.hit = None
+        found = {
+            "message": "The service failed, and it is not your fault; its log has the cause under this request's id.",
+            "kind": "ArchcastError", "at": "", "hint": "", "status": 500,
+        }  # fmt: skip
+        await self.reply(500, self.service.fault_body(found, self.request_id))
+
+    def note(self, seconds: float) -> None:
+        """Count and log the request."""
+        self.service.metrics.add(self.route, self.status, seconds, self.rows, self.hit)
+        if self.service.log.on:
+            self.service.log.request(
+                self.request_id.decode(), self.method[:20], self.route, self.status, seconds, self.rows, self.hit
+            )

@@ -1,0 +1,182 @@
+"""What a client may name: entries of the catalogues, or a file's content inline; never a path of this machine.
+
+The readers of archcast take a name that looks like a path as one. Over HTTP that would let a stranger open files of
+the server, or learn which exist, so every name is looked up in the catalogues here before a reader sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archcast.service.faults import ShapeError
+from archcast.service.reading import check_document
+from archcast.service.settings import Limits
+from foundation.errors import BadFileError, InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from archcast.cost_models import AnyModel
+    from hardware_specs import DeviceSpec
+    from workloads.model import Model
+
+FREE = frozenset({"source", "sources", "url", "notes", "name", "description", "about", "_name_or_path", "auto_map",
+                  "released", "date", "license", "vendor", "title", "text"})  # fmt: skip
+"""Keys of inline documents whose texts no reader takes for a file."""
+REFERENCES = frozenset({"workload", "on", "device", "like", "model", "network", "link", "intra_link", "inter_link",
+                        "node", "cluster", "base", "draft"})  # fmt: skip
+ENDINGS = (".yaml", ".yml", ".json", ".onnx", ".mlir", ".stablehlo", ".pt2", ".tflite", ".safetensors", ".gguf", ".csv",
+           ".parquet")  # fmt: skip
+
+
+def looks_like_path(text: str) -> bool:
+    """Tell whether a reader might take a text for a file, whether or not there is one."""
+    return "/" in text or "\\" in text or text.startswith((".", "~")) or text.lower().endswith(ENDINGS)
+
+
+def workload_of(value: str | dict[str, Any], limits: Limits) -> str | Model:
+    """Return a catalogue name as it is, or the model that an inline document describes.
+
+    Raises:
+        UnknownNameError: no such name. ShapeError, BadFileError: a document that cannot be used.
+    """
+    if isinstance(value, str):
+        return workload_name(value)
+    check_document("workload", value, depth=limits.depth, values=limits.values)
+    return _inline_model(json.dumps(value))
+
+
+@lru_cache(maxsize=4096)
+def workload_name(name: str) -> str:
+    """Return a name where the catalogue of workloads has it. Raises UnknownNameError."""
+    from workloads.catalogue import architecture_facts, examples, plain_name, workload_names
+
+    plain = plain_name(name)
+    if not looks_like_path(name):
+        if plain in examples():
+            return plain
+        try:
+            architecture_facts(name)
+            return name
+        except UnknownNameError:
+            pass
+    hint = "GET /v1/workloads lists them; a config.json or a workload file can be sent as a JSON object."
+    raise UnknownNameError("workload", name, [*workload_names(), *examples()], hint)
+
+
+def device_of(value: str | dict[str, Any], limits: Limits) -> str | DeviceSpec:
+    """Return a catalogue id as it is, or the device that an inline document describes. Raises as `workload_of`."""
+    if isinstance(value, str):
+        return device_name(value)
+    check_document("on", value, depth=limits.depth, values=limits.values)
+    return _inline_device(json.dumps(value))
+
+
+@lru_cache(maxsize=4096)
+def device_name(name: str) -> str:
+    """Return a name where the catalogue has it (`id:2xbig` are cores of one). Raises UnknownNameError."""
+    from hardware_specs import device_ids, load_device
+
+    if not looks_like_path(name):
+        try:
+            load_device(name)
+            return name
+        except UnknownNameError as error:
+            if error.kind != "device":
+                raise
+            extra = str(error).partition("Nearest: ")[2].partition(". ")[2]
+            if "devices: ask for" in extra:  # a node's name
+                raise
+    hint = "GET /v1/devices lists them; a device file can be sent as a JSON object."
+    raise UnknownNameError("device", name, device_ids(), hint)
+
+
+def cost_model_name(name: str) -> AnyModel:
+    """Return what `find_cost_model` takes: a folder of the server is never named. Raises UnknownNameError."""
+    if name in ("", "shipped"):
+        return None
+    from archcast.cost_models import PHYSICS
+    from costmodel.contract import offered
+
+    if name == PHYSICS or (not looks_like_path(name) and name in offered() and not Path(name).exists()):
+        return name
+    raise UnknownNameError("cost model", name, [PHYSICS, "shipped", *offered()])
+
+
+def check_references(name: str, document: Any) -> None:
+    """Refuse a document in which a text could be taken for a file, or a reference is in no catalogue.
+
+    Raises:
+        ShapeError: one sentence with the key.
+    """
+    for key, text in _texts("", document):
+        if key in FREE:
+            continue
+        if looks_like_path(text):
+            raise ShapeError(f"{name}: '{text[:100]}' looks like a path; a document sent to a service names no "
+                             "files.", key)  # fmt: skip
+        if key in REFERENCES and "." in text and not _is_known(text):
+            raise ShapeError(f"{name}: '{text[:100]}' is in no catalogue.", key)
+
+
+def _is_known(text: str) -> bool:
+    """Tell whether a text with a dot (which may be a file's name) is one of the catalogues' names or a number."""
+    for find in (workload_name, device_name):
+        try:
+            find(text)
+            return True
+        except InputError:
+            continue
+    return text.replace(".", "", 1).isdigit()
+
+
+def _texts(key: str, item: Any) -> Iterator[tuple[str, str]]:
+    """Yield (key, text) of every text in a document; its depth was checked before."""
+    if isinstance(item, str):
+        yield key, item
+    elif isinstance(item, dict):
+        for inner, value in item.items():
+            yield from _texts(inner, value)
+    elif isinstance(item, list):
+        for value in item:
+            yield from _texts(key, value)
+
+
+@lru_cache(maxsize=32)
+def _inline_model(text: str) -> Model:
+    from workloads.catalogue import load_model
+
+    own = '"family"' in text or '"kind"' in text
+    document = json.loads(text)
+    own = own and ("family" in document or "kind" in document)
+    if own:
+        check_references("workload", document)
+    return _through_file(text, "workload.yaml" if own else "config.json", load_model)
+
+
+@lru_cache(maxsize=32)
+def _inline_device(text: str) -> DeviceSpec:
+    from hardware_specs import load_device
+
+    check_references("on", json.loads(text))
+    return _through_file(text, "device.yaml", load_device)
+
+
+def _through_file(text: str, name: str, load: Any) -> Any:
+    """Read a document by the reader of files: in a folder of its own, whose place no message names."""
+    with tempfile.TemporaryDirectory(prefix="archcast-") as folder:
+        file = Path(folder) / name
+        file.write_text(text, encoding="utf-8")
+        try:
+            return load(file)
+        except InputError as error:
+            if not isinstance(error, BadFileError):
+                raise
+            message = str(error).replace(f"{folder}/", "").replace(folder, "")
+            clean = BadFileError.__new__(BadFileError)
+            clean.path, clean.line, clean.key = name, error.line, error.key
+            Exception.__init__(clean, message)
+            raise clean from None

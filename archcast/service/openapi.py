@@ -1,0 +1,94 @@
+"""The OpenAPI 3.1 document: FastAPI's for its routes, the structs' own schemas for those that the frame answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from archcast.service.service import Service
+from archcast.service.shapes import Batch, Operators, Question, Questions
+
+SHAPES: dict[str, tuple[Any, str, str]] = {
+    "/v1/predict": (Question, "One question", "The document of `archcast predict --json`."),
+    "/v1/predict_rows": (Questions, "Several questions, as rows", "`rows` of documents; one in error has `error`."),
+    "/v1/predict_batch": (Batch, "Many questions, as columns", "`columns` of answers, a row a question."),
+    "/v1/predict_ops": (Operators, "Many operators, as columns", "`columns` of costs, a row an operator."),
+    "/v1/report": (Question, "One question, as cards of a page", "`html` by card, and the `estimate`."),
+}
+"""Route -> the struct that its body is decoded into, a title, and what it answers."""
+
+ERROR = {
+    "type": "object", "required": ["error", "request_id"],
+    "properties": {
+        "error": {
+            "type": "object", "required": ["message", "kind", "at", "hint"],
+            "properties": {name: {"type": "string"} for name in ("message", "kind", "at", "hint")},
+        },
+        "request_id": {"type": "string"},
+        "versions": {"type": "object"},
+    },
+}  # fmt: skip
+
+
+def openapi(app: FastAPI, service: Service) -> dict[str, Any]:
+    """Return the document, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, openapi_version="3.1.0", summary=app.summary,
+                               routes=app.routes)  # fmt: skip
+        _add_answers(document, service)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def struct_schemas() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (route -> schema of its body, name -> component) of the structs."""
+    bodies, components = msgspec.json.schema_components(
+        [shape for shape, _, _ in SHAPES.values()], ref_template="#/components/schemas/{name}"
+    )
+    return dict(zip(SHAPES, bodies, strict=True)), components
+
+
+def _add_answers(document: dict[str, Any], service: Service) -> None:
+    bodies, components = struct_schemas()
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas |= {**components, "Error": ERROR}
+    failed = {"description": "One sentence on what to change.",
+              "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}  # fmt: skip
+    for route, (_, title, answer) in SHAPES.items():
+        document["paths"][route] = {"post": _operation(title, answer, bodies[route], failed)}
+    for route in service.answers.routes:
+        if route.startswith("/v1/oracle/"):
+            verb = route.rpartition("/")[2]
+            operation = _operation(f"Oracle: {verb}", f"The answer of `archcast.{verb}`.", {"type": "object"}, failed)
+            document["paths"][route] = {"post": operation}
+    for route in ("/v1/predict_ops", "/v1/predict_batch"):
+        document["paths"][route]["post"]["parameters"] = [{
+            "name": "model", "in": "query", "required": False, "schema": {"type": "string", "maxLength": 100},
+            "description": "'physics' for the closed form; without it, the artefact that is served.",
+        }]  # fmt: skip
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["4XX"] = failed
+    if service.settings.token:
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+
+
+def _operation(title: str, answer: str, body: dict[str, Any], failed: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tags": ["answers"], "summary": title,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": {"description": answer, "content": {"application/json": {"schema": {"type": "object"}}}},
+            "4XX": failed,
+        },
+    }  # fmt: skip
+
+
+__all__ = ["SHAPES", "openapi", "struct_schemas"]

@@ -1,0 +1,108 @@
+"""The shapes of requests: msgspec structs, from which both the decoders and the OpenAPI document are made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from archcast.batches import DEFAULTS as BATCH_DEFAULTS
+from archcast.question import MAX_BATCH, MAX_TOKENS
+from archcast.service.settings import MAX_ROWS
+from workloads.table import CATEGORIES
+from workloads.table import DEFAULTS as OPERATOR_DEFAULTS
+
+Name = Annotated[str, Meta(max_length=200)]
+Document = Annotated[dict[str, Any], Meta(max_length=5000)]
+Named = Annotated[
+    Name | Document, Meta(description="A name of the catalogue, or the file itself as a JSON object.")
+]  # fmt: skip
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Tokens = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+Knob = Annotated[int, Meta(ge=-(10**15), le=10**15)] | float | bool | Name | None | Annotated[
+    list[float | Name], Meta(max_length=1000)
+]  # fmt: skip
+ModelName = Annotated[
+    str, Meta(max_length=100, description="'physics' for the closed form, '' for the artefact that is served.")
+]  # fmt: skip
+
+
+class Question(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of `archcast.predict`."""
+
+    workload: Named
+    on: Named
+    batch: Annotated[int, Meta(ge=1, le=MAX_BATCH)] = 1
+    prompt: Tokens | None = None
+    generate: Tokens | None = None
+    concurrency: Annotated[int, Meta(ge=1, le=MAX_BATCH)] | None = None
+    dtype: Name = ""
+    kv_dtype: Name = ""
+    count: Count | None = None
+    tp: Count = 1
+    pp: Count = 1
+    ep: Count = 1
+    dp: Count = 1
+    cp: Count = 1
+    software: Name = ""
+    mode: Literal["infer", "train"] = "infer"
+    knobs: Annotated[dict[Name, Knob], Meta(max_length=200)] = {}
+    model: ModelName = ""
+    allow_fallback: bool = False
+    explain: bool = False
+
+
+class Questions(msgspec.Struct, forbid_unknown_fields=True):
+    """Questions as rows, for people; machines send columns."""
+
+    rows: Annotated[list[Question], Meta(min_length=1, max_length=1000)]
+
+
+_Size = Annotated[float, Meta(ge=0, le=1e18)]
+_Sizes = _Size | Annotated[list[_Size], Meta(max_length=MAX_ROWS)]
+_Words = Name | Annotated[list[Name], Meta(max_length=MAX_ROWS)]
+
+Operators = msgspec.defstruct(
+    "Operators",
+    [
+        ("op", _Words),
+        ("device", _Words, ""),
+        ("on", Name, ""),
+        ("software", _Words, ""),
+        *((name, _Words | None, None) for name in CATEGORIES if name != "op"),
+        *((name, _Sizes | None, None) for name in OPERATOR_DEFAULTS),
+    ],
+    namespace={"__doc__": "Columns of the measurement table: one value for all rows, or a list with one a row."},
+    forbid_unknown_fields=True,
+    module=__name__,
+)  # fmt: skip
+"""Body of /v1/predict_ops."""
+
+_Whole = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
+_Wholes = _Whole | Annotated[list[_Whole], Meta(max_length=MAX_ROWS)]
+
+Batch = msgspec.defstruct(
+    "Batch",
+    [
+        ("workload", _Words),
+        ("on", _Words),
+        *(
+            (name, _Words if isinstance(value, str) else _Wholes, value)
+            for name, value in BATCH_DEFAULTS.items()
+        ),
+    ],
+    namespace={"__doc__": "Columns of `archcast.predict_batch`: one value for all rows, or a list with one a row."},
+    forbid_unknown_fields=True,
+    module=__name__,
+)  # fmt: skip
+"""Body of /v1/predict_batch."""
+
+
+class JobRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A long question. The same `key` twice is one job; `wait_s` answers directly where the job ends in time."""
+
+    kind: Name
+    request: Document
+    key: Annotated[str, Meta(max_length=200)] = ""
+    wait_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0

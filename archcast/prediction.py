@@ -34,6 +34,10 @@ from workloads.mapping import Mapping as Parallel
 from workloads.model import Model, Request
 from workloads.table import Array, OpTable
 
+REMEMBERED = 256
+"""Answers by names that are kept (some 100 kB each; estimated, 20 kB to 1 MB)."""
+PLAIN = (str, int, float, bool, type(None))
+
 
 def predict(
     workload: str | Path | Model, *, on: str | Path | DeviceSpec, batch: int = 1, prompt: int | None = None,
@@ -75,11 +79,6 @@ def predict(
     if _by_names(workload, on, model, asked, knobs or {}):
         return _remembered(workload, on, changes, tuple(type(value) for _, value in changes), **asked)
     return _predict(workload, on, knobs, **asked)
-
-
-PLAIN = (str, int, float, bool, type(None))
-REMEMBERED = 256
-"""Answers by names that are kept (some 100 kB each; estimated, 20 kB to 1 MB)."""
 
 
 def _by_names(

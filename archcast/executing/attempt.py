@@ -5,9 +5,10 @@ Exceptions themselves do not travel: one that cannot be unpickled would take the
 
 from __future__ import annotations
 
-import os
 import pickle
+import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,11 @@ from foundation.errors import ArchcastError, InputError, UnsupportedError
 
 TRIES = 3
 """Workers that a chunk may take down before it is given up."""
+
+NO_GUARD = (
+    "Worker processes die before they work: a script that uses several must do so under "
+    'if __name__ == "__main__":, since every worker reads the script again.'
+)
 
 
 class ChunkError(ArchcastError):
@@ -58,10 +64,11 @@ def taken(found: Any, chunk: Any) -> Any:
     raise error
 
 
-def lost(chunk: Any, what: str = "workers") -> ChunkError:
+def lost(chunk: Any) -> ChunkError:
     """Return the error of a chunk that took its workers down every time."""
     return ChunkError(
-        f"The {chunk} took down {TRIES} {what} one after the other (out of memory, or killed): make chunks smaller."
+        f"The {chunk} took down {TRIES} workers or more, one after the other (out of memory, or killed); "
+        "make chunks smaller, or workers fewer."
     )
 
 
@@ -69,16 +76,23 @@ _held: tuple[str, Task] | None = None
 """The task that this worker last had, so that it is not read anew with every chunk."""
 
 
-def work(key: str, payload: bytes, chunk: Any) -> tuple[int, Any]:
-    """Return the process and the result of a chunk (a worker's part); `key` is that of `payload`, a pickled task."""
+def work(key: str, payload: bytes, chunk: Any) -> Any:
+    """Return the result of a chunk, or a `Fault` (a worker's part); `key` is that of `payload`, a pickled task."""
     global _held
     try:
         if _held is None or _held[0] != key:
             _held = (key, pickle.loads(payload))
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
-        return os.getpid(), Fault("archcast", f"A worker cannot read the task ({text}); put what it calls in a module.")
-    return os.getpid(), attempt(_held[1], chunk)
+        return Fault("archcast", f"A worker cannot read the task ({text}); put what it calls in a module.")
+    return attempt(_held[1], chunk)
+
+
+def work_together(key: str, payload: bytes, chunks: Sequence[Any]) -> tuple[float, list[Any]]:
+    """Return the seconds that several chunks took in a worker, and the result of each."""
+    started = time.perf_counter()
+    found = [work(key, payload, chunk) for chunk in chunks]
+    return time.perf_counter() - started, found
 
 
 def shipped(task: Task) -> bytes:

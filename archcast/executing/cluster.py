@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-from archcast.executing.attempt import TRIES, ChunkError, lost, shipped, taken, work
+from archcast.executing.attempt import NO_GUARD, TRIES, ChunkError, lost, shipped, taken, work_together
 from archcast.executing.chunks import Chunk, Task
 from archcast.executing.shards import code_version
 from foundation.errors import BadValueError, UnsupportedError
 
-AHEAD = 4
-"""Chunks given out for each worker: enough that none waits, few enough that results do not pile up."""
+AHEAD = 3
+"""Tasks given out for each worker: enough that none waits, few enough that results do not pile up."""
+TASK_S = 0.25
+"""Time of one Dask task: some milliseconds of the scheduler, the client and the worker beside it do not count."""
+MOST_CHUNKS = 64
+"""Of one Dask task, so that its results stay small."""
 CONNECT_S = 30.0
 
 
@@ -32,9 +37,13 @@ class Dask:
         self._cluster: Any = None
         if not address:
             # nannies replace workers that die; each worker is one process with one thread
-            self._cluster = self._dask.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
-            )
+            try:
+                self._cluster = self._dask.LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1",
+                    silence_logs=logging.CRITICAL,
+                )  # fmt: skip
+            except RuntimeError as error:  # a worker that reads a script without a guard would start workers of its own
+                raise UnsupportedError(f"{NO_GUARD} ({str(error).splitlines()[0]})") from None
         try:
             self.client: Any = self._dask.Client(self._cluster or address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -44,43 +53,41 @@ class Dask:
     def map(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[tuple[int, Any]]:
         """Yield places and results as they come.
 
-        A chunk is a pure task under a key made of the task, the chunk and the code. The scheduler gives what a dead
-        worker had to another; a chunk whose future is lost is given out again, and none is yielded twice.
+        A Dask task is pure, under a key made of the task, its chunks and the code, and holds as many chunks as take
+        about TASK_S, since one costs the scheduler some milliseconds. The scheduler gives what a dead worker had to
+        another. Chunks whose task is lost, or took its workers down in company, are given out again alone; none is
+        yielded twice, and what another worker found a second time is never asked for.
         """
         payload = shipped(task)
         digest = hashlib.sha256(payload).hexdigest()
         name = hashlib.sha256(f"{task.digest} {code_version()} {digest}".encode()).hexdigest()[:24]
-        places: dict[str, int] = {}
-        tries: dict[int, int] = {}
+        plan = _Plan(len(chunks), self.workers)
+        given: dict[str, list[int]] = {}
 
-        def give(place: int) -> Any:
-            tries[place] = tries.get(place, 0) + 1
-            key = f"archcast-{name}-{chunks[place].digest}-{place}-{tries[place]}"
-            places[key] = place
-            return self.client.submit(work, digest, payload, chunks[place], key=key, pure=True, retries=TRIES)
+        def give(places: list[int]) -> Any:
+            part = [chunks[place] for place in places]
+            what = hashlib.sha256(" ".join(chunk.digest for chunk in part).encode()).hexdigest()[:24]
+            key = f"archcast-{name}-{what}-{places[0]}-{plan.give(places)}"
+            given[key] = places
+            return self.client.submit(work_together, digest, payload, part, key=key, pure=True, retries=TRIES)
 
-        ahead = AHEAD * self.workers
-        waiting = iter(range(len(chunks)))
-        first = [give(place) for _, place in zip(range(ahead), waiting, strict=False)]
-        running = self._dask.as_completed(first, loop=self.client.loop)
-        del first
+        running = self._dask.as_completed([give(places) for places in plan.first()], loop=self.client.loop)
         for future in running:
-            place = places.pop(future.key)
+            places = given.pop(future.key)
             if future.status == "finished":
-                found = future.result()[1]
-                if (after := next(waiting, None)) is not None:
-                    running.add(give(after))
-                yield place, taken(found, chunks[place])
-            elif tries[place] < TRIES and future.status in ("lost", "cancelled"):
-                running.add(give(place))
+                seconds, found = future.result()
+                plan.took(seconds / len(places))
+                future.release()
             else:
-                raise self._failed(future, chunks[place])
-
-    def _failed(self, future: Any, chunk: Chunk) -> ChunkError:
-        error = future.exception() if future.status == "error" else None
-        if isinstance(error, self._dask.KilledWorker):
-            return lost(chunk)
-        return ChunkError(f"The {chunk} came to nothing on the cluster ({error or future.status}).")
+                error = future.exception() if future.status == "error" else None
+                killed = isinstance(error, self._dask.KilledWorker)
+                if not plan.again(places, killed):
+                    raise lost(chunks[places[0]]) if killed else _failed(error or future.status, chunks[places[0]])
+                found = []
+            while len(given) < AHEAD * self.workers and (after := plan.next()):
+                running.add(give(after))
+            for place, one in zip(places, found, strict=False):
+                yield place, taken(one, chunks[place])
 
     def close(self) -> None:
         self.client.close()
@@ -92,3 +99,45 @@ class Dask:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _failed(error: object, chunk: Chunk) -> ChunkError:
+    return ChunkError(f"The {chunk} came to nothing on the cluster ({error}).")
+
+
+class _Plan:
+    """Which chunks go into one Dask task: those that failed alone, the others as many as take about TASK_S."""
+
+    def __init__(self, chunks: int, workers: int) -> None:
+        self.chunks, self.workers, self.at, self.size = chunks, workers, 0, 1
+        self.alone: list[int] = []
+        self.tries: dict[int, int] = {}
+
+    def first(self) -> list[list[int]]:
+        return [places for _ in range(AHEAD * self.workers) if (places := self.next())]
+
+    def next(self) -> list[int]:
+        """Return the places of the next task; none where all are given out."""
+        if self.alone:
+            return [self.alone.pop()]
+        size = min(self.size, -(-(self.chunks - self.at) // self.workers))
+        places = list(range(self.at, min(self.at + size, self.chunks)))
+        self.at += len(places)
+        return places
+
+    def give(self, places: list[int]) -> int:
+        """Return how often the first of these chunks was given out, this time included."""
+        for place in places:
+            self.tries[place] = self.tries.get(place, 0) + 1
+        return self.tries[places[0]]
+
+    def took(self, seconds: float) -> None:
+        """Take in how long one chunk took."""
+        self.size = int(min(max(TASK_S / max(seconds, 1e-6), 1), MOST_CHUNKS))
+
+    def again(self, places: list[int], killed: bool) -> bool:
+        """Take back chunks whose task failed. Return False where one alone took its workers down, or fails again."""
+        if len(places) == 1 and (killed or self.tries[places[0]] >= TRIES):
+            return False
+        self.alone += places
+        return True

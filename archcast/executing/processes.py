@@ -14,9 +14,9 @@ from multiprocessing.connection import wait as wait_for
 from threading import Thread
 from typing import Any
 
-from archcast.executing.attempt import TRIES, lost, shipped, taken, work
+from archcast.executing.attempt import NO_GUARD, TRIES, lost, shipped, taken, work
 from archcast.executing.chunks import Chunk, Task
-from foundation.errors import UnsupportedError
+from foundation.errors import ArchcastError, UnsupportedError
 
 AHEAD = 2
 """Chunks given out for each worker, so that it never waits for this process."""
@@ -42,7 +42,6 @@ class Processes:
         waiting, suspects = deque(range(len(chunks))), deque[int]()
         deaths: dict[int, int] = {}
         running: dict[Future[Any], int] = {}
-        begun = False
         try:
             while waiting or suspects or running:
                 room = 1 if suspects else AHEAD * self.workers
@@ -55,8 +54,7 @@ class Processes:
                             break
                     done = wait(running, return_when=FIRST_COMPLETED).done
                     for future in done:
-                        found = future.result()[1]
-                        begun = True
+                        found = future.result()
                         place = running.pop(future)
                         yield place, taken(found, chunks[place])
                 except BrokenProcessPool:
@@ -65,7 +63,7 @@ class Processes:
                     if len(places) == 1:
                         deaths[places[0]] = deaths.get(places[0], 0) + 1
                         if deaths[places[0]] >= TRIES:
-                            raise (lost(chunks[places[0]]) if begun else _never_began()) from None
+                            raise self._blamed(chunks[places[0]]) from None
                     suspects.extendleft(reversed(places))
                     running.clear()
         finally:
@@ -73,13 +71,20 @@ class Processes:
                 future.cancel()
 
     def _submit(self, key: str, payload: bytes, chunk: Chunk) -> Future[Any]:
-        if self._pool is not None:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=end_with_parent)
+        with one_thread():  # processes start as chunks come
             return self._pool.submit(work, key, payload, chunk)
-        self._pool = ProcessPoolExecutor(
-            self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
-        )
-        with one_thread():  # all processes start with the first chunk
-            return self._pool.submit(work, key, payload, chunk)
+
+    def _blamed(self, chunk: Chunk) -> ArchcastError:
+        """Return the error of a chunk that took its workers down; another where workers die before any chunk."""
+        with one_thread(), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            try:
+                pool.submit(os.getpid).result()
+            except BrokenProcessPool:
+                return UnsupportedError(NO_GUARD)
+        return lost(chunk)
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
@@ -120,10 +125,3 @@ def one_thread() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _never_began() -> UnsupportedError:
-    return UnsupportedError(
-        "Worker processes die before they work: a script that uses several must do so under "
-        'if __name__ == "__main__":, since every worker reads the script again.'
-    )

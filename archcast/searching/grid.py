@@ -22,6 +22,10 @@ PART = 8192
 """Designs at a time where parts travel or are kept: at least 1,000, so that what is done once a part stays small."""
 
 
+AT_ONCE = 8192
+"""Designs of fronts of parts that are merged at a time."""
+
+
 @dataclass
 class Refused:
     """Designs rejected for one reason; `least` and `most` bytes that were missing (0 where bytes were not it)."""
@@ -72,15 +76,18 @@ class Tally:
                 known.add(int(bad.sum()), float(lacking.min()), float(lacking.max()))
         self.archive.add(index[where], values)
 
-    def merge(self, other: Tally) -> None:
-        """Take the designs of another part in."""
-        self.designs += other.designs
-        self.feasible += other.feasible
-        for mine, theirs in zip(self.best, other.best, strict=True):
-            np.minimum(mine, theirs, out=mine)
-        for name, found in other.refused.items():
-            self.refused.setdefault(name, Refused()).add(found.designs, found.least_bytes, found.most_bytes)
-        self.archive.add(other.archive.index, other.archive.values)
+    def merge(self, *others: Tally) -> None:
+        """Take the designs of other parts in; many at once cost little more than one."""
+        for other in others:
+            self.designs += other.designs
+            self.feasible += other.feasible
+            for mine, theirs in zip(self.best, other.best, strict=True):
+                np.minimum(mine, theirs, out=mine)
+            for name, found in other.refused.items():
+                self.refused.setdefault(name, Refused()).add(found.designs, found.least_bytes, found.most_bytes)
+        if others:
+            index = np.concatenate([other.archive.index for other in others])
+            self.archive.add(index, np.concatenate([other.archive.values for other in others]))
 
     def arrays(self) -> dict[str, Array]:
         """Return all of it as arrays, for a file; `from_arrays` is the inverse, to the bit."""
@@ -203,6 +210,11 @@ def run_grid(
         task.hold(problem)
     told = None if progress is None else (lambda done, whole: progress(done))
     parts = spans(start, stop, chunk or PART)
+    waiting: list[Tally] = []
     for part in results(task, parts, executor=executor, folder=folder, progress=told):
-        tally.merge(part)
+        waiting.append(part)
+        if sum(len(one.archive.index) for one in waiting) >= AT_ONCE:
+            tally.merge(*waiting)
+            waiting.clear()
+    tally.merge(*waiting)
     return tally

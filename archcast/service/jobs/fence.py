@@ -21,7 +21,7 @@ def keep_inside(folder: Path) -> None:
     scratch.mkdir(exist_ok=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     code = [sys.prefix, sys.base_prefix, sys.exec_prefix, *(place for place in sys.path if os.path.isdir(place))]
-    places = [str(folder), *code, os.environ.get("NUMBA_CACHE_DIR") or str(folder)]
+    places = [str(folder), *code, os.environ.get("NUMBA_CACHE_DIR") or _numba_cache()]
     roots = tuple(os.path.realpath(place).rstrip(os.sep) + os.sep for place in places)
     mine = f"/proc/{os.getpid()}/"
 
@@ -33,3 +33,8 @@ def keep_inside(folder: Path) -> None:
             raise PermissionError(1, "is outside of the job's folder", os.path.basename(path))
 
     sys.addaudithook(hook)
+
+
+def _numba_cache() -> str:
+    """Return where numba keeps compiled code where the package's own folder cannot be written."""
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "numba")

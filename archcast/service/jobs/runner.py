@@ -173,6 +173,8 @@ class Runner:
         """Commit how a process ended. It is forgotten only then: a store in trouble is asked again."""
         work.close()
         left = outcome_of(work.folder, self.store.limits.result_bytes)
+        if work.why != "lost":
+            self._tell(work)
         if work.why == "lost":
             pass
         elif left is not None:

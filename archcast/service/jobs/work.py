@@ -45,7 +45,8 @@ class Work:
                 start_new_session=True, text=True, encoding="utf-8",
             )  # fmt: skip
         self.child = Owner.of(self._process.pid)
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         stream = self._process.stdout
@@ -109,7 +110,8 @@ class Work:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """Close the pipes of a process that has ended."""
+        """Hear the last lines of a process that has ended, and close its pipes."""
+        self._listener.join(0.5)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
@@ -143,7 +145,7 @@ def outcome_of(folder: Path, most_bytes: int) -> dict[str, Any] | None:
 
 def _environment() -> dict[str, str]:
     """Return the environment of a child: the same imports, one thread a library, and no credentials of the service."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SYSTEMROOT", "LD_LIBRARY_PATH", "NUMBA_CACHE_DIR", "VIRTUAL_ENV")
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
     places = [os.path.abspath(place or ".") for place in sys.path]
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},

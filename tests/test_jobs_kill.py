@@ -1,0 +1,114 @@
+"""kill -9 of a service in the middle of 20 jobs: all end, each exactly once, and no process of a job outlives it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from jobs_kinds import KINDS
+
+from archcast.service.jobs import JobLimits, JobStore
+from archcast.service.jobs.owner import Owner
+
+JOBS = 20
+TESTS = Path(__file__).parent
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """Start the stand-in for the service, in a process group of its own."""
+    places = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    command = [sys.executable, str(TESTS / "jobs_service.py"), str(folder / "jobs.sqlite"), str(folder / "ledger")]
+    service = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": places}
+    )
+    assert service.stdout is not None
+    assert service.stdout.readline() == "ready\n"
+    return service
+
+
+def kill(service: subprocess.Popen[str]) -> None:
+    os.killpg(service.pid, signal.SIGKILL)
+    service.wait()
+    assert service.stdout is not None
+    service.stdout.close()
+
+
+def until(holds: Callable[[], bool], timeout_s: float) -> None:
+    last = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < last, "it did not come about in time"
+        time.sleep(0.02)
+
+
+def children(store: JobStore) -> list[Owner]:
+    with store.database.read() as db:
+        rows = db.execute("SELECT child_pid, child_start, host FROM jobs WHERE child_pid IS NOT NULL").fetchall()
+    return [Owner(row["child_pid"], row["child_start"], row["host"]) for row in rows]
+
+
+def killed_once(folder: Path, after_ended: int, after_s: float) -> None:
+    """Run 20 jobs; kill the service `after_s` after so many have ended; start it again; look at what came out."""
+    store = JobStore(folder / "jobs.sqlite", kinds=KINDS, limits=JobLimits(lease_s=5.0))
+    ids = [store.submit("beat", {"number": n, "seconds": 0.15}, key=f"job-{n}").id for n in range(JOBS)]
+    service = start(folder)
+    until(lambda: store.counts()["done"] >= after_ended, 60)
+    time.sleep(after_s)
+    running = children(store)
+    kill(service)
+    before = {e.id for e in store.endings()}
+    assert len(before) < JOBS, "it was killed too late to show anything"
+    until(lambda: all(child.is_dead() for child in running), 2.0)
+    beats = {path: path.read_text() for path in store.folders.glob("*/beat")}
+    time.sleep(0.1)
+    assert beats == {path: path.read_text() for path in beats}, "a child survived, and writes"
+    assert [store.submit("beat", {"number": n, "seconds": 0.15}, key=f"job-{n}").id for n in range(JOBS)] == ids
+
+    service = start(folder)
+    try:
+        until(lambda: store.counts()["done"] == JOBS, 60)
+        until(lambda: len((folder / "ledger").read_text().split()) >= JOBS - 3, 5)
+    finally:
+        kill(service)
+    assert [store.result(id) for id in ids] == [{"number": n} for n in range(JOBS)]
+    assert Counter(e.id for e in store.endings()) == Counter(ids)
+    told = Counter((folder / "ledger").read_text().split())
+    assert max(told.values()) == 1, "a job was told to have ended twice"
+    assert len(before - set(told)) <= 1
+    assert len(set(ids) - set(told)) <= 1, "only the job that was being committed at the kill may be untold"
+    assert {job.attempts for job in store.list() if job.id in before} == {1}, "a job that was done was run again"
+    assert not any(store.folders.glob("*/beat"))
+
+
+def test_twenty_jobs_end_exactly_once_though_the_service_is_killed(tmp_path: Path) -> None:
+    draw = random.Random(8)
+    killed_once(tmp_path, draw.randrange(3, 12), draw.uniform(0, 0.3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_twenty_jobs_end_exactly_once_at_ten_instants_of_the_kill(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    killed_once(tmp_path, draw.randrange(0, 18), draw.uniform(0, 0.4))
+
+
+def test_children_die_when_only_the_service_itself_is_killed(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs.sqlite", kinds=KINDS, limits=JobLimits(lease_s=5.0))
+    for number in range(3):
+        store.submit("beat", {"number": number, "seconds": 60})
+    service = start(tmp_path)
+    until(lambda: len(list(store.folders.glob("*/beat"))) == 3, 30)
+    running = children(store)
+    os.kill(service.pid, signal.SIGKILL)
+    service.wait()
+    assert len(running) == 3
+    until(lambda: all(child.is_dead() for child in running), 2.0)
+    assert len(store.reclaim()) == 3
+    assert store.counts()["queued"] == 3

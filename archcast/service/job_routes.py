@@ -17,19 +17,13 @@ from archcast.service.faults import RefusedError
 from archcast.service.jobs import Job, JobStore
 from archcast.service.reading import check_document, read
 from archcast.service.service import Service, json_answer
-from archcast.service.settings import Settings
+from archcast.service.settings import UPLOADS, Settings
 from archcast.service.shapes import JobRequest
 from archcast.service.versions import versions
 
 POLL_S = 0.25
 STREAM_S = 900.0
 """Longest that one stream of progress lasts; its reader asks again."""
-UPLOADS = {"text/csv": "upload.csv", "application/vnd.apache.parquet": "upload.parquet",
-           "application/x-parquet": "upload.parquet", "application/octet-stream": ""}  # fmt: skip
-"""Media type -> name of an upload that has none."""
-BODIES: dict[str, tuple[Any, str, str]] = {
-    "/v1/jobs": (JobRequest, "Submit a long question", "The job; its `result` where it ended within `wait_s`."),
-}
 _READ_JOB = msgspec.json.Decoder(JobRequest)
 _SPOOL_BYTES = 1_000_000
 Found = TypeVar("Found")

@@ -59,7 +59,7 @@ class Metrics:
     def whole(self) -> Any:
         """Return the counts of all processes, shape (routes, cells)."""
         if self.folder is None:
-            return np.frombuffer(self._cells).reshape(len(self.routes), _WIDTH).copy()
+            return np.asarray(self._cells).reshape(len(self.routes), _WIDTH).copy()
         total = np.zeros(len(self.routes) * _WIDTH)
         for file in self.folder.glob("*.counts"):
             found = np.fromfile(file)

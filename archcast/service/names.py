@@ -154,7 +154,8 @@ def _inline_model(text: str) -> Model:
     own = own and ("family" in document or "kind" in document)
     if own:
         check_references("workload", document)
-    return _through_file(text, "workload.yaml" if own else "config.json", load_model)
+    found: Model = _through_file(text, "workload.yaml" if own else "config.json", load_model)
+    return found
 
 
 @lru_cache(maxsize=32)
@@ -162,7 +163,8 @@ def _inline_device(text: str) -> DeviceSpec:
     from hardware_specs import load_device
 
     check_references("on", json.loads(text))
-    return _through_file(text, "device.yaml", load_device)
+    found: DeviceSpec = _through_file(text, "device.yaml", load_device)
+    return found
 
 
 def _through_file(text: str, name: str, load: Any) -> Any:

@@ -8,8 +8,10 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from archcast.service.oracle_shapes import SHAPES as ORACLE
 from archcast.service.service import Service
-from archcast.service.shapes import Batch, Operators, Question, Questions
+from archcast.service.settings import UPLOADS
+from archcast.service.shapes import Batch, JobRequest, Operators, Question, Questions
 
 SHAPES: dict[str, tuple[Any, str, str]] = {
     "/v1/predict": (Question, "One question", "The document of `archcast predict --json`."),
@@ -19,6 +21,10 @@ SHAPES: dict[str, tuple[Any, str, str]] = {
     "/v1/report": (Question, "One question, as cards of a page", "`html` by card, and the `estimate`."),
 }
 """Route -> the struct that its body is decoded into, a title, and what it answers."""
+SHAPES |= {
+    f"/v1/oracle/{verb}": (shape, f"Oracle: {verb}", f"The answer of `archcast.{verb}`.")
+    for verb, shape in ORACLE.items()
+}
 
 ERROR = {
     "type": "object", "required": ["error", "request_id"],
@@ -46,9 +52,9 @@ def openapi(app: FastAPI, service: Service) -> dict[str, Any]:
 def struct_schemas() -> tuple[dict[str, Any], dict[str, Any]]:
     """Return (route -> schema of its body, name -> component) of the structs."""
     bodies, components = msgspec.json.schema_components(
-        [shape for shape, _, _ in SHAPES.values()], ref_template="#/components/schemas/{name}"
+        [*(shape for shape, _, _ in SHAPES.values()), JobRequest], ref_template="#/components/schemas/{name}"
     )
-    return dict(zip(SHAPES, bodies, strict=True)), components
+    return dict(zip(SHAPES, bodies[:-1], strict=True)), components
 
 
 def _add_answers(document: dict[str, Any], service: Service) -> None:
@@ -61,16 +67,16 @@ def _add_answers(document: dict[str, Any], service: Service) -> None:
               "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}  # fmt: skip
     for route, (_, title, answer) in SHAPES.items():
         document["paths"][route] = {"post": _operation(title, answer, bodies[route], failed)}
-    for route in service.answers.routes:
-        if route.startswith("/v1/oracle/"):
-            verb = route.rpartition("/")[2]
-            operation = _operation(f"Oracle: {verb}", f"The answer of `archcast.{verb}`.", {"type": "object"}, failed)
-            document["paths"][route] = {"post": operation}
     for route in ("/v1/predict_ops", "/v1/predict_batch"):
         document["paths"][route]["post"]["parameters"] = [{
             "name": "model", "in": "query", "required": False, "schema": {"type": "string", "maxLength": 100},
             "description": "'physics' for the closed form; without it, the artefact that is served.",
         }]  # fmt: skip
+    if "/v1/jobs" in document["paths"]:
+        job = {"$ref": "#/components/schemas/JobRequest"}
+        document["paths"]["/v1/jobs"]["post"]["requestBody"] = _body(job)
+        octets = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in UPLOADS}
+        document["paths"]["/v1/uploads"]["post"]["requestBody"] = {"required": True, "content": octets}
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
@@ -83,7 +89,7 @@ def _add_answers(document: dict[str, Any], service: Service) -> None:
 def _operation(title: str, answer: str, body: dict[str, Any], failed: dict[str, Any]) -> dict[str, Any]:
     return {
         "tags": ["answers"], "summary": title,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "requestBody": _body(body),
         "responses": {
             "200": {"description": answer, "content": {"application/json": {"schema": {"type": "object"}}}},
             "4XX": failed,
@@ -91,4 +97,5 @@ def _operation(title: str, answer: str, body: dict[str, Any], failed: dict[str, 
     }  # fmt: skip
 
 
-__all__ = ["SHAPES", "openapi", "struct_schemas"]
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -12,6 +12,9 @@ from foundation.errors import BadFileError, BadValueError
 MAX_ROWS = 100_000
 """Rows of one columnar request; the schema says so too."""
 TOKEN_VARIABLE = "ARCHCAST_TOKEN"
+UPLOADS = {"text/csv": "upload.csv", "application/vnd.apache.parquet": "upload.parquet",
+           "application/x-parquet": "upload.parquet", "application/octet-stream": ""}  # fmt: skip
+"""Media type -> name of an upload that has none."""
 MIN_TOKEN, MAX_TOKEN = 16, 1000
 
 

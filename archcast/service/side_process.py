@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import IO, Any
 
 import orjson
@@ -79,4 +78,4 @@ def _write(sink: IO[bytes], header: dict[str, Any], body: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,75 @@
+"""The shapes of the oracle's requests: the arguments of its functions, as far as JSON has them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from archcast.service.shapes import Document, ModelName, Name
+
+Asked = Annotated[Document, Meta(description="A question: workload, on (or device), batch, prompt, generate, ...")]
+Several = Asked | Annotated[list[Document], Meta(min_length=1, max_length=100_000)]
+Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Numbers = Number | Annotated[list[Number], Meta(max_length=200_000)]
+Quantities = Annotated[list[Name], Meta(min_length=1, max_length=20)]
+COSTS = ("latency_s", "energy_j", "memory_bytes", "cost_usd")
+
+
+class CostTable(msgspec.Struct, forbid_unknown_fields=True):
+    """What every item costs by every option."""
+
+    items: Several
+    options: Several
+    quantities: Quantities | None = None
+    model: ModelName = ""
+
+
+class Curve(msgspec.Struct, forbid_unknown_fields=True):
+    """What a question costs at each value of a knob."""
+
+    question: Asked
+    knob: Name
+    values: Annotated[list[Number], Meta(min_length=1, max_length=200_000)]
+    quantities: Quantities | None = None
+    model: ModelName = ""
+
+
+class Marginal(msgspec.Struct, forbid_unknown_fields=True):
+    """What one more of a knob costs."""
+
+    question: Several
+    knob: Name = "generate"
+    at: Numbers | None = None
+    quantities: Quantities | None = None
+    model: ModelName = ""
+
+
+class MaxWithin(msgspec.Struct, forbid_unknown_fields=True):
+    """The largest value of a knob within budgets."""
+
+    question: Several
+    knob: Name
+    budget: Annotated[dict[Name, Numbers], Meta(min_length=1, max_length=20)]
+    side: Literal["value", "lo", "hi"] = "value"
+    model: ModelName = ""
+
+
+class Scenarios(msgspec.Struct, forbid_unknown_fields=True):
+    """Costs drawn together: of questions, or of items by options."""
+
+    question: Several | None = None
+    items: Several | None = None
+    options: Several | None = None
+    n: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    quantities: Quantities | Name | None = None
+    common: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    model: ModelName = ""
+
+
+SHAPES: dict[str, type[Any]] = {
+    "cost_table": CostTable, "curve": Curve, "marginal": Marginal, "max_within": MaxWithin, "scenarios": Scenarios,
+}  # fmt: skip
+"""Verb -> the struct that its body is decoded into; its fields are the arguments of `archcast.oracle`'s function."""

@@ -1,0 +1,213 @@
+"""How a client asks: the functions of this process, or a service over HTTP. Both give the same documents."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from archcast.service.answers import NUMPY, Answers
+from archcast.service.faults import RefusedError, error_of, fault
+from archcast.service.settings import Limits
+from archcast.service.versions import versions
+from foundation.errors import ArchcastError, BadFileError, UnknownNameError
+
+if TYPE_CHECKING:
+    from archcast.service.jobs import JobStore
+
+TYPES = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
+"""Ending of an upload -> its media type."""
+
+
+class Transport(Protocol):
+    """What a client needs."""
+
+    def answer(self, route: str, document: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]: ...
+    def listed(self, what: str, filters: Mapping[str, str]) -> dict[str, Any]: ...
+    def entry(self, what: str, name: str) -> dict[str, Any]: ...
+    def submit(self, document: Mapping[str, Any]) -> dict[str, Any]: ...
+    def job(self, id: str) -> dict[str, Any]: ...
+    def jobs(self, state: str, limit: int) -> list[dict[str, Any]]: ...
+    def result(self, id: str) -> dict[str, Any]: ...
+    def cancel(self, id: str) -> dict[str, Any]: ...
+    def upload(self, file: Path) -> dict[str, Any]: ...
+    def close(self) -> None: ...
+
+
+def sent(document: Mapping[str, Any]) -> bytes:
+    """Return what a client sends: arrays as lists; NaN, which JSON lacks, as null."""
+    return orjson.dumps(document, default=_plain, option=NUMPY)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot be sent")
+
+
+@contextlib.contextmanager
+def as_answered() -> Iterator[None]:
+    """Raise what is refused as it comes out of an answer."""
+    try:
+        yield
+    except ArchcastError as error:
+        raise error_of(fault(error)) from None
+
+
+class OverHttp:
+    """A service at an address; one connection is kept."""
+
+    def __init__(self, url: str, token: str, timeout_s: float) -> None:
+        import httpx
+
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.url = url.rstrip("/")
+        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, follow_redirects=False)
+        self.failed = httpx.HTTPError, httpx.InvalidURL
+
+    def _ask(self, method: str, path: str, *, content: bytes = b"", kind: str = "application/json",
+             query: Mapping[str, Any] | None = None) -> dict[str, Any]:  # fmt: skip
+        headers = {"content-type": kind} if content else {}
+        try:
+            response = self.http.request(method, path, content=content or None, headers=headers, params=query or None)
+        except self.failed as error:
+            raise RefusedError(503, f"The service at {self.url} does not answer ({error}); is it running?") from None
+        try:
+            document = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            document = None
+        if not isinstance(document, dict):
+            raise RefusedError(502, f"What answers at {self.url} is no archcast service ({response.status_code}).")
+        if response.status_code >= 400:
+            raise error_of({**document.get("error", {}), "status": response.status_code})
+        return document
+
+    def answer(self, route: str, document: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+        return self._ask("POST", route, content=sent(document), query=query)
+
+    def listed(self, what: str, filters: Mapping[str, str]) -> dict[str, Any]:
+        return self._ask("GET", f"/v1/{what}", query=filters)
+
+    def entry(self, what: str, name: str) -> dict[str, Any]:
+        from urllib.parse import quote
+
+        return self._ask("GET", f"/v1/{what}/{quote(name, safe='')}")
+
+    def submit(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        return self._ask("POST", "/v1/jobs", content=sent(document))
+
+    def job(self, id: str) -> dict[str, Any]:
+        return self._ask("GET", f"/v1/jobs/{id}")
+
+    def jobs(self, state: str, limit: int) -> list[dict[str, Any]]:
+        query = {"limit": limit, **({"state": state} if state else {})}
+        found: list[dict[str, Any]] = self._ask("GET", "/v1/jobs", query=query)["jobs"]
+        return found
+
+    def result(self, id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask("GET", f"/v1/jobs/{id}/result")["result"]
+        return found
+
+    def cancel(self, id: str) -> dict[str, Any]:
+        return self._ask("DELETE", f"/v1/jobs/{id}")
+
+    def upload(self, file: Path) -> dict[str, Any]:
+        kind = TYPES.get(file.suffix.lower(), "application/octet-stream")
+        return self._ask("POST", "/v1/uploads", content=_content(file), kind=kind, query={"name": file.name})
+
+    def close(self) -> None:
+        self.http.close()
+
+
+class InProcess:
+    """The functions behind the routes, called with what would be sent and answered with what would come back."""
+
+    def __init__(self, data: str | Path | None) -> None:
+        self.answers = Answers(Limits())
+        self.data = data
+        self._stack = contextlib.ExitStack()
+        self._open: JobStore | None = None
+
+    def answer(self, route: str, document: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+        with as_answered():
+            found = self.answers.routes.get(route)
+            if found is None:
+                raise UnknownNameError("route", route, self.answers.routes)
+            document = orjson.loads(found(sent(document), query).body)
+        return dict(document)
+
+    def listed(self, what: str, filters: Mapping[str, str]) -> dict[str, Any]:
+        from archcast.service.catalogue_answers import listed
+
+        with as_answered():
+            return _decoded(listed(what, **filters))
+
+    def entry(self, what: str, name: str) -> dict[str, Any]:
+        from archcast.service.catalogue_answers import entry
+
+        with as_answered():
+            return _decoded(entry(what, name))
+
+    def submit(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        with as_answered():
+            asked = orjson.loads(sent(document))
+            store = self._store()
+            job = store.submit(asked["kind"], asked["request"], asked["key"])
+            if asked["wait_s"]:
+                job = store.wait(job.id, asked["wait_s"])
+        return _decoded(job.to_json())
+
+    def job(self, id: str) -> dict[str, Any]:
+        with as_answered():
+            return _decoded(self._store().get(id).to_json())
+
+    def jobs(self, state: str, limit: int) -> list[dict[str, Any]]:
+        with as_answered():
+            return [job.to_json() for job in self._store().list([state] if state else [], limit)]
+
+    def result(self, id: str) -> dict[str, Any]:
+        with as_answered():
+            return dict(self._store().result(id))
+
+    def cancel(self, id: str) -> dict[str, Any]:
+        with as_answered():
+            return _decoded(self._store().cancel(id).to_json())
+
+    def upload(self, file: Path) -> dict[str, Any]:
+        import io
+
+        with as_answered():
+            return _decoded(self._store().uploads.store(file.name, io.BytesIO(_content(file))).to_json())
+
+    def close(self) -> None:
+        self._stack.close()
+        self._open = None
+
+    def _store(self) -> JobStore:
+        """Return the store of jobs, opened and worked through from the first on."""
+        if self._open is None:
+            from archcast.service.jobs import JobStore, Runner
+
+            folder = self.data or self._stack.enter_context(tempfile.TemporaryDirectory(prefix="archcast-jobs-"))
+            store = JobStore(Path(folder) / "jobs.sqlite")
+            self._stack.callback(store.close)
+            self._stack.enter_context(Runner(store))
+            self._open = store
+        return self._open
+
+
+def _decoded(document: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(orjson.loads(sent({**document, "versions": versions()})))
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadFileError(file, f"cannot be read ({error.strerror}).") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import time
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
@@ -20,6 +22,8 @@ TASK_S = 0.25
 MOST_CHUNKS = 64
 """Of one Dask task, so that its results stay small."""
 CONNECT_S = 30.0
+COUNT_S = 5.0
+"""Between two looks at how large a cluster is."""
 
 
 class Dask:
@@ -39,8 +43,8 @@ class Dask:
             # nannies replace workers that die; each worker is one process with one thread
             try:
                 self._cluster = self._dask.LocalCluster(
-                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1",
-                    silence_logs=logging.CRITICAL,
+                    n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
                 )  # fmt: skip
             except RuntimeError as error:  # a worker that reads a script without a guard would start workers of its own
                 raise UnsupportedError(f"{NO_GUARD} ({str(error).splitlines()[0]})") from None
@@ -48,7 +52,15 @@ class Dask:
             self.client: Any = self._dask.Client(self._cluster or address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise BadValueError(f"no Dask scheduler answers at {address} ({error}).") from None
-        self.workers = workers if not address else max(sum(self.client.nthreads().values()), 1)
+        self._counted_s = -math.inf
+        self.workers = workers if not address else self._count()
+
+    def _count(self) -> int:
+        """Return how many threads the cluster has now, 1 at least: jobs of a batch system join one by one."""
+        if self._cluster is None and time.monotonic() - self._counted_s > COUNT_S:
+            self._counted_s = time.monotonic()
+            self.workers = max(sum(self.client.nthreads().values()), 1)
+        return self.workers
 
     def map(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[tuple[int, Any]]:
         """Yield places and results as they come.
@@ -61,7 +73,7 @@ class Dask:
         payload = shipped(task)
         digest = hashlib.sha256(payload).hexdigest()
         name = hashlib.sha256(f"{task.digest} {code_version()} {digest}".encode()).hexdigest()[:24]
-        plan = _Plan(len(chunks), self.workers)
+        plan = _Plan(len(chunks), self._count())
         given: dict[str, list[int]] = {}
 
         def give(places: list[int]) -> Any:
@@ -84,7 +96,8 @@ class Dask:
                 if not plan.again(places, killed):
                     raise lost(chunks[places[0]]) if killed else _failed(error or future.status, chunks[places[0]])
                 found = []
-            while len(given) < AHEAD * self.workers and (after := plan.next()):
+            plan.workers = self._count()
+            while len(given) < AHEAD * plan.workers and (after := plan.next()):
                 running.add(give(after))
             for place, one in zip(places, found, strict=False):
                 yield place, taken(one, chunks[place])

@@ -119,6 +119,10 @@ class Client:
         """Return costs drawn together: of questions, or of `items` by `options`."""
         return self.oracle("scenarios", question=question, **asked)
 
+    def reasoning_cost(self, question: Any, tokens: Any, **asked: Any) -> dict[str, Any]:
+        """Return what answers of so many thinking tokens and samples cost."""
+        return self.oracle("reasoning_cost", question=question, tokens=tokens, **asked)
+
     def sensitivities(self, question: Any, **asked: Any) -> dict[str, Any]:
         """Return what moves a cost most."""
         return self.oracle("sensitivities", question=question, **asked)

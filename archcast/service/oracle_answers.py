@@ -72,7 +72,7 @@ def _check_cells(given: Mapping[str, Any]) -> None:
 def _rows(given: Mapping[str, Any]) -> int:
     """Return how many answers a call has, about."""
     rows = 1
-    for name in ("items", "options", "question", "values"):
+    for name in ("items", "options", "question", "values", "tokens", "samples"):
         value = given.get(name)
         rows *= max(1, len(value)) if isinstance(value, list) else 1
     return rows

@@ -69,7 +69,54 @@ class Scenarios(msgspec.Struct, forbid_unknown_fields=True):
     model: ModelName = ""
 
 
+Amount = Annotated[float, Meta(ge=0, le=1e300)] | Annotated[
+    list[Annotated[float, Meta(ge=0, le=1e300)]], Meta(min_length=3, max_length=3, description="[value, lo, hi]")
+]  # fmt: skip
+Amounts = Annotated[list[Amount], Meta(min_length=1, max_length=10_000)]
+
+
+class Iso(msgspec.Struct, forbid_unknown_fields=True):
+    """With which value of its knob y costs the same as x."""
+
+    x: Asked
+    y: Asked
+    by: Quantities | Name = "latency_s"
+    knob: Name = "generate"
+    model: ModelName = ""
+
+
+class BreakEven(msgspec.Struct, forbid_unknown_fields=True):
+    """After how many uses a fixed cost is paid back."""
+
+    fixed: Amount
+    per_use: Amount
+    other_per_use: Amount
+
+
+class CostOfPass(msgspec.Struct, forbid_unknown_fields=True):
+    """What one success costs on average, of each candidate, and their frontier."""
+
+    cost: Amounts
+    success: Amounts
+    candidates: Annotated[list[Name], Meta(max_length=10_000)] = []
+
+
+class ReasoningCost(msgspec.Struct, forbid_unknown_fields=True):
+    """What answers of so many thinking tokens and samples cost."""
+
+    question: Asked
+    tokens: Numbers
+    samples: Numbers = 1.0
+    parallel: bool = True
+    verifier: Asked | None = None
+    passes: Annotated[int, Meta(ge=1, le=10**6)] = 1
+    truncate: Annotated[int, Meta(ge=1, le=10**9)] | None = None
+    quantities: Quantities | None = None
+    model: ModelName = ""
+
+
 SHAPES: dict[str, type[Any]] = {
     "cost_table": CostTable, "curve": Curve, "marginal": Marginal, "max_within": MaxWithin, "scenarios": Scenarios,
+    "iso": Iso, "break_even": BreakEven, "cost_of_pass": CostOfPass, "reasoning_cost": ReasoningCost,
 }  # fmt: skip
 """Verb -> the struct that its body is decoded into; its fields are the arguments of `archcast.oracle`'s function."""

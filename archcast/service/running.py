@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,7 +48,8 @@ def serve(settings: Settings) -> None:
         with _jobs(settings), contextlib.suppress(KeyboardInterrupt):
             _say(settings)
             if settings.workers > 1:
-                Multiprocess(config, target=server.run, sockets=[listening]).run()
+                target = {"target": server.run} if "target" in signature(Multiprocess).parameters else {}  # before 0.50
+                Multiprocess(config, sockets=[listening], **target).run()
             else:
                 server.run(sockets=[listening])
 

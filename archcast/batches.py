@@ -32,6 +32,7 @@ from workloads.table import OPS, Array
 
 SIZES = ("batch", "prompt", "generate")
 GROUPED = ("workload", "on", "dtype", "kv_dtype", "mode", "count", "tp", "pp", "ep", "dp", "cp", "software")
+COUNTS = ("count", "tp", "pp", "ep", "dp", "cp")
 DEFAULTS: Mapping[str, Any] = {
     "batch": 1, "prompt": 0, "generate": 0, "dtype": "", "kv_dtype": "", "mode": "infer", "count": 0, "tp": 1, "pp": 1,
     "ep": 1, "dp": 1, "cp": 1, "software": "",
@@ -70,11 +71,12 @@ def batch_columns(columns: Mapping[str, Any], cost_model: CostModel, *, errors: 
 
     These are `<quantity>_shared` (the share of the variance of the log error that rows of one device and software have
     in common, shape (rows,)) and `<quantity>_deviation` (what each operator family adds to the deviation when all
-    errors go together, shape (rows, families)), for latency_s and energy_j.
+    errors go together, shape (rows, families)), for latency_s and energy_j;
+    and `work_flop` of all devices.
     """
     rows, table = _columns(columns)
     out = _empty(rows, errors)
-    for key, where in _groups(rows, table):
+    for key, where in grouped(rows, table):
         try:
             _answer(key, where, table, out, cost_model)
         except InputError as error:
@@ -82,7 +84,22 @@ def batch_columns(columns: Mapping[str, Any], cost_model: CostModel, *, errors: 
     return out
 
 
-def _groups(rows: int, table: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Array]]:
+def grouped_questions(
+    columns: Mapping[str, Any], rows: int
+) -> list[tuple[dict[str, Any], Array, dict[str, Array]]]:  # fmt: skip
+    """Return of questions what groups of them share, their places, and their sizes; all have been checked before."""
+    given: dict[str, list[Any]] = {}
+    for name, values in columns.items():
+        filled: list[Any] = [DEFAULTS.get(name) if v is None or v != v else v for v in values.tolist()]
+        given[name] = [int(v) for v in filled] if name in COUNTS else filled
+    table = {name: given.get(name, _Same(DEFAULTS.get(name), rows)) for name in ("workload", "on", *DEFAULTS)}
+    return [
+        (key, where, {name: _numbers(_picked(table[name], where), len(where)) for name in SIZES})
+        for key, where in grouped(rows, table)
+    ]
+
+
+def grouped(rows: int, table: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Array]]:
     """Return what rows share that differ in their sizes only, and their places; objects are told apart by identity."""
     if not rows:
         return []
@@ -150,6 +167,7 @@ def _empty(rows: int, errors: bool) -> dict[str, Any]:
     out["verdict"] = np.full(rows, "infeasible", dtype="U10")
     out["reason"] = np.full(rows, "", dtype=object)
     if errors:
+        out["work_flop"] = np.full(rows, np.nan)
         for name in ERRING:
             out[f"{name}_shared"] = np.ones(rows)
             out[f"{name}_deviation"] = np.zeros((rows, len(OPS)))
@@ -195,6 +213,7 @@ def _answer(
         costs = chip.scaled(costs, lowered)
     totals = compose(workload, lowered, costs)
     if f"{ERRING[0]}_shared" in out:
+        out["work_flop"][where] = totals.flop * mapping.ranks
         for name, parts in error_parts(workload, lowered, costs).items():
             out[f"{name}_shared"][where], out[f"{name}_deviation"][where] = parts.shared, parts.deviation
     _fill(out, where, report, quantities(workload, totals, mapping, target), totals.dram_bytes)
@@ -217,6 +236,8 @@ def _answer_each(
                     interval_columns(name), (quantity.value, quantity.lo, quantity.hi), strict=True
                 ):
                     out[column][row] = value
+        if "work_flop" in out and found.work_flop is not None:
+            out["work_flop"][row] = found.work_flop * mapping.ranks
         out["dram_bytes"][row] = np.nan if found.dram_bytes is None else found.dram_bytes
         out["shortfall_bytes"][row], out["verdict"][row] = found.shortfall_bytes, found.verdict
         short = f"{bytes_text(found.shortfall_bytes)} short of memory" if found.shortfall_bytes else ""

@@ -33,7 +33,7 @@ class Cells:
 
     `shared` is the share of the variance of the error that a row has in common with others on its device and software,
     `families` what each operator family adds to it, shape (rows, quantities, families). `mapping` says how devices
-    share the work where the oracle chose.
+    share the work, `work_flop` all that they do.
     """
 
     value: Array
@@ -44,7 +44,7 @@ class Cells:
     feasible: Array
     reason: Array
     mapping: Array
-    dram_bytes: Array
+    work_flop: Array
     quantities: tuple[str, ...] = QUANTITIES
 
     def take(self, index: Array) -> Cells:
@@ -83,24 +83,26 @@ def price(questions: Questions, model: AnyModel = None) -> tuple[Cells, CostMode
     return best, cost_model
 
 
-def combined(terms: Sequence[tuple[float, Cells]], *, nested: bool = True) -> Cells:
-    """Return a sum of costs, row by row, each with a factor (see above); all rows of a term have the same device.
+def combined(
+    terms: Sequence[tuple[float | Array, Cells]], *, nested: bool = True, together: bool = True
+) -> Cells:  # fmt: skip
+    """Return a sum of costs, row by row, each with a factor (one, or one a row of shape (rows, 1)); see above.
 
     `nested`: rows of a term that is subtracted are among those of the terms before it. Otherwise terms are work of
-    their own, whose own errors are independent.
-
-    Infeasible where one term is; memory is that of the largest term (what is subtracted leaves its share).
+    their own, whose own errors are independent. `together`: all terms are of one device; otherwise the shared errors
+    are independent, too. Infeasible where one term is.
     """
     value = sum(factor * cells.value for factor, cells in terms)
     ends = []
     for end in ("lo", "hi"):
-        spreads = [(f, np.abs(getattr(c, end) - c.value), c.shared) for f, c in terms]
-        together = sum(f * np.sqrt(s) * d for f, d, s in spreads)
+        spreads: list[tuple[Any, Array, Array]] = [(f, np.abs(getattr(c, end) - c.value), c.shared) for f, c in terms]
+        shared = [f * np.sqrt(s) * d for f, d, s in spreads]
+        common = np.asarray(sum(shared)) ** 2 if together else np.asarray(sum(part**2 for part in shared))
         own = sum((f * abs(f) if nested else f * f) * (1 - s) * d**2 for f, d, s in spreads)
-        ends.append((np.asarray(together) ** 2, np.maximum(own, 0.0)))
-    lo, hi = (np.sqrt(together + own) for together, own in ends)
+        ends.append((common, np.maximum(own, 0.0)))
+    lo, hi = (np.sqrt(common + own) for common, own in ends)
     whole = sum(a + b for a, b in ends)
-    shared = np.divide(ends[0][0] + ends[1][0], whole, out=np.ones_like(np.asarray(whole)), where=np.asarray(whole) > 0)
+    share = np.divide(ends[0][0] + ends[1][0], whole, out=np.ones_like(np.asarray(whole)), where=np.asarray(whole) > 0)
     first = terms[0][1]
     feasible = np.logical_and.reduce([cells.feasible for _, cells in terms])
     reason = np.array([next((r for r in row if r), "") for row in zip(*(c.reason for _, c in terms), strict=True)],
@@ -108,9 +110,14 @@ def combined(terms: Sequence[tuple[float, Cells]], *, nested: bool = True) -> Ce
     floor = np.minimum(np.asarray(value), 0.0)
     return replace(
         first, value=np.asarray(value), lo=np.maximum(np.asarray(value) - lo, floor), hi=np.asarray(value) + hi,
-        shared=shared, families=np.abs(np.asarray(sum(f * c.families for f, c in terms))), feasible=feasible,
-        reason=reason, dram_bytes=np.asarray(sum(f * c.dram_bytes for f, c in terms)),
+        shared=share, families=_families(terms), feasible=feasible,
+        reason=reason, work_flop=np.asarray(sum(np.ravel(f) * c.work_flop for f, c in terms)),
     )  # fmt: skip
+
+
+def _families(terms: Sequence[tuple[float | Array, Cells]]) -> Array:
+    parts = [np.asarray(f, float).reshape(-1, 1, 1) * cells.families for f, cells in terms]
+    return np.asarray(np.abs(sum(parts)))
 
 
 def joined(parts: Iterable[Cells]) -> Cells:
@@ -168,7 +175,7 @@ def _priced(questions: Questions, cost_model: CostModel) -> Cells:
     families = np.stack([by_time, by_time, by_time, by_energy, np.ones((rows, len(OPS))), by_time], axis=1)
     mapping = _mapping_labels(questions)
     return Cells(value, lo, hi, shared, families, found["verdict"] == "feasible", found["reason"], mapping,
-                 found["dram_bytes"])  # fmt: skip
+                 found["work_flop"])  # fmt: skip
 
 
 def _mapping_labels(questions: Questions) -> Array:

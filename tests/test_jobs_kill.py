@@ -74,7 +74,8 @@ def killed_once(folder: Path, after_ended: int, after_s: float) -> None:
     service = start(folder)
     try:
         until(lambda: store.counts()["done"] == JOBS, 60)
-        until(lambda: len((folder / "ledger").read_text().split()) >= JOBS - 3, 5)
+        until(lambda: len((folder / "ledger").read_text().split()) >= JOBS - 1, 5)
+        until(lambda: not any(store.folders.iterdir()), 5)  # also of the job that was committed right before the kill
     finally:
         kill(service)
     assert [store.result(id) for id in ids] == [{"number": n} for n in range(JOBS)]
@@ -84,7 +85,6 @@ def killed_once(folder: Path, after_ended: int, after_s: float) -> None:
     assert len(before - set(told)) <= 1
     assert len(set(ids) - set(told)) <= 1, "only the job that was being committed at the kill may be untold"
     assert {job.attempts for job in store.list() if job.id in before} == {1}, "a job that was done was run again"
-    assert not any(store.folders.glob("*/beat"))
 
 
 def test_twenty_jobs_end_exactly_once_though_the_service_is_killed(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def _outcome(order: dict[str, Any], folder: Path, report: Callable[..., None]) -
     try:
         module, _, name = order["runs"].partition(":")
         found = getattr(import_module(module), name)(order["request"], report, folder)
-        return {"result": plain(found)}
+        return {"result": plain(found, folder)}
     except ArchcastError as error:
         return {"error": without_paths(str(error), folder), "kind": type(error).__name__}
     except MemoryError:
@@ -70,23 +70,28 @@ def _outcome(order: dict[str, Any], folder: Path, report: Callable[..., None]) -
 
 
 def without_paths(text: str, folder: Path) -> str:
-    """Return a sentence without the place of the job's folder on the server."""
-    for place in sorted({str(folder), os.path.realpath(folder)}, key=len, reverse=True):
+    """Return text without the places of the server: the job's folder and the folders of the code."""
+    if os.sep not in text:
+        return text
+    places = {str(folder), os.path.realpath(folder), *(place for place in sys.path if len(place) > 1)}
+    for place in sorted(places, key=len, reverse=True):
         text = text.replace(place + os.sep, "").replace(place, ".")
     return text
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, folder: Path) -> Any:
     """Return a document as plain JSON values: numpy ones by their content, numbers that are none as null."""
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, bool, int)):
+    if isinstance(value, str):
+        return without_paths(value, folder)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(one, folder) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+        return [plain(one, folder) for one in value]
+    return plain(value.tolist() if hasattr(value, "tolist") else str(value), folder)
 
 
 def _reporter(lines: IO[str], progress_s: float) -> Callable[..., None]:

@@ -47,7 +47,7 @@ def check_request(kind: str, request: Mapping[str, Any], uploads: Uploads) -> No
     for name in request:
         if name not in taken:
             raise UnknownNameError(f"key of a {kind} job", str(name)[:80], taken, f"Known: {', '.join(taken)}.")
-    no_paths({name: value for name, value in request.items() if name not in ("column_map", "shard")})
+    no_paths(request)
     if kind == "calibrate":
         _check_tables(request, uploads)
         return
@@ -57,6 +57,8 @@ def check_request(kind: str, request: Mapping[str, Any], uploads: Uploads) -> No
     elif not isinstance(file, Mapping):
         also = " or the name of an example or a pipeline" if kind == "simulate" else ""
         raise BadValueError(f"A {kind} job needs 'file': the keys of a file of that kind as a mapping{also}.")
+    if isinstance(file, Mapping) and not isinstance(file.get("kind", ""), str):
+        raise BadValueError("file.kind must be a word, the kind of the file.")
     if not isinstance(request.get("settings") or {}, Mapping):
         raise BadValueError("settings must be a mapping of dotted keys to values.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,8 @@ _OUTSIDE = re.compile(r"^\s*[/~]|\\|://|^\s*[A-Za-z]:[/\\]|(^|[/=,\s])\.\.([/\s]
 """What leads out of a folder: an absolute path, a home, a drive, a URL, `..`; and control characters."""
 
 
-def plain_request(request: object, most_bytes: int) -> str:
-    """Return a request as canonical JSON text.
+def plain_request(request: object, most_bytes: int) -> tuple[str, str]:
+    """Return a request as JSON text with its keys in their order, and the digest of it whatever their order.
 
     Raises:
         BadValueError: it is no mapping, too deep, too many values, or holds what is no JSON (NaN, objects).
@@ -27,15 +28,16 @@ def plain_request(request: object, most_bytes: int) -> str:
         raise BadValueError("A request must be a mapping of names to values.")
     bounded(request)
     try:
-        text = json.dumps(request, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(request, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
+        sorted_text = json.dumps(json.loads(text), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadValueError(f"A request must be plain JSON with finite numbers ({_first(error)}).") from None
     if size > most_bytes:
         raise TooLargeError(
             f"The request has {size:,} bytes; at most {most_bytes:,} are taken. Send tables as uploads instead."
         )
-    return text
+    return text, hashlib.sha256(sorted_text.encode()).hexdigest()
 
 
 def bounded(document: object) -> None:

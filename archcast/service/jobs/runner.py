@@ -6,13 +6,13 @@ stopped for long, and lost its jobs to another, changes nothing.
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from archcast.service.jobs.folders import clear
 from archcast.service.jobs.job import BusyError, Claim, StoreError
 from archcast.service.jobs.kinds import uploads_of
 from archcast.service.jobs.owner import Owner
@@ -26,8 +26,6 @@ CLAIM_S = 0.1
 CANCEL_S = 0.25
 RECLAIM_S = 2.0
 EXPIRE_S = 600.0
-KEPT = "artefact"
-"""What stays of a job's folder when it has ended."""
 
 
 class Runner:
@@ -55,6 +53,7 @@ class Runner:
         if self._thread is None:
             self._owner = Owner.of()
             self.store.reclaim()
+            self.store.tidy()
             self._stop.clear()
             self._thread = threading.Thread(target=self._run, name="archcast-jobs", daemon=True)
             self._thread.start()
@@ -108,6 +107,7 @@ class Runner:
             self.store.reclaim()
         if self._is_due("expire", EXPIRE_S):
             self.store.expire()
+            self.store.tidy()
         self._keep()
         for work in list(self._works):
             if work.watch():
@@ -215,16 +215,7 @@ class Runner:
     def _told(self, claim: Claim, held: bool) -> None:
         if not held:
             return
-        folder = self.store.folder(claim.id)
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name == KEPT:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        clear(self.store.folder(claim.id))
         if self._on_end is not None:
             self._on_end(claim.id)
 

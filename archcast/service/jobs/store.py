@@ -6,7 +6,6 @@ is in `leases`. Each change is one transaction, and holds only where the job is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import secrets
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from archcast.service.jobs.folders import clear_left, clear_parts
 from archcast.service.jobs.job import (
     CANCELLED,
     DONE,
@@ -86,8 +86,8 @@ class JobStore(Leases):
             raise UnknownNameError("kind of job", str(kind)[:100], self.kinds, f"Known: {', '.join(self.kinds)}.")
         if key and not (isinstance(key, str) and _KEY.fullmatch(key)):
             raise BadValueError("key must be up to 200 printable ASCII characters without spaces.")
-        text = plain_request(request, self.limits.request_bytes)
-        digest = hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()
+        text, digest = plain_request(request, self.limits.request_bytes)
+        digest = f"{kind} {digest}"
         if (found := self._of_key(key, digest)) is not None:
             return found
         if self.check is not None:
@@ -238,6 +238,17 @@ class JobStore(Leases):
         for id in old:
             shutil.rmtree(self.folder(id), ignore_errors=True)
         return len(old)
+
+    def tidy(self) -> None:
+        """Remove what a kill left on the disk: folders of jobs that have ended, parts of uploads."""
+
+        def state_of(id: str) -> str:
+            with self.database.read() as db:
+                row = db.execute("SELECT state FROM jobs WHERE id = ?", (id,)).fetchone()
+            return "" if row is None else str(row["state"])
+
+        clear_left(self.folders, state_of)
+        clear_parts(self.uploads.folder)
 
     def endings(self, id: str = "") -> Sequence[Ending]:
         """Return the ledger: the end of each job, in order, as written in the transaction that ended it."""

@@ -16,7 +16,15 @@ from archcast.cli.app import app, one_sentence_errors, print_json, print_text
 @app.command()
 def search(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A YAML file of `kind: search`.")],
+    method: Annotated[str, typer.Option(metavar="NAME", help="How designs are chosen, instead of the file's.")] = "",
+    evaluations: Annotated[int, typer.Option(help="Designs that an adaptive method evaluates.")] = 0,
+    fidelity: Annotated[str, typer.Option(metavar="NAME", help="How closely they are valued, as events.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of every random stream.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes (0: one a core); the answer is the same.")] = 1,
+    executor: Annotated[str, typer.Option(metavar="NAME", help="serial, processes or dask.")] = "",
+    address: Annotated[str, typer.Option(metavar="URL", help="Scheduler of a Dask cluster.")] = "",
+    resume: Annotated[str, typer.Option(metavar="FOLDER", help="Keep what is done there; go on from it.")] = "",
+    log: Annotated[str, typer.Option(metavar="FILE", help="Write all evaluations (.parquet, .csv).")] = "",
     shard: Annotated[str, typer.Option(metavar="I/N", help="Only the I-th of N equal parts of the designs.")] = "",
     merge: Annotated[
         list[str] | None, typer.Option(metavar="ANSWER", help="Put JSON answers of shards together (repeatable).")
@@ -36,7 +44,10 @@ def search(
             answer = put_together(file, merge)
         else:
             with _progress() as tell:
-                answer = ask(file, seed=seed, shard=shard, progress=tell)
+                answer = ask(
+                    file, method=method, evaluations=evaluations, fidelity=fidelity, seed=seed, shard=shard,
+                    workers=workers, executor=executor, address=address, resume=resume, log=log, progress=tell,
+                )  # fmt: skip
         if html is not None:
             from archcast.render.search import write_search_html
 

@@ -10,6 +10,7 @@ from archcast.render.breakdown import Part, grouped
 from archcast.render.document import document
 from archcast.render.human import percent
 from archcast.render.markup import esc, section
+from archcast.render.search_course import course_html
 from archcast.render.search_front import STYLE, front_html, reach_svgs
 from archcast.render.search_text import mark, summary
 from archcast.render.search_words import interval, plain, shown, step_words
@@ -51,7 +52,7 @@ def search_page(answer: SearchAnswer) -> str:
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     parts = [_header(answer)]
     if answer.front:
-        parts += [_cards(answer), _front(answer), _reach(answer), *_knee(answer), _list(answer)]
+        parts += [_cards(answer), _front(answer), *_course(answer), _reach(answer), *_knee(answer), _list(answer)]
     parts += [_refused(answer), _provenance(answer)]
     version = esc(answer.versions.get("archcast", ""))
     parts.append(
@@ -63,8 +64,10 @@ def search_page(answer: SearchAnswer) -> str:
 
 def _header(answer: SearchAnswer) -> str:
     study = answer.study
-    chips = {"objectives": ", ".join(plain(name) for name in answer.objectives), "batch": study.batch,
-             "format": study.dtype, **{plain(k): shown(k, v) for k, v in study.problem.fixed.items()}}  # fmt: skip
+    asked: dict[str, object] = {"batch": study.batch, "format": study.dtype} if study.workload else {}
+    chips = {"objectives": ", ".join(plain(name) for name in answer.objectives), **asked,
+             **({"method": study.method, "fidelity": plain(study.fidelity)} if answer.run is not None else {}),
+             **{plain(k): shown(k, v) for k, v in study.problem.fixed.items()}}  # fmt: skip
     if study.problem.limits:
         chips["limits"] = ", ".join(f"not {limit.text}" for limit in study.problem.limits)
     items = "".join(f"<li><i>{esc(key, 60)}</i>{esc(value, 200)}</li>" for key, value in chips.items())
@@ -74,7 +77,7 @@ def _header(answer: SearchAnswer) -> str:
     )  # fmt: skip
     return (
         '<header class="wide"><p class="brand"><b>archcast</b> · search</p>'
-        f"<h1>{esc(study.name, 120)} <span>on</span> {esc(study.design)}</h1>"
+        f"<h1>{esc(study.name, 120)}{f' <span>on</span> {esc(study.design)}' if study.workload else ''}</h1>"
         f'<ul class="chips">{items}</ul><p class="answer">{esc(summary(answer), 2000)}</p>{verdict}</header>'
     )
 
@@ -85,7 +88,9 @@ def _cards(answer: SearchAnswer) -> str:
     cards = []
     for name in answer.objectives:
         words = step_words(binds.get(name, {}))
-        about = f"lowered most by {words}" if words else "no single step lowers it"
+        about = (
+            f"lowered most by {words}" if words else "no single step lowers it" if answer.study.cheap is None else ""
+        )
         cards.append((f"Knee: {plain(name)}", shown(name, design[name]["value"]), interval(name, design[name]), about))
     volume = answer.hypervolume
     if volume is not None:
@@ -110,6 +115,15 @@ def _front(answer: SearchAnswer) -> str:
     return section("Front", front_html(answer), lead=lead, name="front")
 
 
+def _course(answer: SearchAnswer) -> list[str]:
+    body = course_html(answer)
+    lead = (
+        "What an adaptive method had found when. Volume is that of the box from the best values of the run to "
+        "1.1 times the front's worst; best values are over those at the end."
+    )
+    return [section("Course of the search", body, lead=lead, name="course")] if body else []
+
+
 def _reach(answer: SearchAnswer) -> str:
     lead = (
         "For each value of a knob the best of each objective that any choice of the other knobs reaches, over the best "
@@ -126,20 +140,21 @@ def _knee(answer: SearchAnswer) -> list[str]:
     assert answer.knee is not None
     design = answer.front[answer.knee]
     steps, so_far = [], 0.0
-    for stage, added in design["stages_s"].items():
-        name, meaning = STEPS[stage]
+    for stage, added in design.get("stages_s", {}).items():
+        name, meaning = STEPS.get(stage, (plain(stage), ""))
         so_far += added
-        steps.append(Step(name, meaning, added, 2 * design["macs"] / so_far))
+        steps.append(Step(name, meaning, added, 2 * design.get("macs", 0.0) / so_far if so_far > 0 else 0.0))
     knobs = ", ".join(
         f"{plain(knob.name)} {shown(knob.name, design['knobs'][knob.name])}"
-        for knob in answer.study.problem.space.knobs if len(knob.values) > 1
+        for knob in answer.study.problem.space.knobs if knob.count > 1
     )  # fmt: skip
     lead = f"The knee: {esc(knobs, 400)}. The rows add up to its latency."
-    return [
-        section("Where time goes", waterfall_html(steps), lead=lead, name="time"),
-        _parts("Where energy goes", "energy_j", design["energy_parts_j"]),
-        _parts("Where area goes", "area_mm2", design["area_parts_mm2"]),
-    ]
+    parts = [section("Where time goes", waterfall_html(steps), lead=lead, name="time")] if steps else []
+    for title, name, key in (("Where energy goes", "energy_j", "energy_parts_j"),
+                             ("Where area goes", "area_mm2", "area_parts_mm2")):  # fmt: skip
+        if sum(design.get(key, {}).values()) > 0:
+            parts.append(_parts(title, name, design[key]))
+    return parts
 
 
 def _parts(title: str, name: str, parts: dict[str, float]) -> str:
@@ -151,7 +166,7 @@ def _parts(title: str, name: str, parts: dict[str, float]) -> str:
 
 
 def _list(answer: SearchAnswer) -> str:
-    knobs = [knob.name for knob in answer.study.problem.space.knobs if len(knob.values) > 1]
+    knobs = answer.chosen
     heads = ["", *(plain(name) for name in (*answer.objectives, *knobs)), f"lowers {plain(answer.objectives[0])} most"]
     rows = []
     for place in answer.listed(LISTED):
@@ -181,10 +196,11 @@ def _refused(answer: SearchAnswer) -> str:
 
 
 def _provenance(answer: SearchAnswer) -> str:
-    study, tally = answer.study, answer.tally
+    study, tally, size = answer.study, answer.tally, answer.study.problem.space.size
     rows: dict[str, object] = {
-        "space": ", ".join(f"{knob.name} {len(knob.values)}" for knob in study.problem.space.knobs),
-        "designs": f"{tally.designs:,} of {study.problem.space.size:,}", "method": study.method, "seed": answer.seed,
+        "space": ", ".join(f"{knob.name} {knob.count:,.0f}" for knob in study.problem.space.knobs),
+        "designs": f"{tally.designs:,} of {f'{size:,}' if size else 'endlessly many'}", "method": study.method,
+        "seed": answer.seed,
         "digest of the question": study.digest, **answer.versions,
     }  # fmt: skip
     items = "".join(f"<dt>{esc(key, 80)}</dt><dd>{esc(value, 600)}</dd>" for key, value in rows.items())

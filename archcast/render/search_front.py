@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DRAWN = 600
 """Designs of a front that are drawn: those farthest apart."""
+MOST_REACH = 64
+"""Values of a knob, for a picture of what it reaches."""
 CLASSES = 5
 WIDE, NARROW = (900, 420), (390, 360)
 LEFT, RIGHT, TOP, BOTTOM = 74, 20, 14, 48
@@ -63,6 +65,8 @@ def front_html(answer: SearchAnswer) -> str:
     """Return the front with its legend, drawn once for wide and once for narrow screens."""
     if len(answer.objectives) < 2:
         return '<p class="note">One objective has no front: the best design is the answer.</p>'
+    if not (answer.values > 0).all():
+        return '<p class="note">Fronts are drawn on logarithmic axes, which values of 0 and below have no place on.</p>'
     places = answer.listed(DRAWN)
     hidden = len(answer.front) - len(places)
     note = f'<p class="note">{hidden:,} designs that lie close to those drawn are left out.</p>' if hidden else ""
@@ -122,7 +126,7 @@ def _about(answer: SearchAnswer, place: int) -> str:
     design = answer.front[place]
     values = ", ".join(f"{plain(name)} {shown(name, design[name]['value'])}" for name in answer.objectives)
     knobs = [f"{plain(k.name)} {shown(k.name, design['knobs'][k.name])}"
-             for k in answer.study.problem.space.knobs if len(k.values) > 1]  # fmt: skip
+             for k in answer.study.problem.space.knobs if k.count > 1]  # fmt: skip
     return tip(mark(answer, place), values, *(", ".join(knobs[i : i + 3]) for i in range(0, len(knobs), 3)))
 
 
@@ -192,7 +196,11 @@ def reach_svgs(answer: SearchAnswer) -> str:
     keys = "".join(f'<li><i class="key p{k}"></i>{esc(plain(name))}</li>' for k, name in enumerate(names))
     pictures = []
     for knob, rows in answer.sensitivity().items():
+        if len(rows) > MOST_REACH or not any(row[names[0]] is not None for row in rows):
+            continue
         table = np.array([[math.nan if row[name] is None else row[name] for name in names] for row in rows], float)
+        if not np.nanmin(table) > 0:
+            continue  # ratios mean something above 0 only
         ratios = table / np.nanmin(table, axis=0)
         values = [shown(knob, row["value"]) for row in rows]
         joined = not isinstance(rows[0]["value"], str)

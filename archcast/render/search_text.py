@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from archcast.render.human import percent
 from archcast.render.search_words import interval, plain, shown, step_words
 
@@ -17,7 +19,7 @@ def search_text(answer: SearchAnswer) -> str:
     """Return the answer as lines."""
     parts = [summary(answer)]
     if answer.front:
-        parts += ["", *_table(answer), "", *_marks(answer)]
+        parts += ["", *_table(answer), "", *_marks(answer), *course_lines(answer)]
     if refused := refused_lines(answer):
         parts += ["", "Refused:", *(f"  {line}" for line in refused)]
     return "\n".join([*parts, "", *(f"note: {note}" for note in answer.notes)])
@@ -27,8 +29,9 @@ def summary(answer: SearchAnswer) -> str:
     """Return the sentence that answers."""
     tally, study = answer.tally, answer.study
     part = "" if answer.shard.of == 1 else f" (shard {answer.shard.number}/{answer.shard.of})"
-    what = f"{study.name}, batch {study.batch}, {study.dtype}, on {study.design}"
-    count = f"{tally.designs:,} designs{part} in {answer.wall_s:.1f} s, {tally.feasible:,} feasible"
+    what = f"{study.name}, batch {study.batch}, {study.dtype}, on {study.design}" if study.workload else study.design
+    how = "" if answer.run is None else f" by {study.method}{'' if study.cheap is None else f' at {study.fidelity}'}"
+    count = f"{tally.designs:,} designs{part}{how} in {answer.wall_s:.1f} s, {tally.feasible:,} feasible"
     if not answer.front:
         return f"{what}: none of {tally.designs:,} designs{part} is feasible."
     return f"{what}: {count}, {len(answer.front):,} on the front of {_and(answer)}."
@@ -38,6 +41,17 @@ def _and(answer: SearchAnswer) -> str:
     from archcast.render.human import listed
 
     return listed([plain(name) for name in answer.objectives])
+
+
+def course_lines(answer: SearchAnswer) -> list[str]:
+    """Return what the search had found when: the volume at a tenth, a third and all of its evaluations."""
+    found = answer.convergence
+    if found is None or found.volume is None:
+        return []
+    last = int(found.evaluations[-1])
+    places = [int(np.searchsorted(found.evaluations, last * share)) for share in (0.1, 1 / 3, 1.0)]
+    words = ", ".join(f"{percent(found.volume[p])} after {int(found.evaluations[p]):,}" for p in dict.fromkeys(places))
+    return [f"Volume by evaluations: {words}."]
 
 
 def refused_lines(answer: SearchAnswer) -> list[str]:
@@ -54,7 +68,7 @@ def refused_lines(answer: SearchAnswer) -> list[str]:
 
 def _table(answer: SearchAnswer) -> list[str]:
     """Return designs that stand for the front, by the first objective."""
-    knobs = [knob.name for knob in answer.study.problem.space.knobs if len(knob.values) > 1]
+    knobs = answer.chosen
     places = answer.listed()
     heads = ["", *(plain(name) for name in answer.objectives), *(plain(name) for name in knobs)]
     rows = []
@@ -85,7 +99,10 @@ def _marks(answer: SearchAnswer) -> list[str]:
     ends = ", ".join(f"{plain(name)} {interval(name, design[name])}" for name in answer.objectives)
     lines.append(f"Knee (nearest to the best of everything): {ends}.")
     steps = [f"{plain(name)}: {step_words(binds)}" for name, binds in answer.binds[knee].items()]
-    lines.append(f"  one step that lowers {'; '.join(steps)}." if steps else "  no single step lowers an objective.")
+    if steps or answer.study.cheap is None:
+        lines.append(
+            f"  one step that lowers {'; '.join(steps)}." if steps else "  no single step lowers an objective."
+        )
     for name, place in answer.best.items():
         if ends_of := answer.at_ends(place):
             words = ", ".join(plain(knob) for knob in ends_of)

@@ -20,6 +20,8 @@ def plain(name: str) -> str:
 
 def shown(name: str, value: Any) -> str:
     """Return a value with the unit of its name, e.g. `1.14 ms`, `64 KiB`, `28.2 mm²`."""
+    if value is None:
+        return "-"  # a knob that is switched off
     if isinstance(value, str):
         return value
     if name.endswith("_mm2"):

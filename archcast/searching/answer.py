@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from archcast.searching.adaptive import Run
 from archcast.searching.front import hypervolume, knee, thinned
 from archcast.searching.grid import Tally
+from archcast.searching.metrics import Convergence, convergence
 from archcast.searching.problem import Problem, evaluate
 from archcast.searching.search_file import Shard, Study
+from archcast.searching.space import Knob
 from workloads.table import Array
 
 LISTED = 12
@@ -32,7 +36,11 @@ class SearchAnswer:
     binds: tuple[dict[str, dict[str, Any]], ...]
     values: Array
     notes: tuple[str, ...]
+    codes: Array = field(repr=False)
+    """Of the front, (knobs, designs)."""
     versions: dict[str, str] = field(default_factory=dict)
+    run: Run | None = None
+    """All evaluations, of an adaptive method; designs are then numbered by evaluation."""
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -75,6 +83,14 @@ class SearchAnswer:
         volume = hypervolume(self.values, self.reference)
         return None if volume is None else volume / float(np.prod(self.reference - self.values.min(axis=0)))
 
+    @cached_property
+    def convergence(self) -> Convergence | None:
+        """Return the best so far against evaluations and time, of an adaptive method that found a design."""
+        if self.run is None or not self.front:
+            return None
+        found = self.run.arrays
+        return convergence(found["values"], found["reason"] == "", found["wall_s"], self.reference)
+
     def sensitivity(self) -> dict[str, list[dict[str, Any]]]:
         """Return for each knob with a choice the least of each objective by value (None: no design stands)."""
         return {
@@ -89,18 +105,18 @@ class SearchAnswer:
             if len(knob.values) > 1
         }  # fmt: skip
 
+    @property
+    def chosen(self) -> list[str]:
+        """Return the knobs that have a choice."""
+        return [knob.name for knob in self.study.problem.space.knobs if knob.count > 1]
+
     def at_ends(self, place: int) -> list[str]:
         """Return the knobs of a design of the front that stand at the end of their range and are bound there."""
         space = self.study.problem.space
-        codes = space.codes(self.tally.archive.index[self._order[place : place + 1]])[:, 0]
         return [
-            knob.name for knob, code in zip(space.knobs, codes, strict=True)
-            if len(knob.values) > 2 and not knob.category and int(code) in (0, len(knob.values) - 1)
+            knob.name for knob, code in zip(space.knobs, self.codes[:, place], strict=True)
+            if knob.count > 2 and not knob.category and float(code) in _ends(knob)
         ]  # fmt: skip
-
-    @property
-    def _order(self) -> Array:
-        return front_order(self.tally)
 
     def refused(self) -> list[dict[str, Any]]:
         """Return the reasons that rejected designs, the most frequent first."""
@@ -114,19 +130,17 @@ class SearchAnswer:
     def to_json(self) -> dict[str, Any]:
         """Return the whole answer; names end in their unit, an uncertain value has `value`, `lo` and `hi`."""
         study, tally = self.study, self.tally
-        order = self._order
+        order = front_order(tally)
         front = [
             {"design": int(tally.archive.index[row]), **shown, "binds": binds}
             for row, shown, binds in zip(order, self.front, self.binds, strict=True)
         ]
         return {
             "kind": "search", "verdict": self.verdict, "workload": study.name, "batch": study.batch,
-            "dtype": study.dtype, "design": study.design, "method": study.method,
+            "dtype": study.dtype, "design": study.design, "method": study.method, "fidelity": study.fidelity,
             "objectives": list(self.objectives), "seed": self.seed,
             "shard": None if self.shard.of == 1 else f"{self.shard.number}/{self.shard.of}",
-            "space": {
-                knob.name: [knob.value(code) for code in range(len(knob.values))] for knob in study.problem.space.knobs
-            },
+            "space": {knob.name: _values(knob) for knob in study.problem.space.knobs},
             "fixed": dict(study.problem.fixed), "space_designs": study.problem.space.size, "designs": tally.designs,
             "feasible_designs": tally.feasible, "infeasible": self.refused(), "front_designs": len(front),
             "hypervolume_share": self.hypervolume,
@@ -135,9 +149,32 @@ class SearchAnswer:
                 if front and len(self.objectives) > 1 else None
             ),
             "best": self.best, "knee": self.knee, "listed": self.listed(), "sensitivity": self.sensitivity(),
-            "front": front, "notes": list(self.notes), "digest": study.digest, "versions": dict(self.versions),
-            "wall_s": self.wall_s,
+            "front": front, "convergence": self._course(), "notes": list(self.notes), "digest": study.digest,
+            "versions": dict(self.versions), "wall_s": self.wall_s,
         }  # fmt: skip
+
+    def _course(self) -> dict[str, Any] | None:
+        found = self.convergence
+        if found is None:
+            return None
+        best = {name: [float(x) if np.isfinite(x) else None for x in found.best[:, k]]
+                for k, name in enumerate(self.objectives)}  # fmt: skip
+        volume = None if found.volume is None else found.volume.tolist()
+        return {"evaluations": found.evaluations.tolist(), "wall_s": found.wall_s.tolist(), "best": best,
+                "hypervolume_share": volume}  # fmt: skip
+
+
+def _ends(knob: Knob) -> tuple[float, float]:
+    """Return the codes at both ends of a knob's range."""
+    return (knob.span.low, knob.span.high) if knob.span is not None else (0.0, len(knob.values) - 1.0)
+
+
+def _values(knob: Knob) -> Any:
+    """Return the values of a knob as JSON: a list, or the ends of its range."""
+    if knob.span is None:
+        return [knob.value(code) for code in range(len(knob.values))]
+    scale = "log" if knob.span.log else "linear"
+    return {"from": knob.value(knob.span.low), "to": knob.value(knob.span.high), "scale": scale}
 
 
 def front_order(tally: Tally) -> Array:

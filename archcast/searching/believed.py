@@ -104,14 +104,14 @@ def believe(
 ) -> Belief:
     """Return surrogates fitted to told designs, of which at least two stand."""
     good = _chosen(values, feasible, rng)
-    logs = (values[good] > 0).all(axis=0)
+    logs = np.asarray((values[good] > 0).all(axis=0))
     if guesses is not None:
-        logs &= (guesses[good] > 0).all(axis=0) | np.isnan(guesses[good]).any(axis=0)
+        logs = logs & np.asarray((guesses[good] > 0) | np.isnan(guesses[good])).all(axis=0)
     shaped = _shaped(values[good], logs)
     known, middle, spread = None, np.zeros(values.shape[1]), np.ones(values.shape[1])
     if guesses is not None:
         table = _shaped(guesses[good], logs)
-        some = np.isfinite(table).any(axis=0)
+        some = np.asarray(np.isfinite(table).any(axis=0))
         table = np.where(np.isfinite(table), table, np.nan)
         middle = np.array([float(np.nanmean(table[:, k])) if some[k] else 0.0 for k in range(len(some))])
         spread = np.array([float(np.nanstd(table[:, k])) if some[k] else 1.0 for k in range(len(some))])

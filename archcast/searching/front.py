@@ -146,8 +146,8 @@ class _Stair:
 
 
 def scaled(values: Array) -> Array:
-    """Return columns as logarithms from 0 (the best) to 1 (the worst of the front)."""
-    logs = np.log(values)
+    """Return columns from 0 (the best) to 1 (the worst of the front), as logarithms where all are above 0."""
+    logs = np.where((values > 0).all(axis=0), np.log(np.where(values > 0, values, 1.0)), values)
     low, span = logs.min(axis=0), np.ptp(logs, axis=0)
     return np.asarray((logs - low) / np.where(span > 0, span, 1.0))
 

@@ -42,7 +42,7 @@ def expected_improvement(front: Array, reference: Array, means: Array, spreads: 
     ]
     everyone = np.arange(len(inside))
     if len(reference) == 1:
-        return gaps[0].min(axis=1)  # the gap rises with its end: the least is that to the best
+        return np.asarray(gaps[0].min(axis=1))  # the gap rises with its end: the least is that to the best
     if len(reference) == 2:
         return _strips(inside, everyone, gaps)
     order = np.argsort(inside[:, 2], kind="stable")

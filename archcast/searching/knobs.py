@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from archcast.searching.space import Knob
+from archcast.searching.space import MOST_WHOLE, Knob, Span
 from foundation.checks import finite_number
 from foundation.errors import BadValueError, UnknownNameError
 from hardware_specs.units import Quantity, parse_quantity
@@ -59,23 +59,26 @@ class Planned:
     name: str
     count: int
     make: Callable[[], tuple[float, ...] | tuple[str, ...]]
+    span: Span | None = None
 
     def knob(self) -> Knob:
         """Return the knob; numbers in rising order, each once. Raises BadValueError: too many values."""
+        if self.span is not None:
+            return Knob(self.name, span=self.span)
         if self.count > MOST_VALUES:
             raise BadValueError(f"{self.name} has {self.count:.3g} values, more than {MOST_VALUES:,}.")
         return Knob(self.name, self.make())
 
 
-def planned(name: str, given: Any, kind: KnobKind) -> Planned:
-    """Return the values that a file gives for a knob.
+def planned(name: str, given: Any, kind: KnobKind, open_range: bool = False) -> Planned:
+    """Return the values that a file gives for a knob; `open_range`: a range without steps is all numbers of it.
 
     Raises:
         BadValueError: no value, a value outside of what is possible, a range that does not rise.
         UnknownNameError: a name that is no value of the knob.
     """
     if isinstance(given, dict):
-        return _range(name, given, kind)
+        return _range(name, given, kind, open_range)
     values = [kind.one(name, one) for one in (given if isinstance(given, list) else [given])]
     if not values:
         raise BadValueError(f"{name} has no value, so that the space is empty; give at least one.")
@@ -83,7 +86,7 @@ def planned(name: str, given: Any, kind: KnobKind) -> Planned:
     return Planned(name, len(unique), lambda: unique)  # type: ignore[return-value, arg-type]
 
 
-def _range(name: str, given: dict[str, Any], kind: KnobKind) -> Planned:
+def _range(name: str, given: dict[str, Any], kind: KnobKind, open_range: bool) -> Planned:
     for key in given:
         if key not in RANGE_KEYS:
             raise BadValueError(
@@ -97,6 +100,8 @@ def _range(name: str, given: dict[str, Any], kind: KnobKind) -> Planned:
     if first > last:
         raise BadValueError(f"the range of {name} is empty: from {first:g} is above to {last:g}.")
     steps = [key for key in ("step", "times", "points") if key in given]
+    if open_range and not steps:
+        return _open(name, first, last, given.get("scale", "linear"), kind)
     if len(steps) != 1:
         raise BadValueError(f"the range of {name} needs exactly one of step, times and points.")
     if "scale" in given and (steps[0] != "points" or given["scale"] not in ("linear", "log")):
@@ -106,6 +111,16 @@ def _range(name: str, given: dict[str, Any], kind: KnobKind) -> Planned:
     if steps[0] == "times":
         return _factors(name, first, last, given["times"], kind)
     return _points(name, first, last, given["points"], given.get("scale", "linear") == "log", kind)
+
+
+def _open(name: str, first: float, last: float, scale: object, kind: KnobKind) -> Planned:
+    if scale not in ("linear", "log"):
+        raise BadValueError(f"scale is linear or log, not {scale!r}.")
+    if scale == "log" and first <= 0:
+        raise BadValueError(f"the range of {name} is logarithmic, so that it must begin above 0.")
+    if kind.kind == "whole" and last > MOST_WHOLE:
+        raise BadValueError(f"the range of {name} goes to {last:g}, beyond {MOST_WHOLE:,}; give it a step or a factor.")
+    return Planned(name, 0, tuple, Span(first, last, scale == "log", kind.kind == "whole"))
 
 
 def _steps(name: str, first: float, last: float, given: object, kind: KnobKind) -> Planned:

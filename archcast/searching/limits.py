@@ -37,6 +37,13 @@ class Limit:
     def known(self, columns: Mapping[str, Array]) -> bool:
         return all(name in columns for name in self.names)
 
+    def excess(self, columns: Mapping[str, Array]) -> Array:
+        """Return by what share of the bound designs are beyond it, 0 where they keep it."""
+        join = np.multiply if self.join == "*" else np.add
+        found = reduce(join, [np.asarray(columns[name], dtype=float) for name in self.names])
+        off = (found - self.bound if self.most else self.bound - found) / (abs(self.bound) or 1.0)
+        return np.asarray(np.maximum(off, 0.0))
+
     def broken(self, columns: Mapping[str, Array]) -> Array:
         """Return which designs break the limit."""
         join = np.multiply if self.join == "*" else np.add

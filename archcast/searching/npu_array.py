@@ -220,4 +220,7 @@ def layers_with_times(layers: Layers, times: Array) -> tuple[Layers, Array]:
     return Layers(**{name: np.ascontiguousarray(column) for name, column in zip(FIELDS, shapes.T, strict=True)}), runs
 
 
-NPU_ARRAY = Design(KNOBS, NEEDED, DEFAULTS, FIXED, FIXED_DEFAULTS, VALUES, npu_array)
+NPU_ARRAY = Design(
+    KNOBS, NEEDED, DEFAULTS, FIXED, FIXED_DEFAULTS, VALUES, npu_array,
+    open=tuple(name for name, knob in KNOBS.items() if knob.kind != "name"),
+)  # fmt: skip

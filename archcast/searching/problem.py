@@ -78,6 +78,8 @@ class Design:
     """Whether a file must name a workload; where not, `build` is given none, and no request."""
     fidelities: Mapping[str, Build] = field(default_factory=dict)
     """Closer ways to value the same designs, by name, such as `events`; `build` is the closed form."""
+    open: tuple[str, ...] = ()
+    """Knobs that adaptive methods may take from a range without steps: the problem does not look at listed values."""
 
 
 @dataclass(frozen=True)

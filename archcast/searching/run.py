@@ -6,14 +6,20 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from archcast.executing import Executor, find_executor
+from archcast.searching.adaptive import Run, asked_of, run_adaptive
 from archcast.searching.answer import SearchAnswer, binding, front_order
-from archcast.searching.grid import CHUNK, Refused, Tally, run_grid
-from archcast.searching.search_file import Shard, Study, read_search
+from archcast.searching.evaluations import checked_name, evaluation_table, has_parquet, write_evaluations
+from archcast.searching.grid import GridTask, Refused, Tally, run_grid
+from archcast.searching.journal import Journal
+from archcast.searching.methods import GRID
+from archcast.searching.search_file import CLOSED_FORM, Shard, Study, read_search
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, BadValueError
 from foundation.yaml_file import read_text
@@ -25,33 +31,76 @@ Progress = Callable[[int, int], None]
 
 
 def search(
-    file: str | Path | Mapping[str, Any], *, seed: int = 0, shard: str = "", chunk: int = CHUNK,
-    progress: Progress | None = None,
+    file: str | Path | Mapping[str, Any], *, method: str = "", evaluations: int = 0, fidelity: str = "", seed: int = 0,
+    shard: str = "", chunk: int = 0, workers: int = 1, executor: str = "", address: str = "",
+    resume: str | Path = "", log: str | Path = "", progress: Progress | None = None,
 ) -> SearchAnswer:  # fmt: skip
     """Return the front of a space of designs.
 
     Args:
         file: a YAML file of kind `search` (docs/search.md), or a mapping with its keys.
+        method, evaluations, fidelity: instead of those of the file, where given.
         seed: of every random stream; the method `grid` draws no random number.
-        shard: "i/n": only the i-th of n equal parts; `merge` puts their answers together.
-        chunk: designs at a time; the answer does not depend on it.
+        shard: "i/n": only the i-th of n equal parts of a grid; `merge` puts their answers together.
+        chunk: designs of a grid at a time (0: as suits); the answer does not depend on it.
+        workers, executor, address: processes (0: all cores), `serial`, `processes` or `dask`, and its scheduler; the
+            answer does not depend on them.
+        resume: a folder where what is done is kept; a run that was killed goes on from it.
+        log: a .parquet or .csv file for all evaluations of an adaptive method; its journal beside it is resumed too.
         progress: told the designs done and those in all.
 
     Raises:
-        BadFileError: file, line and key of what cannot be.
-        BadValueError: a shard such as 3/2.
+        BadFileError: file, line and key of what cannot be; a folder of another search.
+        BadValueError: a shard such as 3/2; a shard or a log of a method that has none.
+        UnsupportedError: a method, an executor or a log whose package is not installed.
 
     A space without a feasible design is an answer: its front is empty, and `infeasible` says why.
     """
     whole_number("seed", seed, low=0, high=MAX_SEED)
-    whole_number("chunk", chunk)
+    whole_number("chunk", chunk, low=0)
     part = read_shard(shard)
     started = time.perf_counter()
-    study = read_search(file, part)
-    first, last = part.bounds(study.problem.space.size)
-    tell = None if progress is None else (lambda done: progress(done, last - first))
-    tally = run_grid(study.problem, first, last, chunk=chunk, progress=tell)
-    return _answer(study, tally, part, seed, started)
+    changes = {key: value for key, value in (("method", method), ("evaluations", evaluations), ("fidelity", fidelity))
+               if value}  # fmt: skip
+    study = read_search(file, part, changes)
+    name = executor or ("processes" if workers != 1 else "serial")
+    with find_executor(name, workers, address) if name != "serial" else nullcontext() as where:
+        if study.method == GRID:
+            if log:
+                raise BadValueError("a grid keeps no log of its designs; --log is for methods that choose them.")
+            first, last = part.bounds(study.problem.space.size)
+            tell = None if progress is None else (lambda done: progress(done, last - first))
+            task = GridTask(study.digest, problem=study.problem) if where is not None or resume else None
+            tally = run_grid(
+                study.problem, first, last, chunk=chunk, progress=tell, executor=where, task=task, folder=resume or None
+            )
+            return _answer(study, tally, part, seed, started)
+        if part.of > 1:
+            raise BadValueError("--shard cuts a grid; a method that chooses designs runs whole, with --workers.")
+        run = _chosen(study, seed, resume, log, where, progress)
+    return _answer(study, run.tally(), part, seed, started, run)
+
+
+def _chosen(
+    study: Study, seed: int, resume: str | Path, log: str | Path, executor: Executor | None, progress: Progress | None
+) -> Run:
+    """Run an adaptive method, with a journal in the folder, beside the log, or none; write the log."""
+    table = checked_name(log) if log else None
+    if resume:
+        Path(resume).mkdir(parents=True, exist_ok=True)
+        table = table or Path(resume) / ("evaluations" + (".parquet" if has_parquet() else ".csv"))
+    place = Path(resume) / "journal" if resume else table.with_name(table.name + ".journal") if table else None
+    asked = asked_of(study, seed)
+    journal = None if place is None else Journal(place, asked)
+    try:
+        run = run_adaptive(study, seed, journal=journal, executor=executor, progress=progress)
+    finally:
+        if journal is not None:
+            journal.close()
+    if table is not None:
+        columns = evaluation_table(study.problem.space, study.problem.objectives, run.arrays)
+        write_evaluations(table, columns, asked | {"versions": _versions()})
+    return run
 
 
 def merge(file: str | Path | Mapping[str, Any], shards: Sequence[str | Path | Mapping[str, Any]]) -> SearchAnswer:
@@ -94,15 +143,19 @@ def read_shard(text: str) -> Shard:
     return Shard(number, of)
 
 
-def _answer(study: Study, tally: Tally, shard: Shard, seed: int, started: float) -> SearchAnswer:
+def _answer(
+    study: Study, tally: Tally, shard: Shard, seed: int, started: float, run: Run | None = None
+) -> SearchAnswer:
     problem = study.problem
     order = front_order(tally)
-    codes = problem.space.codes(tally.archive.index[order])
+    index = tally.archive.index[order]
+    codes = problem.space.codes(index) if run is None else run.arrays["codes"][:, index]
     front = _front(study, codes, tally.archive.values[order]) if len(order) else ()
-    binds = binding(problem, codes) if len(order) else ()
+    quick = study.fidelity == CLOSED_FORM  # steps from every design of the front take too long otherwise
+    binds = binding(problem, codes) if len(order) and quick else tuple({} for _ in front)
     return SearchAnswer(
         study, tally, shard, seed, time.perf_counter() - started, front, binds, tally.archive.values[order],
-        problem.notes, _versions(),
+        problem.notes, codes, _versions(), run,
     )  # fmt: skip
 
 

@@ -5,6 +5,8 @@ workload: resnet-50
 space: {rows: {from: 8, to: 256, times: 2}, cols: [16, 32], dataflow: [ws, os], ...}
 objectives: [latency_s, energy_j, area_mm2]
 constraints: {max: {area_mm2: 20, rows * cols: 16384}}
+method: bayesian
+evaluations: 150
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,20 +24,28 @@ from archcast.question import MAX_BATCH, find_model
 from archcast.searching.designs import DESIGNS
 from archcast.searching.knobs import KnobKind, Planned, planned
 from archcast.searching.limits import Limit, read_limit
-from archcast.searching.methods import METHODS
-from archcast.searching.problem import Design, Problem
+from archcast.searching.methods import GRID, METHODS
+from archcast.searching.problem import Build, Design, Problem
+from archcast.searching.ranges import made_conditions
 from archcast.searching.space import DesignSpace
 from archcast.yaml_settings import Settings
 from foundation.checks import finite_number, whole_number
+from foundation.errors import BadValueError
 from foundation.formats import number_format
 from foundation.yaml_file import YamlDocument, load_yaml
-from workloads.model import Request
+from workloads.model import Model, Request
 
-TOP = ("kind", "design", "workload", "knobs", "batch", "dtype", "space", "fixed", "objectives", "constraints", "method")
+TOP = (
+    "kind", "design", "workload", "knobs", "batch", "dtype", "space", "when", "fixed", "objectives", "constraints",
+    "method", "fidelity", "evaluations", "seconds", "batch_size", "initial", "options",
+)  # fmt: skip
 CONSTRAINTS = ("max", "min")
 DEFAULT_OBJECTIVES = ("latency_s", "energy_j", "area_mm2")
 MOST_DESIGNS = 100_000_000
 """That one run evaluates; a shard is a run."""
+CLOSED_FORM = "closed_form"
+EVALUATIONS, SIMULATIONS = 2000, 150
+"""Evaluations of an adaptive method where a file says none: of a closed form, and of anything slower."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +61,18 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How much an adaptive method may do. 0 seconds: no limit; 0 designs in a batch or at first: the method's own."""
+
+    evaluations: int
+    seconds: float = 0.0
+    batch_size: int = 0
+    initial: int = 0
+
+
+@dataclass(frozen=True)
 class Study:
-    """A whole file, checked: the problem and how it is asked. `digest` is that of all that decides the answer."""
+    """A whole file, checked: the problem and how it is asked. `digest` is that of all that decides values."""
 
     name: str
     design: str
@@ -61,10 +81,18 @@ class Study:
     dtype: str
     problem: Problem
     digest: str
+    fidelity: str = CLOSED_FORM
+    cheap: Problem | None = None
+    """The closed form, where the problem is valued more closely."""
+    budget: Budget = Budget(EVALUATIONS)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    workload: bool = True
 
 
-def read_search(file: str | Path | Mapping[str, Any], shard: Shard | None = None) -> Study:
-    """Return the study that a file (or a mapping with its keys) asks for.
+def read_search(
+    file: str | Path | Mapping[str, Any], shard: Shard | None = None, changes: Mapping[str, Any] | None = None
+) -> Study:
+    """Return the study that a file (or a mapping with its keys) asks for; `changes` replace keys of the file.
 
     Raises:
         BadFileError: file, line and key: an unknown key or knob, a bad value, an empty space, too many designs.
@@ -72,37 +100,71 @@ def read_search(file: str | Path | Mapping[str, Any], shard: Shard | None = None
     """
     document = YamlDocument(Path("search"), dict(file)) if isinstance(file, Mapping) else load_yaml(file)
     settings = Settings(document)
+    for key, value in (changes or {}).items():
+        settings.override(key, value)
     data = settings.data
     if data.get("kind", "search") != "search":  # before its keys, which are those of another kind
         raise settings.fault(("kind",), f"a search file has 'kind: search', not {data['kind']!r}.")
     settings.known((), data, TOP)
-    if not data.get("workload"):
-        raise settings.fault((), "a file of kind 'search' needs the key 'workload'.", "Such as workload: resnet-50.")
     design = settings.choice(("design",), data.get("design", "npu-array"), "design", tuple(DESIGNS))
-    method = settings.choice(("method",), data.get("method", "grid"), "method", tuple(METHODS))
+    method = settings.choice(("method",), data.get("method", GRID), "method", METHODS)
     kind = DESIGNS[design]
-    space = _space(settings, kind, shard or Shard())
-    name = settings.near(str(data["workload"]))
-    model = settings.at(("workload",), lambda: find_model(name))
-    if changed := settings.mapping(("knobs",)):
-        model = settings.at(("knobs",), lambda: find_model(name, changed))
+    known = (CLOSED_FORM, *kind.fidelities)
+    fidelity = settings.choice(("fidelity",), data.get("fidelity", CLOSED_FORM), "fidelity", known)
+    model, name = _model(settings, kind, design)
+    space = _space(settings, kind, shard or Shard(), method)
     batch = settings.at(("batch",), lambda: whole_number("batch", data.get("batch", 1), high=MAX_BATCH))
     dtype = settings.at(("dtype",), lambda: number_format(str(data.get("dtype", "int8"))).name)
     fixed = _fixed(settings, kind)
-    problem = settings.at(
-        ("workload",),
-        lambda: kind.build(
-            space, _objectives(settings, kind), _limits(settings, kind), fixed, model, Request(batch, dtype=dtype)
-        ),
-    )
-    found = [[knob.name, list(knob.values)] for knob in space.knobs]
-    limits = [limit.text for limit in problem.limits]
-    asked = json.dumps([model.name, batch, dtype, design, found, fixed, problem.objectives, limits, repr(model)])
-    digest = hashlib.sha256(asked.encode()).hexdigest()[:16]
-    return Study(model.name, design, method, batch, dtype, problem, digest)
+    objectives, limits = _objectives(settings, kind), _limits(settings, kind)
+    request = Request(batch, dtype=dtype) if kind.workload else None
+
+    def built(build: Build) -> Problem:
+        # a kind without a workload takes no model and no request
+        return settings.at(
+            ("workload",) if kind.workload else ("design",),
+            lambda: build(space, objectives, limits, fixed, model, request),  # type: ignore[arg-type]
+        )
+
+    close = kind.fidelities.get(fidelity)
+    problem = built(close or kind.build)
+    found = [[knob.name, list(knob.values), repr(knob.span)] for knob in space.knobs]
+    asked = [name, batch, dtype, design, found, repr(space.conditions), fixed, problem.objectives]
+    digest = json.dumps([*asked, [limit.text for limit in problem.limits], repr(model), fidelity])
+    return Study(
+        name, design, method, batch, dtype, problem, hashlib.sha256(digest.encode()).hexdigest()[:16], fidelity,
+        built(kind.build) if close else None, _budget(settings, fidelity), settings.mapping(("options",)) or {},
+        kind.workload,
+    )  # fmt: skip
 
 
-def _space(settings: Settings, kind: Design, shard: Shard) -> DesignSpace:
+def _model(settings: Settings, kind: Design, design: str) -> tuple[Model | None, str]:
+    """Return the workload and its name; where a kind takes none, nothing and the name of the kind."""
+    if not kind.workload:
+        if named := [key for key in ("workload", "knobs", "batch", "dtype") if key in settings.data]:
+            raise settings.fault((named[0],), f"the design '{design}' takes no {named[0]}.", "Leave it out.")
+        return None, design
+    if not settings.data.get("workload"):
+        raise settings.fault((), "a file of kind 'search' needs the key 'workload'.", "Such as workload: resnet-50.")
+    name = settings.near(str(settings.data["workload"]))
+    model = settings.at(("workload",), lambda: find_model(name))
+    if changed := settings.mapping(("knobs",)):
+        model = settings.at(("knobs",), lambda: find_model(name, changed))
+    return model, model.name
+
+
+def _budget(settings: Settings, fidelity: str) -> Budget:
+    data = settings.data
+
+    def whole(name: str, default: int, low: int) -> int:
+        return settings.at((name,), lambda: whole_number(name, data.get(name, default), low=low, high=MOST_DESIGNS))
+
+    seconds = settings.at(("seconds",), lambda: finite_number("seconds", data.get("seconds", 0.0), high=1e9))
+    most = EVALUATIONS if fidelity == CLOSED_FORM else SIMULATIONS
+    return Budget(whole("evaluations", most, 1), seconds, whole("batch_size", 0, 0), whole("initial", 0, 0))
+
+
+def _space(settings: Settings, kind: Design, shard: Shard, method: str) -> DesignSpace:
     given = settings.mapping(("space",))
     if not given:
         raise settings.fault(("space",) if "space" in settings.data else (), "the space is empty: it has no knob.",
@@ -115,16 +177,37 @@ def _space(settings: Settings, kind: Design, shard: Shard) -> DesignSpace:
         raise settings.fault(("space",), f"the space says nothing about {', '.join(missing)}.",
                              "Give one value, a list or a range.")  # fmt: skip
     plans = [
-        settings.at(("space", name), partial(planned, name, given.get(name, kind.defaults.get(name)), knob))
+        settings.at(
+            ("space", name),
+            partial(
+                planned, name, given.get(name, kind.defaults.get(name)), knob, method != GRID and name in kind.open
+            ),
+        )
         for name, knob in kind.knobs.items()
     ]
+    if method == GRID:
+        _checked_size(settings, plans, shard)
+    knobs = tuple(settings.at(("space", plan.name), plan.knob) for plan in plans)
+    when = settings.mapping(("when",)) or {}
+    return DesignSpace(knobs, settings.at(("when",), lambda: made_conditions(knobs, _when(when))))
+
+
+def _when(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return conditions of a file: `when: {knob: {another: value or values}}`. Raises BadValueError."""
+    for name, asked in given.items():
+        if not isinstance(asked, dict) or not asked:
+            raise BadValueError(f"when {name} matters is a mapping, such as {name}: {{dataflow: ws}}.")
+    return {name: dict(asked) for name, asked in given.items()}
+
+
+def _checked_size(settings: Settings, plans: list[Planned], shard: Shard) -> None:
+    """Refuse spaces that a grid cannot go through. Raises BadFileError."""
     size = math.prod(plan.count for plan in plans)
     first, last = shard.bounds(size)
     if last - first > MOST_DESIGNS:
         raise settings.fault(("space",), *_too_many(plans, size, shard))
     if last == first:
         raise settings.fault(("space",), f"shard {shard.number}/{shard.of} of {size:,} designs is empty.")
-    return DesignSpace(tuple(settings.at(("space", plan.name), plan.knob) for plan in plans))
 
 
 def _too_many(plans: list[Planned], size: int, shard: Shard) -> tuple[str, str]:
@@ -136,7 +219,8 @@ def _too_many(plans: list[Planned], size: int, shard: Shard) -> tuple[str, str]:
     return (
         f"the space has {size:.3g} designs{of}, more than the {MOST_DESIGNS:,} of one run.",
         f"Thin the knobs with most values ({widest}) with a larger step or times, to at most {keep} values each, "
-        f"or run it in at least {math.ceil(size / MOST_DESIGNS):,} parts with --shard.",
+        f"or run it in at least {math.ceil(size / MOST_DESIGNS):,} parts with --shard, or with a method that does not "
+        "try all designs, such as nsga2.",
     )
 
 
@@ -159,7 +243,8 @@ def _fixed(settings: Settings, design: Design) -> dict[str, Any]:
 
 
 def _objectives(settings: Settings, kind: Design) -> tuple[str, ...]:
-    given = settings.data.get("objectives", list(DEFAULT_OBJECTIVES))
+    usual = [name for name in DEFAULT_OBJECTIVES if name in kind.values]
+    given = settings.data.get("objectives", usual if len(usual) > 1 else list(kind.values)[:2])
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, list) or not names:
         raise settings.fault(("objectives",), f"objectives is a list of at least one of {', '.join(kind.values)}.")

@@ -126,7 +126,7 @@ class Knob:
         if self.span is not None:
             return self.span.decode(unit)
         count = len(self.values)
-        return np.minimum(np.floor(np.asarray(unit) * count), count - 1)
+        return np.asarray(np.minimum(np.floor(np.asarray(unit) * count), count - 1))
 
     def value(self, code: float) -> float | int | str:
         """Return the value of a code as people write it: whole numbers without a point."""

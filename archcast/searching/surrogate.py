@@ -73,14 +73,14 @@ class GaussianProcess:
 def _squares(first: Array, second: Array) -> Array:
     """Return squared distances between rows."""
     found = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2.0 * (first @ second.T)
-    return np.maximum(found, 0.0, out=found)
+    return np.asarray(np.maximum(found, 0.0, out=found))
 
 
 def _matern(squares: Array) -> tuple[Array, Array]:
     """Return the covariance by squared distance, and what its slope by the logarithm of a length is made of."""
     far = np.sqrt(5.0 * squares)
     fall = np.exp(-far)
-    return (1.0 + far + squares * (5.0 / 3.0)) * fall, (5.0 / 3.0) * (1.0 + far) * fall
+    return np.asarray((1.0 + far + squares * (5.0 / 3.0)) * fall), (5.0 / 3.0) * (1.0 + far) * fall
 
 
 def _fitted(points: Array, target: Array, groups: Array) -> tuple[Array, float, float]:

@@ -89,10 +89,10 @@ class BayesianSampler(Sampler):
         if self.scale == "log" and belief.logs.all():
             front, reference = np.log(front), np.log(reference)
         pool = self._pool(codes[:, feasible][:, best], rng)
-        short, score = self._ranked(belief, front, reference, pool, rng)
+        short = self._ranked(belief, front, reference, pool, rng)
         for _ in range(ROUNDS):
             near = neighbours(self.space, short[:, :40], self.pool // 4, rng)
-            short, score = self._ranked(belief, front, reference, np.concatenate((short, near), axis=1), rng)
+            short = self._ranked(belief, front, reference, np.concatenate((short, near), axis=1), rng)
         return self._batch(belief, front, reference, short, count, rng)
 
     def _pool(self, best: Array, rng: np.random.Generator) -> Array:
@@ -102,18 +102,15 @@ class BayesianSampler(Sampler):
             parts.append(self._prior_front())
         return np.concatenate(parts, axis=1)
 
-    def _ranked(
-        self, belief: Belief, front: Array, reference: Array, codes: Array, rng: np.random.Generator
-    ) -> tuple[Array, Array]:
-        """Return the designs of which most is expected, the best first, with what is."""
+    def _ranked(self, belief: Belief, front: Array, reference: Array, codes: Array, rng: np.random.Generator) -> Array:
+        """Return the designs of which most is expected, the best first."""
         codes = distinct(codes, self.keys)
         if self.asked.allowed is not None:
             codes = codes[:, self.asked.allowed(codes)]
         guesses = self.features.guesses(codes)
         means, spreads = belief.predict(codes, guesses)
         score = self._score(belief, front, reference, means, spreads, rng) * belief.stands(codes, guesses)
-        order = np.argsort(-score, kind="stable")[:SHORT]
-        return codes[:, order], score[order]
+        return codes[:, np.argsort(-score, kind="stable")[:SHORT]]
 
     def _score(
         self, belief: Belief, front: Array, reference: Array, means: Array, spreads: Array, rng: np.random.Generator

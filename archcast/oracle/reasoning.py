@@ -76,7 +76,7 @@ class ReasoningCost:
 
 
 def reasoning_cost(
-    question: Question, tokens: Sequence[int] | int | Array, samples: Sequence[int] | int | Array = 1,
+    question: Question, tokens: Sequence[float] | float | Array, samples: Sequence[float] | float | Array = 1,
     parallel: bool = True, verifier: Question | None = None, passes: int = 1, truncate: int | None = None,
     quantities: Sequence[str] = ("latency_s", "energy_j", "memory_bytes", "cost_usd"), model: AnyModel = None,
 ) -> ReasoningCost:  # fmt: skip

@@ -29,7 +29,7 @@ from archcast.oracle.curves import Curve
 from archcast.oracle.names import cell_normals, cell_words, device_names
 from archcast.oracle.questions import Question, Questions, as_questions
 from archcast.oracle.table import CostTable
-from archcast.oracle.words import number_text, text_table
+from archcast.oracle.words import UNITS, number_text, text_table
 from foundation.checks import finite_number, whole_number
 from foundation.errors import BadValueError
 from simulator.streams import DEFAULT_SEED, RandomStreams
@@ -93,7 +93,7 @@ class Scenarios:
             for cell in range(min(flat.shape[1], 20)):
                 if not np.isnan(flat[0, cell, k]):
                     q = np.quantile(flat[:, cell, k], (0.05, 0.5, 0.95))
-                    lines.append([f"cell {cell + 1}", name, *(number_text(float(x)) for x in q)])
+                    lines.append([f"cell {cell + 1}", name, *(number_text(float(x), UNITS.get(name, "")) for x in q)])
         return text_table(["", "quantity", "p5", "p50", "p95"], lines)
 
 

@@ -2,7 +2,8 @@
 
 `asset("index.html")` gives a file's bytes and media type; every file of this folder that a browser may ask for is in
 `assets()`, so that no path of a request ever reaches the file system. `house.css` is the style sheet of all archcast
-pages (archcast/render/page.css), which `page.css` builds upon. `sections(estimate)` are the cards of `POST /v1/report`.
+pages (archcast/render/page.css), which `page.css` builds upon. `sections(estimate)` are the cards of `POST /v1/report`;
+`document(text)` is what `POST /v1/yaml` answers, so that a file can be pasted as it stands and sent as a job.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from archcast.service.page.documents import document as document
 from archcast.service.page.report import sections as sections
 
 FOLDER = Path(__file__).parent

@@ -1,0 +1,191 @@
+// Jobs: what runs and what has run, with progress; a form that sends one; what came out, and its document to keep.
+
+import { call, latest } from "./api.js";
+import { announce, byId, freshId, h, replace } from "./dom.js";
+import { percent, text } from "./format.js";
+import { drawResult } from "./results.js";
+import { set, state } from "./state.js";
+
+const EXAMPLES = [
+  ["simulate", "simulate-edge", "Simulate: users, edges and a cloud"],
+  ["simulate", "simulate-serving", "Simulate: two engines serve a chat"],
+  ["search", "search-npu", "Search: an NPU for ResNet-50"],
+  ["plan", "plan-chat", "Plan: a fleet for a chat service"],
+];
+const KINDS = ["simulate", "search", "plan", "allocate"];
+const BUSY_MS = 700;
+const IDLE_MS = 5000;
+const ENDED = new Set(["done", "failed", "cancelled"]);
+
+const run = latest();
+let form;
+let jobs = [];
+let timer = 0;
+let shownJob = "";
+const lastState = new Map();
+
+export function buildJobs() {
+  const ids = ["kind", "example", "text", "seed"].map(freshId);
+  form = {
+    kind: h("select", { id: ids[0] }, KINDS.map((kind) => h("option", { value: kind }, kind))),
+    example: h("select", { id: ids[1], onchange: (event) => fillExample(event.target.value) },
+      h("option", { value: "" }, "Start from an example …"), EXAMPLES.map(([, name, label]) => h("option", { value: name }, label))),
+    text: h("textarea", { id: ids[2], rows: 14, spellcheck: "false", autocapitalize: "none", wrap: "off", "aria-describedby": "job-trouble" }),
+    send: h("button", { type: "submit", class: "main" }, "Send the job"),
+    trouble: h("p", { id: "job-trouble", class: "verdict no", role: "alert", hidden: true }),
+  };
+  replace(byId("jobs"),
+    h("section", { class: "card", "aria-labelledby": "jobs-title" },
+      h("h1", { id: "jobs-title", class: "second" }, "Jobs"),
+      h("p", { class: "lead" }, "What takes longer than an answer runs as a job: it survives a restart of the service, and its result stays."),
+      h("div", { id: "job-list" }, h("p", { class: "note" }, "Asking …"))),
+    h("section", { class: "card", id: "job-result", hidden: true, tabindex: "-1", "aria-label": "Result" }),
+    h("section", { class: "card", "aria-labelledby": "send-title" },
+      h("h2", { id: "send-title" }, "Send a job"),
+      h("p", { class: "lead" }, "The file that the command line takes, as YAML or JSON. Names are those of the catalogue; no path of the server can be used."),
+      h("form", { onsubmit: submit },
+        h("div", { class: "knobs" },
+          h("div", { class: "field" }, h("label", { for: ids[1] }, "Example"), form.example),
+          h("div", { class: "field" }, h("label", { for: ids[0] }, "Kind"), form.kind)),
+        h("div", { class: "field" }, h("label", { for: ids[2] }, "File"), form.text),
+        form.trouble, h("div", { class: "buttons" }, form.send))));
+}
+
+async function fillExample(name) {
+  const found = EXAMPLES.find(([, each]) => each === name);
+  if (!found) return;
+  form.kind.value = found[0];
+  form.text.value = await (await fetch(`/static/examples/${name}.yaml`)).text();
+  form.trouble.hidden = true;
+}
+
+// The form starts with an example, so that there is something to change.
+export async function offerExample() {
+  if (form.text.value) return;
+  const [, name] = EXAMPLES[0];
+  form.example.value = name;
+  await fillExample(name).catch(() => null);
+}
+
+// The service reads YAML, as strictly as files; one without that route takes JSON only.
+async function parsed(text) {
+  try {
+    return (await call("/v1/yaml", { method: "POST", body: { text } })).document;
+  } catch (error) {
+    if (error.status !== 404) throw error;
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error("This service takes the file as JSON only, and this is none.");
+  }
+}
+
+async function submit(event) {
+  event.preventDefault();
+  form.trouble.hidden = true;
+  form.send.disabled = true;
+  try {
+    const file = await parsed(form.text.value);
+    const { id } = await call("/v1/jobs", { method: "POST", body: { kind: form.kind.value, request: { file } } });
+    announce(`Job sent: ${form.kind.value}`);
+    set({ job: id });
+    await refreshJobs();
+  } catch (error) {
+    form.trouble.textContent = error.message;
+    form.trouble.hidden = false;
+  } finally {
+    form.send.disabled = false;
+  }
+}
+
+// Asks for the list, soon again while something runs; stops where the view is left.
+export async function refreshJobs() {
+  clearTimeout(timer);
+  if (state.view !== "jobs") return;
+  try {
+    const answer = await run((signal) => call("/v1/jobs", { signal }));
+    if (!answer) return;
+    jobs = answer.jobs || answer;
+    draw();
+    tellChanges();
+  } catch (error) {
+    replace(byId("job-list"), h("p", { class: "verdict no", role: "alert" }, error.message));
+  }
+  const busy = jobs.some((job) => !ENDED.has(job.state));
+  if (!document.hidden) timer = setTimeout(refreshJobs, busy ? BUSY_MS : IDLE_MS);
+}
+
+export const leaveJobs = () => clearTimeout(timer);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refreshJobs(); });
+
+function tellChanges() {
+  for (const job of jobs) {
+    const before = lastState.get(job.id);
+    if (before && before !== job.state && ENDED.has(job.state)) announce(`Job ${job.kind} is ${job.state}`);
+    lastState.set(job.id, job.state);
+  }
+  const chosen = jobs.find((job) => job.id === state.job);
+  if (chosen && chosen.state === "done" && shownJob !== chosen.id) showResult(chosen);
+  if (!state.job) {
+    shownJob = "";
+    byId("job-result").hidden = true;
+  }
+}
+
+function progress(job) {
+  const share = job.whole > 0 ? Math.min(1, job.done / job.whole) : null;
+  if (job.state === "failed") return h("span", { class: "why" }, job.error || "It failed.");
+  if (job.state !== "running" && job.state !== "queued") return h("span", { class: "soft" }, job.note || "");
+  const label = `${job.kind}: ${share === null ? "running" : percent(share)}`;
+  return [h("progress", { "aria-label": label, max: 1, value: share === null ? undefined : share }),
+    h("small", null, [share === null ? "" : percent(share), job.note, job.cancelling ? "stopping" : ""].filter(Boolean).join(" · "))];
+}
+
+const lasted = (job) => (job.started_s ? text((job.ended_s || Date.now() / 1000) - job.started_s, "s") : "-");
+
+function actions(job) {
+  const found = [];
+  if (!ENDED.has(job.state)) found.push(h("button", { type: "button", "data-act": `cancel-${job.id}`, "aria-label": `Cancel ${job.kind} ${job.id}`, disabled: job.cancelling || null, onclick: () => cancel(job) }, "Cancel"));
+  if (job.state === "done") found.push(h("button", { type: "button", "data-act": `show-${job.id}`, "aria-label": `Show the result of ${job.kind} ${job.id}`, onclick: () => { shownJob = ""; set({ job: job.id }, { push: true }); showResult(job, true); } }, "Result"));
+  return found;
+}
+
+// The list is drawn anew with each answer; the focus stays where it was.
+function draw() {
+  const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.act : "";
+  const rows = jobs.map((job) => h("tr", { "data-job": job.id, "data-state": job.state },
+    h("th", { scope: "row" }, job.kind, h("small", null, job.id.slice(0, 12))),
+    h("td", null, h("span", { class: `state ${job.state}` }, job.state)),
+    h("td", { class: "progress" }, progress(job)), h("td", { class: "n" }, lasted(job)), h("td", { class: "n" }, actions(job))));
+  const heads = ["Job", "State", "Progress"].map((name) => h("th", { scope: "col" }, name));
+  replace(byId("job-list"), jobs.length
+    ? h("table", { class: "jobs" }, h("thead", null, h("tr", null, heads, h("th", { scope: "col", class: "n" }, "Took"), h("th", { scope: "col", class: "n" }, h("span", { class: "unseen" }, "Actions")))), h("tbody", null, rows))
+    : h("p", { class: "note" }, "There are no jobs yet; the form below sends one."));
+  if (focused) {
+    const again = [...byId("job-list").querySelectorAll("[data-act]")].find((each) => each.dataset.act === focused || each.dataset.act.endsWith(focused.slice(focused.indexOf("-"))));
+    if (again) again.focus();
+  }
+}
+
+async function cancel(job) {
+  try {
+    await call(`/v1/jobs/${encodeURIComponent(job.id)}`, { method: "DELETE" });
+    announce(`Job ${job.kind} is being cancelled`);
+  } catch (error) {
+    announce(error.message);
+  }
+  await refreshJobs();
+}
+
+async function showResult(job, focus = false) {
+  shownJob = job.id;
+  try {
+    const answer = await call(`/v1/jobs/${encodeURIComponent(job.id)}/result`);
+    drawResult(byId("job-result"), job, answer);
+  } catch (error) {
+    replace(byId("job-result"), h("p", { class: "verdict no", role: "alert" }, error.message));
+  }
+  byId("job-result").hidden = false;
+  if (focus) byId("job-result").focus();
+}

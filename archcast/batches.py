@@ -28,7 +28,8 @@ from foundation.checks import whole_number
 from foundation.errors import BadValueError, InputError, UnknownNameError
 from workloads.lowering import lower
 from workloads.mapping import Mapping as Parallel
-from workloads.table import OPS, Array
+from workloads.table import OPS, Array, OpTable
+from workloads.work import count_work
 
 SIZES = ("batch", "prompt", "generate")
 GROUPED = ("workload", "on", "dtype", "kv_dtype", "mode", "count", "tp", "pp", "ep", "dp", "cp", "software")
@@ -39,6 +40,8 @@ DEFAULTS: Mapping[str, Any] = {
 }  # fmt: skip
 """Value of a column that is not given; 0 tokens stand for the model's default, count 0 for tp x pp x dp."""
 
+NAMED = 4096
+"""Rows of operators up to which they keep their names, for errors; beyond it, handling names takes half the time."""
 ERRING = ("latency_s", "energy_j")
 """Quantities whose error has a part that rows share."""
 
@@ -201,17 +204,20 @@ def _answer(
         return
     workload = question.model.workload(request)
     lowered = lower(workload.passes, mapping)
+    if lowered.table.rows > NAMED:
+        lowered = replace(lowered, table=OpTable(lowered.table.rows, lowered.table.columns))
     target = question.target
     if lacking_tile(lowered.table, target.rates)[0] > 0:
         _answer_each(replace(question, request=request), mapping, sizes["batch"], where, out, cost_model)
         return
-    report = memory_of(workload, lowered, mapping, target.rates)
+    work = count_work(lowered.table)
+    report = memory_of(workload, lowered, mapping, target.rates, work)
     fabric = fabric_of(target.spec, linked_devices(mapping, lowered.table))
     weights_bytes = float(report.parts["weights"][0])
     costs = costs_in_network(cost_model, lowered.table, target.rates, fabric, mapping.software, weights_bytes)
     if chip := laid_out(replace(question, request=request), mapping, lowered.table, cost_model):
         costs = chip.scaled(costs, lowered)
-    totals = compose(workload, lowered, costs)
+    totals = compose(workload, lowered, costs, work)
     if f"{ERRING[0]}_shared" in out:
         out["work_flop"][where] = totals.flop * mapping.ranks
         for name, parts in error_parts(workload, lowered, costs).items():

@@ -21,7 +21,7 @@ from workloads.graph import Workload
 from workloads.lowering import Lowered
 from workloads.mapping import Mapping
 from workloads.table import Array
-from workloads.work import count_work
+from workloads.work import OpWork, count_work
 
 if TYPE_CHECKING:
     from costmodel.explain import Explanation
@@ -85,14 +85,14 @@ class Totals:
     flop: Array
 
 
-def compose(workload: Workload, lowered: Lowered, costs: OpCosts) -> Totals:
-    """Add the costs of rows up to requests.
+def compose(workload: Workload, lowered: Lowered, costs: OpCosts, work: OpWork | None = None) -> Totals:
+    """Add the costs of rows up to requests; `work` is that of the rows, where a caller has counted it.
 
     Shapes: `costs` has one row a row of `lowered.table`; the totals have one a request of `workload`.
     """
     table = lowered.table
     count = table.full("count")
-    work = count_work(table)
+    work = count_work(table) if work is None else work
     owner, fan = owners_of(workload, lowered)
     decode = np.isin(lowered.pass_index, [i for i, run in enumerate(workload.passes) if run.name == "decode"])
     sums = _Summer(owner, fan, workload.requests)

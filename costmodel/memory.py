@@ -17,7 +17,7 @@ from workloads.graph import BLOCK_INPUT, Operator, Workload
 from workloads.lowering import Lowered, shard
 from workloads.mapping import Mapping
 from workloads.table import Array
-from workloads.work import count_work
+from workloads.work import OpWork, count_work
 
 GPU_WORKSPACE_BYTES = 32 * 2**20
 """cuBLAS keeps 32 MiB of workspace on Hopper (cuBLAS 12 library documentation, cublasSetWorkspace)."""
@@ -48,11 +48,13 @@ class MemoryReport:
         return np.maximum(self.total_bytes - self.capacity_bytes, 0.0)
 
 
-def memory_of(workload: Workload, lowered: Lowered, mapping: Mapping, rates: Rates) -> MemoryReport:
-    """Return what the fullest device of a mapping must hold."""
+def memory_of(
+    workload: Workload, lowered: Lowered, mapping: Mapping, rates: Rates, work: OpWork | None = None
+) -> MemoryReport:  # fmt: skip
+    """Return what the fullest device of a mapping must hold; `work` is that of the rows, if a caller has it."""
     requests = workload.requests
     weights, state, optimizer = _stored(workload, mapping)
-    activations = activation_bytes(workload, lowered)
+    activations = activation_bytes(workload, lowered, work)
     retained = np.broadcast_to(np.asarray(workload.retained_bytes(mapping), float), (requests,))
     activations = activations + retained
     workspace = np.full(requests, GPU_WORKSPACE_BYTES if rates.kind == "gpu" else 0.0)
@@ -95,10 +97,10 @@ def _state(operators: list[Operator], requests: int) -> Array:
     return total
 
 
-def activation_bytes(workload: Workload, lowered: Lowered) -> Array:
+def activation_bytes(workload: Workload, lowered: Lowered, work: OpWork | None = None) -> Array:
     """Return the largest sum of live outputs over all passes and blocks, shape (requests,)."""
     table = lowered.table
-    work = count_work(table)
+    work = count_work(table) if work is None else work
     outputs = np.broadcast_to(work.output_bytes, (table.rows,))
     inputs = np.broadcast_to(work.input_bytes, (table.rows,))
     best = np.zeros(workload.requests)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def _assemble(
         columns[key] = codes[spread]
     where = np.array([place for *_, place in rows], dtype=np.intp).reshape(-1, 3)[spread]
     scenario = np.arange(len(spread)) - np.repeat(starts, widths)
-    labels = tuple(o.name for (o, *_), width in zip(rows, widths, strict=True) for _ in range(width))
+    labels = tuple(chain.from_iterable(repeat(o.name, w) for (o, *_), w in zip(rows, widths.tolist(), strict=True)))
     table = OpTable(len(spread), columns, labels)
     return Lowered(table, where[:, 0], where[:, 1], where[:, 2], scenario, operators)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -16,18 +17,24 @@ import pytest
 from jobs_kinds import KINDS
 
 from archcast.service.jobs import JobLimits, JobStore
+from archcast.service.jobs.child import ORPHANED
+from archcast.service.jobs.job import ORDER
 from archcast.service.jobs.owner import Owner
 
 JOBS = 20
 TESTS = Path(__file__).parent
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, ledger: str = "ledger", lease_s: float = 5.0) -> subprocess.Popen[str]:
     """Start the stand-in for the service, in a process group of its own."""
     places = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    command = [sys.executable, str(TESTS / "jobs_service.py"), str(folder / "jobs.sqlite"), str(folder / "ledger")]
+    given = [folder / "jobs.sqlite", folder / ledger, lease_s]
     service = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": places}
+        [sys.executable, str(TESTS / "jobs_service.py"), *map(str, given)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": places},
     )
     assert service.stdout is not None
     assert service.stdout.readline() == "ready\n"
@@ -112,3 +119,44 @@ def test_children_die_when_only_the_service_itself_is_killed(tmp_path: Path) -> 
     until(lambda: all(child.is_dead() for child in running), 2.0)
     assert len(store.reclaim()) == 3
     assert store.counts()["queued"] == 3
+
+
+def test_a_service_that_was_silent_for_long_commits_nothing_that_another_has_taken(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs.sqlite", kinds=KINDS, limits=JobLimits(lease_s=1.0))
+    silent = start(tmp_path, "first", 1.0)
+    ids = [store.submit("beat", {"number": n, "seconds": 0.6}).id for n in range(4)]
+    until(lambda: store.counts()["running"] == 3, 10)
+    os.kill(silent.pid, signal.SIGSTOP)
+    second = start(tmp_path, "second", 1.0)
+    try:
+        until(lambda: store.counts()["done"] == 4, 20)
+        os.kill(silent.pid, signal.SIGCONT)
+        extra = store.submit("beat", {"number": 9, "seconds": 0.1}).id
+        until(lambda: store.get(extra).ended, 10)
+        time.sleep(0.5)
+    finally:
+        kill(silent)
+        kill(second)
+    assert Counter(e.id for e in store.endings()) == Counter([*ids, extra])
+    assert [store.result(id)["number"] for id in ids] == [0, 1, 2, 3]
+    told = [*(tmp_path / "first").read_text().split(), *(tmp_path / "second").read_text().split()]
+    assert sorted(told) == sorted([*ids, extra])
+    assert store.counts() == {"queued": 0, "running": 0, "done": 5, "failed": 0, "cancelled": 0}
+
+
+def test_a_child_ends_when_its_input_closes_whatever_the_system(tmp_path: Path) -> None:
+    order = {
+        "runs": KINDS["beat"], "request": {"number": 0, "seconds": 60}, "parent": os.getpid(),
+        "memory_bytes": 10**9, "progress_s": 1.0,
+    }  # fmt: skip
+    (tmp_path / ORDER).write_text(json.dumps(order))
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "archcast.service.jobs.child", str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])},
+    )  # fmt: skip
+    until((tmp_path / "beat").exists, 20)
+    assert child.poll() is None
+    assert child.stdin is not None
+    child.stdin.close()
+    assert child.wait(5) == ORPHANED

@@ -74,12 +74,16 @@ def test_a_refusal_is_an_error_at_once_and_names_no_place_of_the_server(make: Ca
         store.result(job.id)
 
 
-def test_a_fault_of_ours_fails_the_job_without_its_details(make: Callable[..., JobStore]) -> None:
+def test_a_fault_of_ours_fails_the_job_and_its_details_are_logged(
+    make: Callable[..., JobStore], caplog: pytest.LogCaptureFixture
+) -> None:
     store = make()
     with Runner(store):
         job = store.wait(store.submit("bug", {}).id, 30)
     assert (job.state, job.attempts, job.error_kind) == ("failed", 1, "InternalError")
     assert "division" not in job.error
+    assert job.id in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_job_whose_process_dies_is_tried_three_times(make: Callable[..., JobStore]) -> None:
@@ -180,10 +184,11 @@ def test_a_job_reads_nothing_outside_of_its_folder(make: Callable[..., JobStore]
     secret = tmp_path / "secret.txt"
     secret.write_text("the secret")
     with Runner(store, workers=2):
-        ids = [store.submit("read", {"path": path}).id for path in (str(secret), "../../secret.txt", "/etc/passwd")]
+        places = (str(secret), "../../secret.txt", "/proc/self/root/etc/passwd", f"/proc/{os.getpid()}/environ")
+        ids = [store.submit("read", {"path": path}).id for path in places]
         jobs = [store.wait(id, 30) for id in ids]
         own = store.wait(store.submit("read", {"path": "order.json"}).id, 30)
-    assert [(job.state, job.error_kind) for job in jobs] == [("failed", "InternalError")] * 3
+    assert [(job.state, job.error_kind) for job in jobs] == [("failed", "InternalError")] * 4
     assert own.state == "done"  # its own folder it may read
 
 

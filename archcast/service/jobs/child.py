@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from archcast.service.jobs.job import LOG, ORDER, OUTCOME
+from archcast.service.jobs.job import INTERNAL, LOG, ORDER, OUTCOME
 
 MOST_FILE_BYTES = 8_000_000_000
 ORPHANED = 77
@@ -65,8 +65,8 @@ def _outcome(order: dict[str, Any], folder: Path, report: Callable[..., None]) -
         import traceback
 
         traceback.print_exc()
-        return {"error": "The job ended by a fault of archcast (its log has the details); please report it.",
-                "kind": "InternalError"}  # fmt: skip
+        return {"error": "The job ended by a fault of archcast (the service's log has the details); please report it.",
+                "kind": INTERNAL}  # fmt: skip
 
 
 def without_paths(text: str, folder: Path) -> str:

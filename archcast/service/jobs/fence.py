@@ -11,8 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-SYSTEM = ("/usr/", "/lib/", "/lib64/", "/opt/", "/sys/", "/dev/", "/proc/self/", "/etc/localtime", "/etc/ld.so.cache")
-MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/filesystems")
+SYSTEM = ("/usr/lib", "/usr/share/", "/lib/", "/lib64/", "/sys/", "/dev/shm/", "/etc/localtime", "/etc/ld.so.cache")
+MACHINE = (
+    "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/filesystems", "/dev/null", "/dev/zero",
+    "/dev/urandom",
+)  # fmt: skip
 
 
 def keep_inside(folder: Path) -> None:

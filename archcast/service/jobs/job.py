@@ -12,6 +12,9 @@ ENDED = (DONE, FAILED, CANCELLED)
 ORDER, OUTCOME, LOG = "order.json", "outcome.json", "log.txt"
 """In a job's folder: what its process is to do, how it ended, and what libraries printed."""
 
+INTERNAL = "InternalError"
+"""The kind of an error that is a fault of ours; the traceback goes to the log."""
+
 
 class StoreError(ArchcastError):
     """The file of the store cannot be used: of a newer version, no database, a full disk."""

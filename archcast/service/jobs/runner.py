@@ -6,6 +6,7 @@ stopped for long, and lost its jobs to another, changes nothing.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,14 +14,15 @@ from pathlib import Path
 from types import TracebackType
 
 from archcast.service.jobs.folders import clear
-from archcast.service.jobs.job import BusyError, Claim, StoreError
+from archcast.service.jobs.job import INTERNAL, BusyError, Claim, StoreError
 from archcast.service.jobs.kinds import uploads_of
 from archcast.service.jobs.owner import Owner
 from archcast.service.jobs.store import JobStore
-from archcast.service.jobs.work import Work, outcome_of
+from archcast.service.jobs.work import Work, outcome_of, tail_of
 from foundation.checks import whole_number
 from foundation.errors import ArchcastError, UnknownNameError
 
+_LOG = logging.getLogger("archcast.jobs")
 TICK_S = 0.05
 CLAIM_S = 0.1
 CANCEL_S = 0.25
@@ -197,6 +199,7 @@ class Runner:
             text = f"The job needs more memory than its {limits.memory_bytes:,} bytes; ask for less at once."
             self._told(claim, self.store.fail(claim, text, "OutOfMemory"))
         else:
+            _LOG.error("job %s: %s: %s", claim.id, work.ended_by, tail_of(work.folder))
             self.store.crashed(claim, work.ended_by)
 
     def _commit(self, claim: Claim, outcome: dict[str, object]) -> None:
@@ -205,6 +208,8 @@ class Runner:
             if "result" in outcome:
                 held = self.store.finish(claim, outcome["result"])
             else:
+                if outcome.get("kind") == INTERNAL:
+                    _LOG.error("job %s: %s", claim.id, tail_of(self.store.folder(claim.id)))
                 held = self.store.fail(claim, str(outcome.get("error", "")), str(outcome.get("kind", "")))
         except (BusyError, StoreError):
             raise

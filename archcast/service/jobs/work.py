@@ -19,6 +19,7 @@ from foundation.errors import BadFileError
 from foundation.yaml_file import read_text
 
 MOST_LINE = 20_000
+TAIL_BYTES = 4000
 _STOPPED = {"cancelled": signal.SIGTERM, "lost": signal.SIGKILL, "stopped": signal.SIGTERM}
 
 
@@ -83,6 +84,8 @@ class Work:
         """
         if self._process.returncode is not None:
             return True
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return self._process.poll() is not None
         if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return False
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -141,6 +144,16 @@ def outcome_of(folder: Path, most_bytes: int) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def tail_of(folder: Path) -> str:
+    """Return the end of what the libraries of a job printed, such as a traceback."""
+    try:
+        with (folder / LOG).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            return file.read(TAIL_BYTES).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _environment() -> dict[str, str]:

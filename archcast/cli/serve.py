@@ -20,15 +20,19 @@ def serve(
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where jobs and uploads are kept.")] = None,
     job_workers: Annotated[int, typer.Option(help="Jobs that run at once; 0 leaves them to another service.")] = 1,
+    cache_bytes: Annotated[
+        int, typer.Option(help="Bytes of answers to keep in each process; 0 keeps none.")
+    ] = 64_000_000,
     no_log: Annotated[bool, typer.Option("--no-log", help="Write no line a request.")] = False,
 ) -> None:
     """Answer over HTTP: a page, a JSON interface, long questions as jobs."""
     with one_sentence_errors():
-        from archcast.service.settings import Settings, data_folder, read_token
+        from archcast.service.settings import Limits, Settings, data_folder, read_token
 
         settings = Settings(
             host=host, port=port, workers=workers, token=read_token(token_file), data=data or data_folder(),
             log=not no_log, job_workers=job_workers,
+            limits=Limits(cache_bytes=cache_bytes),
         )  # fmt: skip
         from archcast.service.running import serve as run
 

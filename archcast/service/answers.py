@@ -124,11 +124,9 @@ class Answers:
         from archcast.operators import predict_ops
 
         asked = read(_READ_OPERATORS, body)
-        columns: dict[str, Any] = {}
-        for name in _OPERATOR_FIELDS:
-            value = getattr(asked, name)
-            if value is not None and value != "":
-                columns[name] = value
+        columns: dict[str, Any] = {
+            name: value for name in _OPERATOR_FIELDS if (value := getattr(asked, name)) is not None and value != ""
+        }
         on = columns.pop("on", "")
         one = _checked_devices(columns, on)
         costs = predict_ops(columns, on=one, model=_model_of(query))

@@ -26,6 +26,15 @@ SENTENCES = {404: "There is nothing at this path; GET /openapi.json lists the ro
              405: "This path does not take that method; GET /openapi.json lists the routes."}  # fmt: skip
 
 
+class Application(FastAPI):
+    """A FastAPI application that is asked through the frame: the hot routes are answered before it comes to it."""
+
+    frame: Frame
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.frame(scope, receive, send)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Return the application. It loads the cost model when it starts; until then /readyz says so."""
     from archcast import __version__
@@ -45,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
                 await service.side.close()
             service.log.flush()
 
-    app = FastAPI(
+    app = Application(
         title="archcast", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         swagger_ui_oauth2_redirect_url=None, redirect_slashes=False, openapi_url="/openapi.json",
         summary="What a workload costs on hardware that you do not have, with an interval and a source.",
@@ -59,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         job_routes(app, service)
     _error_answers(app, service)
     app.openapi = lambda: openapi(app, service)  # type: ignore[method-assign]
-    app.add_middleware(Frame, service=service)
+    app.frame = Frame(super(Application, app).__call__, service)
     return app
 
 
@@ -92,6 +101,10 @@ def _error_answers(app: FastAPI, service: Service) -> None:
     @app.exception_handler(ArchcastError)
     async def refused(request: Request, error: ArchcastError) -> Response:
         return answer(request, error)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return Response(request.scope["archcast"].failure(error), 500, media_type="application/json")
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> Response:

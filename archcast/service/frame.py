@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from archcast.service.answers import too_much_memory
 from archcast.service.faults import RefusedError, fault, status_of
 from archcast.service.metrics import OTHER
-from archcast.service.service import Service
+from archcast.service.service import Service, place_of
 from archcast.service.settings import is_loopback
 from foundation.errors import ArchcastError
 
@@ -36,7 +36,7 @@ _NONE: dict[str, str] = {}
 
 
 class Frame:
-    """The outermost middleware."""
+    """What is asked first: the ASGI application around another one."""
 
     def __init__(self, app: App, service: Service) -> None:
         self.app, self.service = app, service
@@ -68,6 +68,10 @@ class Frame:
                 await self._pass_on(call, scope)
         except ArchcastError as error:
             await call.refuse(error)
+        except asyncio.CancelledError:
+            if not self.service.watch.expired():
+                raise
+            await call.refuse(call.too_slow())
         except Exception as error:
             await call.our_fault(error)
         finally:
@@ -148,7 +152,7 @@ def _query(text: bytes) -> dict[str, str]:
 class Call:
     """One request and its answer."""
 
-    __slots__ = ("headers", "hit", "method", "more", "path", "receive", "request_id", "route", "rows", "send",
+    __slots__ = ("failed", "headers", "hit", "method", "more", "path", "receive", "request_id", "route", "rows", "send",
                  "service", "started", "status")  # fmt: skip
 
     def __init__(self, service: Service, method: str, path: str, request_id: bytes, headers: dict[bytes, bytes],
@@ -157,7 +161,7 @@ class Call:
         self.headers, self.receive, self.send = headers, receive, send
         self.route, self.rows, self.status = OTHER, 0, 0
         self.hit: bool | None = None
-        self.started = False
+        self.started = self.failed = False
         self.more: list[tuple[bytes, bytes]] = []
 
     def check_length(self, most: int) -> None:
@@ -170,16 +174,24 @@ class Call:
         self.more = [(b"connection", b"close")]
         return RefusedError(413, f"The body is larger than the {most:,} bytes that this route takes.")
 
+    def too_slow(self) -> RefusedError:
+        self.more = [(b"connection", b"close")]
+        return RefusedError(408, "The body did not come in time.")
+
     async def body(self, most: int) -> bytes:
         """Return the whole body. Raises RefusedError: too large, too slow, or its sender left."""
         self.check_length(most)
+        task = self.service.watch.begin()
+        try:
+            message = await self.receive()
+        finally:
+            self.service.watch.end(task)
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False) and len(body) <= most and message["type"] == "http.request":
+            return body
+        parts, size = [body], len(body)
         try:
             async with asyncio.timeout(self.service.settings.limits.request_s):
-                message = await self.receive()
-                body: bytes = message.get("body", b"")
-                if not message.get("more_body", False) and len(body) <= most and message["type"] == "http.request":
-                    return body
-                parts, size = [body], len(body)
                 while message.get("more_body", False) and size <= most * DRAIN:
                     message = await self.receive()
                     body = message.get("body", b"")
@@ -189,8 +201,7 @@ class Call:
                     else:
                         parts.clear()
         except TimeoutError:
-            self.more = [(b"connection", b"close")]
-            raise RefusedError(408, "The body did not come in time.") from None
+            raise self.too_slow() from None
         if message["type"] != "http.request":
             raise RefusedError(400, "The sender left before the body was whole.")
         if size > most:
@@ -214,7 +225,7 @@ class Call:
                         message = await self.receive()
                         size += len(message.get("body", b""))
             except TimeoutError:
-                raise RefusedError(408, "The body did not come in time.") from None
+                raise self.too_slow() from None
             if size > most:
                 raise self._too_large(most)
             return message
@@ -259,17 +270,23 @@ class Call:
 
     async def our_fault(self, error: Exception) -> None:
         """Answer 500 with the request's id; what happened is in the log."""
-        from archcast.service.service import place_of
-
-        self.service.log.add({"id": self.request_id.decode(), "route": self.route, "error": place_of(error)})
+        if self.failed:  # it was answered by the app
+            return
+        body = self.failure(error)
         if self.started:
             raise error
         self.hit = None
+        await self.reply(500, body)
+
+    def failure(self, error: Exception) -> bytes:
+        """Log what happened, and return the body of an answer that does not say it."""
+        self.failed = True
+        self.service.log.add({"id": self.request_id.decode(), "route": self.route, "error": place_of(error)})
         found = {
             "message": "The service failed, and it is not your fault; its log has the cause under this request's id.",
             "kind": "ArchcastError", "at": "", "hint": "", "status": 500,
         }  # fmt: skip
-        await self.reply(500, self.service.fault_body(found, self.request_id))
+        return self.service.fault_body(found, self.request_id)
 
     def note(self, seconds: float) -> None:
         """Count and log the request."""

@@ -17,6 +17,7 @@ from archcast.service.metrics import Metrics
 from archcast.service.settings import Settings
 from archcast.service.side import Side
 from archcast.service.versions import versions
+from archcast.service.watch import Watch
 
 LONG_BODY_BYTES = 200_000
 """A body of operators above this is priced beside the event loop, so that small ones do not wait for it."""
@@ -50,6 +51,7 @@ class Service:
         self.cache = AnswerCache(settings.limits.cache_bytes)
         self.metrics = Metrics((*self.answers.routes, *PASSED_ON), settings.metrics)
         self.log = RequestLog(settings.log)
+        self.watch = Watch(settings.limits.request_s)
         self.side = Side(settings.limits, self.log) if settings.side else None
         self.id_prefix = os.urandom(6).hex().encode()
         self.headers = [

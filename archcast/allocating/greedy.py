@@ -35,13 +35,26 @@ def solve_greedy(problem: Knapsack) -> Solution:
 
 
 def start(problem: Knapsack, keep: Array, priced: Priced) -> Array | None:
-    """Return the better of the two first choices, None where neither holds the budgets."""
+    """Return the best of three first choices, None where none holds the budgets."""
     found = []
     weight = problem.cost[:, :, 0] if problem.budgets == 1 else problem.cost @ _weights(problem, priced.prices)
-    for choice in (_along_hulls(problem, keep, weight), repaired(problem, keep, priced.choice, priced.prices)):
+    for choice in (
+        _along_hulls(problem, keep, weight), repaired(problem, keep, priced.choice, priced.prices),
+        _dearer(problem, keep, priced.prices),
+    ):  # fmt: skip
         if choice is not None and problem.holds(choice):
             found.append(choice)
     return max(found, key=problem.worth, default=None)
+
+
+def _dearer(problem: Knapsack, keep: Array, prices: Array) -> Array | None:
+    """Return the best choice at prices just so much above the best ones that it holds the budgets."""
+    for above in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3):
+        net = np.where(keep, problem.value - problem.cost @ (prices * (1 + above)), -np.inf)
+        choice = net.argmax(axis=1)
+        if problem.holds(choice):
+            return np.asarray(choice)
+    return None
 
 
 def _weights(problem: Knapsack, prices: Array) -> Array:

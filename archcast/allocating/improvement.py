@@ -15,6 +15,8 @@ PAIRED = 700
 """Moves that are tried in pairs: 490,000 pairs at once."""
 ROUNDS = 400
 PAIR_ROUNDS = 60
+REPAIRS = 250
+"""Moves that may repair a choice; where more are needed, prices raised a little give a better start."""
 
 
 def repaired(problem: Knapsack, keep: Array, choice: Array, prices: Array) -> Array | None:
@@ -23,7 +25,7 @@ def repaired(problem: Knapsack, keep: Array, choice: Array, prices: Array) -> Ar
     rows = np.arange(problem.items)
     scale = np.where(problem.budget > 0, problem.budget, 1.0)
     net = problem.value - problem.cost @ prices
-    for _ in range(20 * problem.items):
+    for _ in range(REPAIRS):
         used = problem.cost[rows, found].sum(axis=0)
         over = np.maximum(used - problem.budget, 0.0) / scale
         if not over.any():

@@ -113,9 +113,11 @@ def _ellipsoid(value: Array, cost: Array, room: Array, keep: Array) -> Array:
     best = start
     centre, shape = most / 2, np.diag(most**2 * n / 4.0)
     for _ in range(STEPS_PER_BUDGET * n * (n + 1)):
+        if not (np.diag(shape) > 0).all():  # as small as rounding lets it be
+            break
         below = centre < 0
         if below.any():
-            gradient, depth = np.where(below, -1.0, 0.0) * 0.0, 0.0
+            gradient = np.zeros(n)
             worst = int(np.argmin(centre / np.sqrt(np.diag(shape))))
             gradient[worst] = -1.0
             depth = -float(centre[worst])

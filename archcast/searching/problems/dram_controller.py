@@ -1,0 +1,142 @@
+"""The space `dram-controller`: the knobs of a memory controller by ArchGym's names, on one trace and one channel.
+
+`closed_form` estimates (`simulator.dram.closed_form`); `events` serves the trace command by command (`simulator.dram`).
+The trace is the same for all designs; another `seed` draws another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from archcast.searching.knobs import KnobKind
+from archcast.searching.limits import Limit
+from archcast.searching.problem import Design, Found, Problem, Stage
+from archcast.searching.problems.columns import places
+from archcast.searching.space import Columns, DesignSpace
+from simulator.dram.closed_form import ClosedForm
+from simulator.dram.configuration import CHOICES, NUMBERS, Configuration, Knobs
+from simulator.dram.device import DEVICES, DramDevice, find_dram
+from simulator.dram.run import DramRun, simulate
+from simulator.dram.traces import KINDS, Trace, make_trace
+from workloads.model import Model, Request
+from workloads.table import Array
+
+ORDER = (
+    "PagePolicy", "Scheduler", "SchedulerBuffer", "RequestBufferSize", "CmdMux", "RespQueue", "RefreshPolicy",
+    "RefreshMaxPostponed", "RefreshMaxPulledin", "PowerDownPolicy", "Arbiter", "MaxActiveTransactions",
+)  # fmt: skip
+KNOBS: dict[str, KnobKind] = {
+    name: KnobKind("name", names=CHOICES[name]) if name in CHOICES else KnobKind("whole", *NUMBERS[name])
+    for name in ORDER
+}
+DEFAULTS: dict[str, Any] = {name: getattr(Configuration(), name) for name in ORDER}
+FIXED: dict[str, KnobKind] = {
+    "channel": KnobKind("name", names=tuple(DEVICES)), "trace": KnobKind("name", names=KINDS),
+    "requests": KnobKind("whole", 1, 1_000_000), "load": KnobKind("real", 1e-4, 10.0),
+    "seed": KnobKind("whole", 0, 2**53), "kernel": KnobKind("name", names=("plain", "compiled")),
+}  # fmt: skip
+FIXED_DEFAULTS: dict[str, Any] = {
+    "channel": "ddr4-2400", "trace": "cloud-1", "requests": 1000, "load": 0.5, "seed": 1, "kernel": "plain",
+}  # fmt: skip
+"""`load`: asked for, over the channel's peak rate."""
+VALUES = {"latency_s": "s", "power_w": "W", "energy_j": "J", "duration_s": "s"}
+"""All to be small: mean time from arrival to answer, mean power and energy of the chips, time to the last answer."""
+SPACE: dict[str, Any] = {
+    **{name: list(known) for name, known in CHOICES.items()}, "RequestBufferSize": {"from": 1, "to": 8, "step": 1},
+    "RefreshMaxPostponed": {"from": 1, "to": 8, "step": 1}, "RefreshMaxPulledin": {"from": 1, "to": 8, "step": 1},
+    "MaxActiveTransactions": {"from": 1, "to": 128, "times": 2}, "RefreshPolicy": ["AllBank"],
+}  # fmt: skip
+"""ArchGym's ranges, but for NoRefresh, which saves time and energy by losing the data."""
+WORKLOAD = ""
+OBJECTIVES = ("latency_s", "power_w")
+
+
+@dataclass(frozen=True)
+class DramController:
+    """One search. `events`: whether the trace is served. Implements `Problem`."""
+
+    space: DesignSpace
+    objectives: tuple[str, ...]
+    limits: tuple[Limit, ...]
+    fixed: Mapping[str, Any]
+    events: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        how = "command by command" if self.events else "in closed form, which ranks controllers and is no timing model"
+        return (
+            f"{len(self.trace):,} requests of the trace {self.fixed['trace']} at {self.fixed['load']:g} of the peak "
+            f"rate of {self.device.name}, {how}; what drives the bus and its termination burns is not counted.",
+        )
+
+    @cached_property
+    def device(self) -> DramDevice:
+        return find_dram(str(self.fixed["channel"]))
+
+    @cached_property
+    def trace(self) -> Trace:
+        """Return the requests, drawn once."""
+        fixed = self.fixed
+        return make_trace(str(fixed["trace"]), int(fixed["requests"]), fixed["load"], self.device, int(fixed["seed"]))
+
+    @cached_property
+    def closed(self) -> ClosedForm:
+        return ClosedForm(self.device, self.trace)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return ((self._events if self.events else self._closed),)
+
+    def _closed(self, columns: Columns) -> Found:
+        known = {name: places(self.space, columns, name, CHOICES[name]) if name in CHOICES
+                 else np.asarray(columns[name], dtype=float) for name in ORDER}  # fmt: skip
+        found = self.closed.estimate(Knobs(*(known[name] for name in ORDER)))  # type: ignore[arg-type]
+        return Found({
+            "latency_s": found.latency_s, "power_w": found.power_w, "energy_j": found.energy_j,
+            "duration_s": found.duration_s,
+        })  # fmt: skip
+
+    def _events(self, columns: Columns) -> Found:
+        rows = np.zeros((len(VALUES), len(columns["PagePolicy"])))
+        for i in range(rows.shape[1]):
+            run = self.served({
+                knob.name: knob.value(int(columns[knob.name][i])) if knob.category else int(columns[knob.name][i])
+                for knob in self.space.knobs
+            })  # fmt: skip
+            rows[:, i] = run.latency_s, run.power_w, run.energy_j, run.duration_s
+        return Found(dict(zip(VALUES, rows, strict=True)))
+
+    def served(self, values: Mapping[str, Any]) -> DramRun:
+        """Return one run of the events; `values` are those of the knobs by name."""
+        compiled = self.fixed["kernel"] == "compiled"
+        return simulate(self.device, Configuration.of(values), self.trace, compiled=compiled)
+
+    def details(self, codes: Array) -> list[dict[str, Any]]:
+        """Return designs as JSON. A controller is exact in cycles, so that ends are those of the value itself."""
+        found = self.stages[0](self.space.columns(codes)).values
+        return [
+            {
+                "knobs": self.space.values(codes[:, i]),
+                **{name: dict.fromkeys(("value", "lo", "hi"), float(column[i])) for name, column in found.items()},
+            }
+            for i in range(codes.shape[1])
+        ]
+
+
+def dram_controller(
+    space: DesignSpace, objectives: tuple[str, ...], limits: tuple[Limit, ...], fixed: Mapping[str, Any],
+    model: Model | None, request: Request | None, *, events: bool = False,
+) -> Problem:  # fmt: skip
+    """Return the problem of a controller; it has no workload but its trace."""
+    return DramController(space, objectives, limits, fixed, events)
+
+
+DESIGN = Design(
+    KNOBS, (), DEFAULTS, FIXED, FIXED_DEFAULTS, VALUES, dram_controller, workload=False,
+    fidelities={"events": partial(dram_controller, events=True)},
+)  # fmt: skip

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from archcast.service.jobs import Job, JobStore, Runner
+from archcast.service.jobs.kinds import TAKEN
+from archcast.service.jobs.owner import Owner
 from foundation.errors import ArchcastError, BadValueError, UnknownNameError
 from foundation.yaml_file import load_yaml
 
@@ -27,8 +32,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobStore]:
         yield store
 
 
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> JobStore:
+    """A store that nobody works through."""
+    return JobStore(tmp_path_factory.mktemp("idle") / "jobs.sqlite")
+
+
 def ended(store: JobStore, kind: str, request: dict[str, Any]) -> Job:
     return store.wait(store.submit(kind, request).id, 60)
+
+
+def until(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    last = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < last, "it did not come about in time"
+        time.sleep(0.005)
 
 
 OUTSIDE = [
@@ -103,6 +121,28 @@ def test_what_could_never_run_is_refused_before_it_is_queued(
         store.submit(kind, request_)
 
 
+WORDS = st.one_of(st.text(max_size=20), st.sampled_from(["overlap", "kind", "search", "../x", "\ud800", "1e999", "/"]))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(WORDS, inner, max_size=4)),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(sorted({name for names in TAKEN.values() for name in names} | {"other"}))
+
+
+@settings(max_examples=300)
+@given(kind=st.sampled_from(sorted(TAKEN)), request_=st.one_of(VALUES, st.dictionaries(NAMES, VALUES, max_size=4)))
+def test_whatever_is_asked_is_queued_or_refused_in_a_sentence(idle: JobStore, kind: str, request_: Any) -> None:
+    refused = ""
+    try:
+        job = idle.submit(kind, request_)
+    except ArchcastError as error:
+        refused = str(error)
+    if not refused:
+        assert job.state == "queued"
+        assert idle.request(job.id) == request_
+
+
 def test_an_example_of_the_catalogue_runs(store: JobStore) -> None:
     job = ended(store, "simulate", {"file": "overlap", "seed": 3})
     found = store.result(job.id)
@@ -133,6 +173,42 @@ def test_a_search_answers_as_in_process_and_tells_its_progress(store: JobStore) 
     assert (job.done, job.whole) == (4, 4)
     assert found["front"] == here["front"]
     assert len(found["front"]) >= 1
+
+
+def test_a_search_whose_process_is_killed_goes_on_with_what_was_done(store: JobStore) -> None:
+    import archcast
+
+    space = {**SPACE, "cols": list(range(1, 201)), "rows": list(range(1, 401))}
+    large = {**SEARCH, "objectives": ["latency_s"], "space": space}
+    id = store.submit("search", {"file": large}).id
+    shards = store.folder(id) / "shards"
+
+    def kept() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in shards.rglob("*") if path.is_file()}
+
+    until(lambda: shards.is_dir() and len(kept()) >= 3)
+    with store.database.read() as db:
+        row = db.execute("SELECT child_pid, child_start, host FROM jobs WHERE id = ?", (id,)).fetchone()
+    Owner(row["child_pid"], row["child_start"], row["host"]).kill()
+    until(lambda: store.get(id).attempts == 2)
+    before = {name: at for name, at in kept().items() if "part" not in name}
+    until(lambda: len(kept()) > len(before) + 1)
+    after = kept()
+    assert len(before) >= 2
+    assert {name: after.get(name) for name in before} == before, "a shard was written again"
+    job = store.wait(id, 60)
+    assert (job.state, job.attempts, job.done) == ("done", 2, 80_000)
+    assert store.result(id)["front"] == archcast.search(large).to_json()["front"]
+
+
+def test_an_adaptive_search_is_a_job_too(store: JobStore) -> None:
+    import archcast
+
+    asked: dict[str, Any] = {"method": "random", "evaluations": 50, "seed": 3}
+    job = ended(store, "search", {"file": {**SEARCH, "space": {**SPACE, "rows": [1, 64]}}, **asked})
+    assert job.error == ""
+    here = archcast.search({**SEARCH, "space": {**SPACE, "rows": [1, 64]}}, **asked).to_json()
+    assert store.result(job.id)["front"] == here["front"]
 
 
 def test_a_trace_that_was_uploaded_is_found_by_its_name(store: JobStore, repository: Path) -> None:

@@ -26,7 +26,7 @@ KINDS: dict[str, str] = {
 TAKEN: dict[str, tuple[str, ...]] = {
     "simulate": ("file", "settings", "seed", "replications"),
     "calibrate": ("uploads", "exclude", "devices", "column_map", "skip_bad", "seed", "max_rows"),
-    "search": ("file", "seed", "shard"),
+    "search": ("file", "method", "evaluations", "fidelity", "seed", "shard"),
     "plan": ("file", "settings", "seed"),
     "allocate": ("file", "settings", "seed"),
 }
@@ -34,7 +34,6 @@ TAKEN: dict[str, tuple[str, ...]] = {
 FILE = "request.yaml"
 SHARDS = "shards"
 """The folder, in a job's own, in which a search keeps what is done."""
-_RESUMES = ("folder", "resume")
 
 
 def check_request(kind: str, request: Mapping[str, Any], uploads: Uploads) -> None:
@@ -116,15 +115,14 @@ def plan(request: Mapping[str, Any], report: Report, folder: Path) -> Any:
 
 def search(request: Mapping[str, Any], report: Report, folder: Path) -> Any:
     """Run `archcast search`; what is done is kept in the job's folder and not done again."""
-    import archcast
+    from archcast.searching.run import search as run
 
-    run: Callable[..., Any] = archcast.search
-    asked = {name: request[name] for name in ("seed", "shard") if request.get(name) is not None}
-    taken = inspect.signature(run).parameters
-    resume = next((name for name in _RESUMES if name in taken), "")
-    kept = {resume: _made(folder / SHARDS)} if resume else {}
-    progress = lambda done, whole: report(done, whole, "designs")  # noqa: E731
-    return run(dict(request["file"]), progress=progress, **asked, **kept).to_json()
+    asked = {name: value for name, value in request.items() if name != "file" and value is not None}
+
+    def progress(done: int, whole: int) -> None:
+        report(done, whole, "designs")
+
+    return run(dict(request["file"]), progress=progress, resume=_made(folder / SHARDS), **asked).to_json()
 
 
 def allocate(request: Mapping[str, Any], report: Report, folder: Path) -> Any:

@@ -40,6 +40,8 @@ DEFAULTS: Mapping[str, Any] = {
 }  # fmt: skip
 """Value of a column that is not given; 0 tokens stand for the model's default, count 0 for tp x pp x dp."""
 
+PIECE = 4096
+"""Questions of one evaluation: their operators must fit in memory."""
 NAMED = 4096
 """Rows of operators up to which they keep their names, for errors; beyond it, handling names takes half the time."""
 ERRING = ("latency_s", "energy_j")
@@ -192,6 +194,24 @@ def _answer(
     if not good.any():
         return
     where, sizes = where[good], {name: values[good] for name, values in sizes.items()}
+    # equal questions are answered once, and many in pieces: a question is a hundred rows of operators
+    distinct, back = np.unique(np.stack([sizes[name] for name in SIZES]), axis=1, return_inverse=True)
+    found = out if distinct.shape[1] == len(where) else _empty(distinct.shape[1], f"{ERRING[0]}_shared" in out)
+    places = where if found is out else np.arange(distinct.shape[1])
+    own = sizes if found is out else dict(zip(SIZES, distinct, strict=True))
+    for start in range(0, len(places), PIECE):
+        part = slice(start, start + PIECE)
+        _answer_piece(question, mapping, {n: v[part] for n, v in own.items()}, places[part], found, cost_model)
+    if found is not out:
+        for name, values in found.items():
+            out[name][where] = values[np.ravel(back)]
+
+
+def _answer_piece(
+    question: Question, mapping: Parallel, sizes: dict[str, Array], where: Array, out: dict[str, Any],
+    cost_model: CostModel,
+) -> None:  # fmt: skip
+    """Answer one question at several sizes."""
     defaults = question.model.defaults
     tokens = {
         n: np.where(sizes[n] > 0, sizes[n], float(defaults[n])) if defaults[n] else None for n in ("prompt", "generate")

@@ -96,6 +96,16 @@ def twice(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {"double": 2 * x, "name": np.array([f"x{value:.0f}" for value in x], dtype=object)}
 
 
+@dataclass(frozen=True)
+class Tallied:
+    """A function with something of its own."""
+
+    by: int
+
+    def __call__(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        return {"y": self.by * np.asarray(columns["x"])}
+
+
 def main() -> None:
     """Sweep in a process of its own: folder, log, executor, chunks, wait."""
     folder, log, executor, chunks, wait_s = sys.argv[1:]

@@ -73,7 +73,7 @@ def test_processes_give_what_one_process_gives_and_run_every_chunk_once(pool: Pr
 
 def test_workers_use_one_thread_of_numerical_libraries(pool: Processes) -> None:
     seen = sweep(Environment(), spans(0, 2, 1), executor=pool)
-    assert seen == [dict.fromkeys(THREADS, "1")] * 2
+    assert seen == [{name: os.environ.get(name, "1") for name in THREADS}] * 2
 
 
 class Environment(Task):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import Any
 
 from archcast.executing.attempt import NO_GUARD, TRIES, ChunkError, lost, shipped, taken, work_together
 from archcast.executing.chunks import Chunk, Task
+from archcast.executing.processes import SURROUNDINGS
 from archcast.executing.shards import code_version
 from foundation.errors import BadValueError, UnsupportedError
 
@@ -22,6 +24,8 @@ TASK_S = 0.25
 MOST_CHUNKS = 64
 """Of one Dask task, so that its results stay small."""
 CONNECT_S = 30.0
+QUIET = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}
+"""Dask's sampling of a worker's stack each 10 ms and its clock of 20 ms, which a sweep has no use for."""
 COUNT_S = 5.0
 """Between two looks at how large a cluster is."""
 
@@ -40,20 +44,27 @@ class Dask:
             raise UnsupportedError("The executor dask needs Dask distributed; pip install archcast[cluster].") from None
         self._cluster: Any = None
         if not address:
-            # nannies replace workers that die; each worker is one process with one thread
-            try:
-                self._cluster = self._dask.LocalCluster(
-                    n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
-                )  # fmt: skip
-            except RuntimeError as error:  # a worker that reads a script without a guard would start workers of its own
-                raise UnsupportedError(f"{NO_GUARD} ({str(error).splitlines()[0]})") from None
+            self._cluster = self._local(workers)
         try:
             self.client: Any = self._dask.Client(self._cluster or address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise BadValueError(f"no Dask scheduler answers at {address} ({error}).") from None
         self._counted_s = -math.inf
         self.workers = workers if not address else self._count()
+
+    def _local(self, workers: int) -> Any:
+        """Return a cluster of this machine: one process with one thread a worker; what dies is replaced."""
+        config = import_module("dask.config")
+        place = "distributed.nanny.pre-spawn-environ"
+        around = {name: os.environ.get(name, value) for name, value in SURROUNDINGS.items()}
+        try:
+            with config.set({place: {**config.get(place, {}), **around}, **QUIET}):
+                return self._dask.LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                )  # fmt: skip
+        except RuntimeError as error:  # a worker that reads a script without a guard would start workers of its own
+            raise UnsupportedError(f"{NO_GUARD} ({str(error).splitlines()[0]})") from None
 
     def _count(self) -> int:
         """Return how many threads the cluster has now, 1 at least: jobs of a batch system join one by one."""

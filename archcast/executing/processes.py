@@ -20,8 +20,13 @@ from foundation.errors import ArchcastError, UnsupportedError
 
 AHEAD = 2
 """Chunks given out for each worker, so that it never waits for this process."""
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""A worker is one core's worth: libraries in it start no threads of their own."""
+SURROUNDINGS = {
+    "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**26), "MALLOC_TRIM_THRESHOLD_": str(2**28),
+}  # fmt: skip
+"""What workers start with. One is one core's worth: libraries in it start no threads of their own. glibc keeps freed
+memory for the next chunk: a worker that returns it after each operation spends up to half of its time on page faults.
+"""
 
 
 class Processes:
@@ -74,12 +79,12 @@ class Processes:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=end_with_parent)
-        with one_thread():  # processes start as chunks come
+        with surroundings():  # processes start as chunks come
             return self._pool.submit(work, key, payload, chunk)
 
     def _blamed(self, chunk: Chunk) -> ArchcastError:
         """Return the error of a chunk that took its workers down; another where workers die before any chunk."""
-        with one_thread(), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with surroundings(), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             try:
                 pool.submit(os.getpid).result()
             except BrokenProcessPool:
@@ -113,15 +118,12 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Have processes that start in the block use one thread each in numerical libraries."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+def surroundings() -> Iterator[None]:
+    """Have processes that start in the block start with SURROUNDINGS; what the user has set stands."""
+    added = {name: value for name, value in SURROUNDINGS.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in added:
+            os.environ.pop(name, None)

@@ -52,9 +52,13 @@ class Span:
     def decode(self, unit: Array) -> Array:
         """Return the values that numbers from 0 to 1 stand for."""
         low, high = self._ends
-        found = low + np.asarray(unit, dtype=float) * (high - low)
+        share = np.asarray(unit, dtype=float)
+        found = low + share * (high - low)
         found = np.exp(found) if self.log else found
-        return np.clip(np.rint(found) if self.whole else found, self.low, self.high)
+        if self.whole:
+            return np.clip(np.rint(found), self.low, self.high)
+        # logarithms miss the ends by a few bits
+        return np.where(share <= 0, self.low, np.where(share >= 1, self.high, np.clip(found, self.low, self.high)))
 
 
 @dataclass(frozen=True)

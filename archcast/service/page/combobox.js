@@ -13,8 +13,9 @@ function rank(option, words) {
   for (const word of words) {
     const at = name.indexOf(word);
     if (at < 0) {
-      if (!option.more.includes(word)) return Infinity;
-      score += 60;
+      const joined = option.joined.indexOf(word); // resnet50 finds resnet-50
+      if (joined < 0 && !option.more.includes(word)) return Infinity;
+      score += joined < 0 ? 60 : joined === 0 ? 5 : 30;
     } else score += at === 0 ? 0 : name[at - 1] === " " ? 10 : 25;
   }
   return score + name.length / 100;
@@ -113,7 +114,10 @@ export function combobox({ label, hint, pick, clears = false }) {
     box,
     input,
     setOptions(next) {
-      options = next.map((option) => ({ ...option, search: plain(option.value), more: plain(`${option.name} ${option.about}`) }));
+      options = next.map((option) => {
+        const search = plain(option.value);
+        return { ...option, search, joined: search.replaceAll(" ", ""), more: plain(`${option.name} ${option.about}`) };
+      });
       note.textContent = hint.replace("#", options.length.toLocaleString("en"));
     },
     setValue(value) {

@@ -130,7 +130,7 @@ function draw() {
   select.value = byName ? "device" : metric;
   const fit = rows.filter(({ row }) => row.verdict === "feasible").length;
   const alone = rows.length < 2 ? " Add devices above to compare them." : "";
-  byId("compare-lead").textContent = `${state.workload}: ${fit} of ${rows.length} can answer. Dots are values, the bars around them intervals` +
+  byId("compare-lead").textContent = `${state.workload}: ${fit} of ${rows.length} can answer. Marks are values, the bars around them intervals` +
     `${scale && scale.log ? "; the scale is logarithmic" : ""}. A heading sorts; a name opens the prediction.${alone}`;
   replace(byId("compare-table"),
     h("table", { class: "compare" },

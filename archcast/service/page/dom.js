@@ -42,10 +42,12 @@ export function announce(words) {
 // What is typed or dragged runs once it rests.
 export function debounced(run, rest_ms) {
   let timer = 0;
-  return (...values) => {
+  const later = (...values) => {
     clearTimeout(timer);
     timer = setTimeout(() => run(...values), rest_ms);
   };
+  later.cancel = () => clearTimeout(timer);
+  return later;
 }
 
 let serial = 0;

@@ -85,7 +85,7 @@ export function buildWhatif() {
     }),
     slideLabel: h("label", { for: ids[2], class: "unseen" }),
     exact: h("input", { id: ids[3], type: "number", inputmode: "numeric", min: 1, step: 1, oninput: typedExact }),
-    use: h("button", { type: "button", onclick: () => set({ [knobNow()]: points[at].x }) }),
+    use: h("button", { type: "button", onclick: () => set({ [knobNow()]: points[at].x }) }, "Ask"),
     chart: h("div", { class: "chart" }),
     readout: h("div", { class: "readout" }),
     wait: h("p", { class: "note", hidden: true }, "Asking …"),
@@ -119,7 +119,10 @@ const typedExact = debounced(() => {
   if (!Number.isSafeInteger(value) || value < 1 || value > 1e7) return;
   const known = points.findIndex((point) => point.x === value);
   if (known >= 0) moveTo(known);
-  else set({ at: String(value) });
+  else {
+    keepAt.cancel(); // of a place that the handle has left
+    set({ at: String(value) });
+  }
 }, EXACT_MS);
 
 // Fetches the curve where the question is another one; `force` asks again (a new token).
@@ -162,7 +165,7 @@ function draw() {
   options(parts.knob, offeredKnobs(), (name) => KNOBS[name].label, knob);
   options(parts.metric, offeredMetrics(), (name) => axisOf(name).label, axis.field);
   parts.log.checked = state.scale !== "linear";
-  parts.slideLabel.textContent = KNOBS[knob].label;
+  parts.slideLabel.textContent = `What if: ${KNOBS[knob].label.toLowerCase()}`;
   const shownPoints = points.map((point) => {
     const quantity = quantityOf(point, axis.field);
     const fits = Boolean(quantity) && (point.row.verdict === "feasible" || axis.field === "memory_bytes");

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 from jobs_kinds import KINDS
 
 from archcast.service.jobs import JobLimits, JobStore, KeyTakenError, NotDoneError
@@ -57,12 +57,16 @@ class Jobs(RuleBasedStateMachine):
         if key:
             self.keys[key] = (number, job.id)
 
+    @initialize()
+    def three_jobs(self) -> None:
+        for number in range(3):
+            self.states[self.store.submit("echo", {"n": number}).id] = "queued"
+
     @rule(target=claims, dies=st.booleans())
-    def claim(self, dies: bool) -> object:
+    @precondition(lambda self: "queued" in self.states.values())
+    def claim(self, dies: bool) -> Claim:
         claim = self.store.claim(DEAD if dies else ME)
-        if claim is None:
-            assert "queued" not in self.states.values()
-            return multiple()
+        assert claim is not None
         assert self.states[claim.id] == "queued"
         self.states[claim.id], self.held[claim.id] = "running", claim.lease
         if dies:
@@ -111,6 +115,7 @@ class Jobs(RuleBasedStateMachine):
         assert (claim.lease in self.store.beat([claim.lease]).leases) == self.holds(claim)
 
     @rule()
+    @precondition(lambda self: bool(self.held))
     def reclaim(self) -> None:
         lost = {id for id, lease in self.held.items() if lease in self.dead}
         assert set(self.store.reclaim()) == lost
@@ -118,9 +123,8 @@ class Jobs(RuleBasedStateMachine):
             self.again(id, "interruptions")
 
     @rule(data=st.data())
+    @precondition(lambda self: bool(self.states))
     def cancel(self, data: st.DataObject) -> None:
-        if not self.states:
-            return
         id = data.draw(st.sampled_from(sorted(self.states, key=list(self.states).index)))
         self.store.cancel(id)
         if self.states[id] == "queued":
@@ -129,6 +133,7 @@ class Jobs(RuleBasedStateMachine):
             self.wanted.add(id)
 
     @rule()
+    @precondition(lambda self: len(self.states) > 3)
     def restart(self) -> None:
         self.store.close()
         self.store = JobStore(self.folder / "jobs.sqlite", kinds=KINDS, limits=self.store.limits)
@@ -150,4 +155,4 @@ class Jobs(RuleBasedStateMachine):
 
 
 TestJobs = Jobs.TestCase
-TestJobs.settings = settings(max_examples=25, stateful_step_count=30)
+TestJobs.settings = settings(max_examples=100, stateful_step_count=30)

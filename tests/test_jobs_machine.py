@@ -155,4 +155,4 @@ class Jobs(RuleBasedStateMachine):
 
 
 TestJobs = Jobs.TestCase
-TestJobs.settings = settings(max_examples=100, stateful_step_count=30)
+TestJobs.settings = settings(max_examples=70, stateful_step_count=30)

@@ -47,11 +47,12 @@ FIXED_DEFAULTS: dict[str, Any] = {
 VALUES = {"latency_s": "s", "power_w": "W", "energy_j": "J", "duration_s": "s"}
 """All to be small: mean time from arrival to answer, mean power and energy of the chips, time to the last answer."""
 SPACE: dict[str, Any] = {
-    **{name: list(known) for name, known in CHOICES.items()}, "RequestBufferSize": {"from": 1, "to": 8, "step": 1},
-    "RefreshMaxPostponed": {"from": 1, "to": 8, "step": 1}, "RefreshMaxPulledin": {"from": 1, "to": 8, "step": 1},
+    **{name: list(known) for name, known in CHOICES.items()}, "RequestBufferSize": {"from": 1, "to": 128, "times": 2},
+    "RefreshMaxPostponed": {"from": 1, "to": 8, "times": 2}, "RefreshMaxPulledin": {"from": 1, "to": 8, "times": 2},
     "MaxActiveTransactions": {"from": 1, "to": 128, "times": 2}, "RefreshPolicy": ["AllBank"],
 }  # fmt: skip
-"""ArchGym's ranges, but for NoRefresh, which saves time and energy by losing the data."""
+"""ArchGym's ranges (its helpers.action_decoder_rl), but for NoRefresh, which saves time and energy by losing the data;
+CmdMux and PowerDownPolicy are searched too."""
 WORKLOAD = ""
 OBJECTIVES = ("latency_s", "power_w")
 

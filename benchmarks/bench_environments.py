@@ -1,0 +1,77 @@
+"""Steps a second of vector environments, beside gymnasium's SyncVectorEnv of the same environments, one process.
+
+    python benchmarks/bench_environments.py [--seconds 1] [--envs 4096]
+
+CPU seconds of this process, distinct designs in every step. Overhead: what a single step takes beyond the evaluation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+
+from archcast.environments import IDS, make
+from archcast.searching.problem import evaluate
+
+TARGET = 50_000
+SYNCED = 64
+"""Environments of the SyncVectorEnv."""
+
+
+def steps_per_s(env: Any, seconds: float) -> float:
+    """Return steps of single environments a CPU second."""
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(8)]
+    env.step(actions[0])
+    done, at, started = 0, 0, time.process_time()
+    while time.process_time() - started < seconds:
+        env.step(actions[at % len(actions)])
+        done, at = done + env.num_envs, at + 1
+    return done / (time.process_time() - started)
+
+
+def overhead_us(env: Any, repeats: int = 300) -> float:
+    """Return the microseconds of a step beyond those of the evaluation of the same design (least of five)."""
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    action = env.action_space.sample()
+    columns = env.task.space.columns(np.asarray(action)[:, None])
+    found = []
+    for _ in range(5):
+        started = time.process_time()
+        for _ in range(repeats):
+            env.step(action)
+        whole = time.process_time() - started
+        started = time.process_time()
+        for _ in range(repeats):
+            evaluate(env.task.problem, env.task.space.columns(np.asarray(action)[:, None]))
+        found.append((whole - (time.process_time() - started)) / repeats * 1e6)
+    assert columns
+    return min(found)
+
+
+def main() -> None:
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--envs", type=int, default=4096)
+    given = parser.parse_args()
+    print(f"{'environment':22} {'steps/s':>12} {'SyncVectorEnv':>14} {'ratio':>8} {'overhead us':>12}")
+    slowest = np.inf
+    for name in IDS:
+        fast = steps_per_s(make(name, num_envs=given.envs), given.seconds)
+        one = make(name)
+        synced = SyncVectorEnv([lambda one=one: one] * SYNCED, autoreset_mode=AutoresetMode.SAME_STEP)
+        slow = steps_per_s(synced, given.seconds)
+        slowest = min(slowest, fast)
+        print(f"{name:22} {fast:12,.0f} {slow:14,.0f} {fast / slow:8.0f} {overhead_us(one):12.1f}")
+    print(f"slowest {slowest:,.0f} steps/s; must reach {TARGET:,}: {'reached' if slowest >= TARGET else 'missed'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,9 +5,9 @@
 Every problem is one whose `events` fidelity simulates. Hypervolume is that of the objectives in their own units, as a
 share of the box from the best value of each objective to the reference point: 1.1 times the worst value of each
 objective on the union of all fronts found here (printed). "In logarithms" is the same of the objectives' logarithms,
-which counts a factor as much at the small end as at the large one. IGD+ is against that union, each objective scaled to 0 to 1
-by its logarithm over the union. Both are means of the seeds with the standard deviation. Methods were developed on
-other problems and on seeds from 100 on.
+which counts a factor as much at the small end as at the large one. IGD+ is against that union, each objective scaled
+to 0 to 1 by its logarithm over the union. Both are means of the seeds with the standard deviation. Methods were
+developed on spaces of tests and on seeds from 100 on.
 """
 
 from __future__ import annotations
@@ -75,10 +75,12 @@ def report(name: str, fronts: dict[str, list[np.ndarray[Any, Any]]], seconds: di
     for method, runs in fronts.items():
         volumes = np.array([hypervolume(front, reference) or 0.0 for front in runs])
         far = [igd_plus((np.log(front) - base) / span, (logs - base) / span) for front in runs if len(front)]
+        spread = volumes.std(ddof=1) / box if len(volumes) > 1 else 0.0
+        share_logs = np.mean([in_logs(front) for front in runs]) / many_logs
         print(
-            f"| {method:30} | {MANY if str(MANY) in method else FEW:,} | {volumes.mean() / box:.4f} ± "
-            f"{volumes.std(ddof=1) / box if len(volumes) > 1 else 0.0:.4f} | {volumes.min() / box:.4f} | "
-            f"{volumes.mean() / many:.2%} | {np.mean([in_logs(front) for front in runs]) / many_logs:.2%} | {np.mean(far):.4f} ± {np.std(far):.4f} | {seconds[method]:.1f} |",
+            f"| {method:30} | {MANY if str(MANY) in method else FEW:,} | {volumes.mean() / box:.4f} ± {spread:.4f} | "
+            f"{volumes.min() / box:.4f} | {volumes.mean() / many:.2%} | {share_logs:.2%} | {np.mean(far):.4f} ± "
+            f"{np.std(far):.4f} | {seconds[method]:.1f} |",
             flush=True,
         )
 

@@ -113,7 +113,8 @@ def test_batches_and_populations_follow_the_size_of_the_run() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"method": "nsga3"}, "Nearest: nsga2"), ({"fidelity": "events"}, "closed_form"), ({"evaluations": 0}, "evaluations"),
+        ({"method": "nsga3"}, "Nearest: nsga2"), ({"fidelity": "events"}, "closed_form"),
+        ({"evaluations": 0}, "evaluations"),
         ({"seconds": -1}, "seconds"), ({"batch_size": 1.5}, "batch_size"), ({"when": {"rows": "ws"}}, "is a mapping"),
         ({"when": {"rows": {"colz": 8}}}, "Nearest: cols"), ({"when": {"cols": {"dataflow": "xs"}}}, "Nearest: ws"),
         ({"when": {"cols": {"rows": 8}}}, "listed values"), ({"method": "grid"}, "exactly one of"),

@@ -42,6 +42,8 @@ DEFAULTS: Mapping[str, Any] = {
 
 PIECE = 4096
 """Questions of one evaluation: their operators must fit in memory."""
+ALONE = 256
+"""Rows up to which each has its own reason where sizes cannot be answered."""
 NAMED = 4096
 """Rows of operators up to which they keep their names, for errors; beyond it, handling names takes half the time."""
 ERRING = ("latency_s", "energy_j")
@@ -201,10 +203,38 @@ def _answer(
     own = sizes if found is out else dict(zip(SIZES, distinct, strict=True))
     for start in range(0, len(places), PIECE):
         part = slice(start, start + PIECE)
-        _answer_piece(question, mapping, {n: v[part] for n, v in own.items()}, places[part], found, cost_model)
+        _answer_good(question, mapping, {n: v[part] for n, v in own.items()}, places[part], found, cost_model)
     if found is not out:
         for name, values in found.items():
             out[name][where] = values[np.ravel(back)]
+
+
+def _answer_good(
+    question: Question, mapping: Parallel, sizes: dict[str, Array], where: Array, out: dict[str, Any],
+    cost_model: CostModel,
+) -> None:  # fmt: skip
+    """Answer those of several sizes that can be answered; the others get their reason.
+
+    What one size cannot have (more tokens than the model's table of positions) fails all of them together: rows are
+    ordered by size and halved. Of more than `ALONE` rows whose smallest fails all have its reason.
+    """
+    try:
+        return _answer_piece(question, mapping, sizes, where, out, cost_model)
+    except InputError as error:
+        if len(where) == 1:
+            out["reason"][where] = str(error)
+            return None
+    order = np.lexsort((sizes["batch"], sizes["prompt"] + sizes["generate"]))
+    half = len(where) // 2
+    if len(where) > ALONE:
+        one = order[:1]
+        _answer_good(question, mapping, {n: v[one] for n, v in sizes.items()}, where[one], out, cost_model)
+        if np.isnan(out["shortfall_bytes"][where[one[0]]]):
+            out["reason"][where] = out["reason"][where[one[0]]]
+            return None
+    for part in (order[:half], order[half:]):
+        _answer_good(question, mapping, {n: v[part] for n, v in sizes.items()}, where[part], out, cost_model)
+    return None
 
 
 def _answer_piece(

@@ -119,11 +119,10 @@ def find_knob(questions: Questions, knob: str) -> tuple[str, bool]:
         return name, False
     workload = questions.columns["workload"][0] if "workload" in questions.columns else None
     known = find_model(workload).knobs() if workload is not None else {}
-    if name in known:
+    if name not in DEFAULTS and isinstance(known.get(name), (int, float)) and not isinstance(known[name], bool):
         return name, True
-    key = name if name in DEFAULTS else ""
-    if key:
-        raise BadValueError(f"'{key}' has no values between which a curve could run; knobs are {', '.join(NUMBERS)}.")
+    if name in DEFAULTS or name in known:
+        raise BadValueError(f"'{name}' has no values between which a curve could run; knobs are {', '.join(NUMBERS)}.")
     raise UnknownNameError("knob", str(knob), [*NUMBERS, *ALIASES, *known])
 
 

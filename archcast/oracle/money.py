@@ -156,7 +156,7 @@ def cost_of_pass(
     names = tuple(str(c) for c in candidates) or tuple(f"candidate {i + 1}" for i in range(len(costs)))
     if len(names) != len(costs):
         raise BadValueError(f"{len(names)} names are given for {len(costs)} candidates.")
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value, lo, hi = (costs[:, a] / rates[:, b] for a, b in ((0, 0), (1, 2), (2, 1)))
     front = _front(costs[:, 0], rates[:, 0])
     usable = np.where(rates[:, 0] > 0, value, np.inf)

@@ -80,9 +80,8 @@ def main() -> None:
     for name, space in (("real", REAL), ("listed", LISTED)):
         for method, batch in (("random", 1000), ("sobol", 1000), ("nsga2", 100), ("nsga2", 1000), ("ants", 100)):
             options = {"population": batch} if method == "nsga2" else {}
-            print(
-                f"{name:6} {method:12} batch {batch:5,}: {pace(space, method, batch, **options):10,.0f} candidates/CPU-s"
-            )
+            found = pace(space, method, batch, **options)
+            print(f"{name:6} {method:12} batch {batch:5,}: {found:10,.0f} candidates/CPU-s")
     print(f"real   bayesian     batch     8: {pace(REAL, 'bayesian', 8, 5.0):10,.1f} candidates/CPU-s (first 5 CPU-s)")
     for population in (100, 1000):
         print(f"real   pymoo itself, population {population:5,}: {pymoo_pace(population):10,.0f} candidates/CPU-s")

@@ -13,7 +13,7 @@ import numpy as np
 from foundation.errors import BadValueError, UnknownNameError
 from workloads.table import Array
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)

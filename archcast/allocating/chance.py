@@ -1,13 +1,15 @@
 """Budgets that hold with a probability: P(sum of costs <= budget) >= 0.95, over jointly sampled scenarios.
 
 Scenarios are cut in three: on the first the choice is made, on the second its safety is set, and the third, which had
-no part in the choice, says how often the budgets hold. Small problems are solved exactly over the first part (a
-binary for each case that may break a budget); large ones by a knapsack with costs between mean and quantile, the share
-found by bisection, then with each option's mean cost in the cases near the quantile of the sum (Euler's allocation).
+no part in the choice, says how often the budgets hold. Where few choices exist all are tried, best first. Small
+problems are solved exactly over the first part (a binary for each case that may break a budget); large ones by a
+knapsack with costs between mean and quantile, the share found by bisection, then with each option's mean cost in the
+cases near the quantile of the sum (Euler's allocation).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,13 +17,16 @@ import numpy as np
 
 from archcast.allocating.exact import solve_exact
 from archcast.allocating.greedy import infeasible, solve_greedy
-from archcast.allocating.knapsack import Knapsack, Solution
+from archcast.allocating.knapsack import NONE, Knapsack, Solution
 from archcast.allocating.scenarios import Cases, Scenarios, as_scenarios
 from archcast.allocating.solver import silent
 from foundation.errors import BadValueError
 from workloads.table import Array
 
 SMALL_CELLS, SMALL_CASES = 400, 300
+MOST_CHOICES = 60_000
+"""Choices in all up to which each is tried."""
+BATCH = 256
 HALVINGS = 9
 GAP = 3e-4
 """Of the knapsacks on the way."""
@@ -43,7 +48,7 @@ class ChanceSolution:
         in_sample, out_of_sample: share of cases in which each budget holds (one number where joint), on the cases that
             made the choice and on cases that had no part in it. `assured`: a lower end of the latter (95 %, Clopper
             and Pearson). nominal_coverage: out of sample, of the nominal choice.
-        method: `scenario program` or `safety factor`. safety: found by bisection.
+        method: `enumeration`, `scenario program` or `safety factor`. safety: found by bisection.
     """
 
     solution: Solution
@@ -92,18 +97,22 @@ def solve_chance(
     parts = 3 if fresh is None else 2
     made, tuned = cases.part(places[places % parts == 0]), cases.part(places[places % parts == 1])
     last = cases.part(places[places % 3 == 2]) if fresh is None else as_scenarios(fresh, problem.cost.shape)
+    few = math.prod(int(n) for n in problem.extended().mask.sum(axis=1)) <= MOST_CHOICES
     nominal = solve_exact(replace(problem, cost=made.mean()), time_limit_s=time_limit_s)
     small = isinstance(made, Cases) and problem.value.size <= SMALL_CELLS and made.count <= SMALL_CASES
     if not nominal.feasible:
         found, safety = nominal, 0.0
+    elif few:
+        found, safety = _enumerated(problem, made, tuned, probability, joint), 0.0
     elif small and isinstance(made, Cases):
         found, safety = _program(problem, made, tuned, probability, joint, time_limit_s)
     else:
         found, safety = _factor(problem, made, tuned, probability, joint, time_limit_s)
+    method = "enumeration" if few else "scenario program" if small else "safety factor"
     return ChanceSolution(
         found, nominal, probability, joint, _coverage(problem, made, found, joint),
         _coverage(problem, last, found, joint), _assured(_coverage(problem, last, found, joint), last.count),
-        _coverage(problem, last, nominal, joint), "scenario program" if small else "safety factor", safety,
+        _coverage(problem, last, nominal, joint), method, safety,
     )  # fmt: skip
 
 
@@ -125,6 +134,46 @@ def _assured(shares: Array, count: int) -> Array:
 
     good = np.round(shares * count)
     return np.where(good > 0, beta.ppf(0.05, np.maximum(good, 1), count - good + 1), 0.0)
+
+
+def _enumerated(
+    problem: Knapsack, made: Scenarios, tuned: Scenarios, probability: float, joint: bool
+) -> Solution:  # fmt: skip
+    """Return the most valuable of all choices that holds often enough on the first and on the second cases."""
+    whole = problem.extended()
+    options = [np.flatnonzero(row) for row in whole.mask]
+    choices = np.stack(np.meshgrid(*options, indexing="ij"), axis=-1).reshape(-1, problem.items)
+    rows = np.arange(problem.items)
+    choices = choices[np.argsort(-whole.value[rows, choices].sum(axis=1), kind="stable")]
+    parts = [_by_option(whole, part) for part in (made, tuned)]
+    for start in range(0, len(choices), BATCH):
+        batch = choices[start : start + BATCH]
+        good = np.ones(len(batch), dtype=bool)
+        for part in parts:
+            totals = sum(part[:, i, batch[:, i]] for i in rows)  # (cases, batch, budgets)
+            holds = totals <= problem.budget
+            share = holds.all(axis=2).mean(axis=0) if joint else holds.mean(axis=0).min(axis=1)
+            good &= share >= probability
+        if good.any():
+            choice = batch[int(good.argmax())]
+            own = np.where(choice >= problem.value.shape[1], NONE, choice)
+            worth, none = problem.worth(own), np.zeros(problem.budgets)
+            return Solution(
+                own, worth, problem.used(own), worth, "enumeration", np.inf, none, "optimal", "enumeration",
+                len(choices),
+            )  # fmt: skip
+    return infeasible(problem, "enumeration")
+
+
+def _by_option(whole: Knapsack, cases: Scenarios) -> Array:
+    """Return costs by case, item and option (the empty choice too), shape (cases, items, options, budgets)."""
+    if isinstance(cases, Cases):
+        costs = cases.costs
+    else:
+        every = [cases.averaged(np.array([s])) for s in range(cases.count)]
+        costs = np.stack(every)
+    added = whole.value.shape[1] - costs.shape[2]
+    return np.concatenate([costs, np.zeros((len(costs), whole.items, added, whole.budgets))], axis=2)
 
 
 def _factor(

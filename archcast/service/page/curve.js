@@ -68,7 +68,8 @@ function runs(points, fits) {
 }
 
 // points: [{x, value, lo, hi, fits}]; returns {move(at)}; pick(at) is called for the point under the pointer.
-export function drawCurve(box, { points, kind, log, label, name, now, pick }) {
+// Points that stand apart (a count of devices, divided differently each time) have a bar each in place of line and band.
+export function drawCurve(box, { points, apart = false, kind, log, label, name, now, pick }) {
   const width = Math.max(260, box.clientWidth);
   const height = width < 520 ? 250 : 320;
   const [x0, x1, y0, y1] = [PAD.left, width - PAD.right, height - PAD.bottom, PAD.top];
@@ -87,7 +88,10 @@ export function drawCurve(box, { points, kind, log, label, name, now, pick }) {
   const feet = ticks(points[0].x, points[points.length - 1].x, log, width < 520 ? 4 : 8).map((value) =>
     svg("text", { x: x(value), y: y0 + 17, "text-anchor": "middle" }, short(digits(value))));
 
-  const band = runs(points, true).map((run) => {
+  const bar = (point) => [
+    svg("path", { class: "apart", d: `M${x(point.x)} ${y(point.lo)}V${y(point.hi)}` }),
+    svg("circle", { class: "point", cx: x(point.x), cy: y(point.value), r: 4.5 })];
+  const band = apart ? points.filter((point) => point.fits).map(bar) : runs(points, true).map((run) => {
     const upper = run.map((at) => [x(points[at].x), y(points[at].hi)]);
     const lower = run.map((at) => [x(points[at].x), y(points[at].lo)]).reverse();
     return [
@@ -98,8 +102,9 @@ export function drawCurve(box, { points, kind, log, label, name, now, pick }) {
   });
   const hatch = freshId("nofit");
   const closed = runs(points, false).map((run) => {
-    const from = run[0] ? x(points[run[0] - 1].x) : x0;
-    const to = x(points[run[run.length - 1]].x);
+    const last = run[run.length - 1];
+    const from = run[0] ? (x(points[run[0] - 1].x) + x(points[run[0]].x)) / 2 : x0;
+    const to = last + 1 < points.length ? (x(points[last].x) + x(points[last + 1].x)) / 2 : x1;
     const wide = to - from > 90;
     return [svg("rect", { x: from, y: y1, width: Math.max(1, to - from), height: y0 - y1, fill: `url(#${hatch})` }),
       wide ? svg("text", { class: "nofit", x: (from + to) / 2, y: y1 + 20, "text-anchor": "middle" }, "does not fit") : null];

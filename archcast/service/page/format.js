@@ -16,6 +16,9 @@ export const LADDERS = {
   bytes_per_s: si("B/s", 1),
   per_s: [[1, "/s"], [1e6, "M/s"], [1e9, "G/s"]],
   usd: [[1, "$"]],
+  usd_per_hour: [[1, "$/h"]],
+  hz: si("Hz"),
+  mm2: [[1, "mm²"]],
   count: [[1, ""], [1e3, "thousand"], [1e6, "million"], [1e9, "billion"], [1e12, "trillion"]],
   "": [[1, ""]],
 };

@@ -48,7 +48,7 @@ async function refreshPrediction(force) {
     drawQuestion();
     announce(spoken(answer));
     const drawings = runReport((signal) => report(body, signal)).then((found) => found && drawReport(found.html));
-    await Promise.all([drawings, refreshWhatif({ force, fits: answer.verdict === "feasible" })]);
+    await Promise.all([drawings, refreshWhatif({ force, answer })]);
   } finally {
     clearTimeout(busy);
     byId("answer").removeAttribute("aria-busy");

@@ -1,6 +1,6 @@
 // What if: one request fetches a knob's whole curve, and dragging the slider only looks its points up.
 
-import { latest, predictRows } from "./api.js";
+import { columnar, latest, predictRows } from "./api.js";
 import { announce, byId, debounced, freshId, h, replace } from "./dom.js";
 import { EDGES, drawCurve } from "./curve.js";
 import { digits, shown, text, whole } from "./format.js";
@@ -9,20 +9,21 @@ import { appliesTo, question, set, state } from "./state.js";
 
 const EXACT_MS = 250;
 const POINTS = 49;
-const FEW = 17; // points where columns cannot ask
+const FEW = 13; // points where columns cannot ask: each is a search for the best division, or a service in balance
 const WIDE = 10000; // steps of the slider; it rests on points only
 const KNOBS = {
-  batch: { label: "Batch", from: 1, to: 512, points: POINTS },
-  concurrency: { label: "Users in service", from: 1, to: 256, points: FEW },
-  prompt: { label: "Prompt tokens", from: 16, to: 16384, points: POINTS },
-  generate: { label: "Generated tokens", from: 1, to: 4096, points: POINTS },
-  count: { label: "Devices", from: 1, to: 16, points: FEW },
+  batch: { label: "Batch", from: 1, to: 512 },
+  concurrency: { label: "Users in service", from: 1, to: 256 },
+  prompt: { label: "Prompt tokens", from: 16, to: 16384 },
+  generate: { label: "Generated tokens", from: 1, to: 4096 },
+  count: { label: "Devices", from: 1, to: 64, powers: true },
 };
 // What follows from a row and its question; an interval of a rate has its ends exchanged.
 const over = (quantity, top) => ({ value: top / quantity.value, lo: top / quantity.hi, hi: top / quantity.lo });
+// Chips that work on several inputs at once finish more than batch over latency: only a whole answer knows their rate.
 const DERIVED = {
-  rate_hz: (row, asked) => row.rate_hz || (row.latency_s && over(row.latency_s, asked.batch)),
-  tokens_per_s: (row, asked) => row.tokens_per_s || (row.latency_s && asked.generate && over(row.latency_s, asked.batch * asked.generate)),
+  rate_hz: (row, asked) => row.rate_hz || (derives && row.latency_s && over(row.latency_s, asked.batch)),
+  tokens_per_s: (row, asked) => row.tokens_per_s || (derives && row.latency_s && asked.generate && over(row.latency_s, asked.batch * asked.generate)),
 };
 const METRICS = ["latency_s", "ttft_s", "tpot_s", "rate_hz", "tokens_per_s", "energy_j", "memory_bytes", "cost_usd"];
 
@@ -32,6 +33,7 @@ let points = []; // [{x, row}]
 let at = 0;
 let picture = null;
 let fetched = "";
+let derives = false;
 let fitsNow = true; // where the question does not fit, more devices are the first thing to try
 
 const knobNow = () => {
@@ -61,11 +63,13 @@ function valueNow(knob) {
 }
 
 function grid(knob, log) {
-  const { from, to, points: count } = KNOBS[knob];
+  const { from, to, powers } = KNOBS[knob];
+  const count = knob !== "concurrency" && columnar([question()]) ? POINTS : FEW;
   const now = Math.max(valueNow(knob), Number(state.at) || 0);
   const most = Math.max(to, 2 ** Math.ceil(Math.log2(Math.max(now, 1))));
   const values = new Set([valueNow(knob)]);
-  for (let i = 0; i < count; i += 1) {
+  for (let value = 1; powers && value <= most; value *= 2) values.add(value);
+  for (let i = 0; !powers && i < count; i += 1) {
     const share = i / (count - 1);
     values.add(Math.round(log ? from * (most / from) ** share : from + share * (most - from)));
   }
@@ -126,8 +130,11 @@ const typedExact = debounced(() => {
 }, EXACT_MS);
 
 // Fetches the curve where the question is another one; `force` asks again (a new token).
-export async function refreshWhatif({ force = false, fits = fitsNow } = {}) {
-  fitsNow = fits;
+export async function refreshWhatif({ force = false, answer = null } = {}) {
+  if (answer) {
+    fitsNow = answer.verdict === "feasible";
+    derives = fitsNow && !answer.request.concurrency && Math.abs((answer.rate_hz.value * answer.latency_s.value) / answer.request.batch - 1) < 1e-6;
+  }
   const knob = knobNow();
   const log = state.scale !== "linear";
   const values = grid(knob, log);
@@ -172,7 +179,7 @@ function draw() {
     return { x: point.x, fits, value: fits ? quantity.value : 0, lo: fits ? quantity.lo : 0, hi: fits ? quantity.hi : 0 };
   });
   picture = drawCurve(parts.chart, {
-    points: shownPoints, kind: axis.kind, log: state.scale !== "linear", label: KNOBS[knob].label, now: valueNow(knob),
+    points: shownPoints, apart: Boolean(KNOBS[knob].powers), kind: axis.kind, log: state.scale !== "linear", label: KNOBS[knob].label, now: valueNow(knob),
     name: `${axis.label} against ${KNOBS[knob].label.toLowerCase()}, ${points.length} points; the slider below reads them`,
     pick: (next) => { moveTo(next); parts.slide.focus({ preventScroll: true }); },
   });

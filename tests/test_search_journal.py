@@ -76,6 +76,13 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path: Path) -> None:
     assert (tmp_path / "journal").stat().st_size == size
 
 
+def test_a_run_goes_on_for_longer_with_the_batches_it_began_with(tmp_path: Path) -> None:
+    first = small(method="nsga2", evaluations=100)
+    search(first, resume=tmp_path)
+    longer = search({**first, "evaluations": 300}, resume=tmp_path)
+    assert same(longer, search({**first, "evaluations": 300, "batch_size": 5, "options": {"population": 10}}))
+
+
 @pytest.mark.parametrize("cut", [1, 20, 200])
 def test_a_torn_end_is_dropped_and_done_again(tmp_path: Path, cut: int) -> None:
     whole = search(asked(), resume=tmp_path)

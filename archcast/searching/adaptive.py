@@ -76,20 +76,31 @@ def batch_size(study: Study) -> int:
     return int(np.clip(study.budget.evaluations // QUICK_SHARE, 1, MOST_BATCH))
 
 
-def asked_of(study: Study, seed: int) -> dict[str, Any]:
-    """Return all that decides which designs a run asks for, as a journal has it."""
+def asked_of(study: Study, seed: int, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return all that decides which designs a run asks for, as a journal has it.
+
+    What the size of a run suggests is as it was `before` (what the journal says), so that a run can go on for longer.
+    """
+    options, size = sampler_options(study), batch_size(study)
+    if before is not None and before.get("method") == study.method:
+        kept = before.get("options")
+        if isinstance(kept, Mapping):
+            options |= {key: kept[key] for key in options if key in kept and key not in study.options}
+        if not study.budget.batch_size and isinstance(before.get("batch_size"), int):
+            size = max(before["batch_size"], 1)
     return {
         "digest": study.digest, "workload": study.name, "design": study.design, "fidelity": study.fidelity,
-        "method": study.method, "seed": seed, "options": sampler_options(study), "batch_size": batch_size(study),
-        "initial": study.budget.initial,
+        "method": study.method, "seed": seed, "options": options, "batch_size": size, "initial": study.budget.initial,
     }  # fmt: skip
 
 
 def run_adaptive(
-    study: Study, seed: int, *, journal: Journal | None = None, executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    study: Study, seed: int, *, asked: Mapping[str, Any] | None = None, journal: Journal | None = None,
+    executor: Executor | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> Run:  # fmt: skip
     """Return all evaluations of a run. What a journal holds is taken from it, and what is new is added to it.
+
+    `asked` is what the journal says of the search (`asked_of`).
 
     A run that continues from a journal asks for the same designs as one that was never stopped.
 
@@ -97,10 +108,10 @@ def run_adaptive(
         BadFileError: the journal's designs are not those that this search asks for.
         As `archcast.executing.sweep`.
     """
-    problem, budget = study.problem, study.budget
+    problem, budget, said = study.problem, study.budget, asked or asked_of(study, seed)
     prior = ProblemPrior(study.cheap) if study.cheap is not None else None
-    live = AskTell(problem.space, problem.objectives, study.method, seed, problem.limits, prior, sampler_options(study))
-    task, size = EvaluateTask(study.digest, problem), batch_size(study)
+    live = AskTell(problem.space, problem.objectives, study.method, seed, problem.limits, prior, said["options"])
+    task, size = EvaluateTask(study.digest, problem), int(said["batch_size"])
     parts: list[dict[str, Array]] = []
     for kept in journal.batches if journal is not None else ():
         parts.append(_replayed(live, kept, journal))

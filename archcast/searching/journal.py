@@ -111,6 +111,16 @@ class Journal:
             raise BadFileError(self.path, "a batch in it is not readable.") from None
 
 
+def said_in(path: str | Path) -> dict[str, Any] | None:
+    """Return what the journal at a path says of its search; None where there is none, or none that says it."""
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(next(_frames(file), b"null"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _frames(file: IO[bytes]) -> Iterator[bytes]:
     """Yield the contents of frames up to the first that is torn."""
     while True:

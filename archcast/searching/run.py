@@ -17,7 +17,7 @@ from archcast.searching.adaptive import Run, asked_of, run_adaptive
 from archcast.searching.answer import SearchAnswer, binding, front_order
 from archcast.searching.evaluations import checked_name, evaluation_table, has_parquet, write_evaluations
 from archcast.searching.grid import GridTask, Refused, Tally, run_grid
-from archcast.searching.journal import Journal
+from archcast.searching.journal import Journal, said_in
 from archcast.searching.methods import GRID
 from archcast.searching.search_file import CLOSED_FORM, Shard, Study, read_search
 from foundation.checks import whole_number
@@ -90,10 +90,10 @@ def _chosen(
         Path(resume).mkdir(parents=True, exist_ok=True)
         table = table or Path(resume) / ("evaluations" + (".parquet" if has_parquet() else ".csv"))
     place = Path(resume) / "journal" if resume else table.with_name(table.name + ".journal") if table else None
-    asked = asked_of(study, seed)
+    asked = asked_of(study, seed, None if place is None else said_in(place))
     journal = None if place is None else Journal(place, asked)
     try:
-        run = run_adaptive(study, seed, journal=journal, executor=executor, progress=progress)
+        run = run_adaptive(study, seed, asked=asked, journal=journal, executor=executor, progress=progress)
     finally:
         if journal is not None:
             journal.close()

@@ -60,6 +60,10 @@ export function combobox({ label, hint, pick, clears = false }) {
 
   function draw(query) {
     found = matches(options, query);
+    if (!query) { // the whole list opens where the choice stands
+      const from = Math.max(0, found.findIndex((option) => option.value === current) - 3);
+      found = [...found.slice(from), ...found.slice(0, from)];
+    }
     const rows = found.slice(0, SHOWN).map((option, at) =>
       h("li", { role: "option", id: `${ids.list}-${at}`, "aria-selected": "false", "data-value": option.value },
         h("span", null, option.name), h("small", null, option.about)));
@@ -68,7 +72,7 @@ export function combobox({ label, hint, pick, clears = false }) {
     replace(list, rows, end ? h("li", { role: "presentation", class: "more" }, end) : null);
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
-    mark(query ? 0 : Math.max(0, found.findIndex((option) => option.value === current)));
+    mark(query ? 0 : found.findIndex((option) => option.value === current));
   }
 
   function close() {
@@ -99,7 +103,8 @@ export function combobox({ label, hint, pick, clears = false }) {
     if (event.key in moves) {
       event.preventDefault();
       if (!isOpen()) draw("");
-      else mark(event.key.startsWith("Arrow") ? (moves[event.key] + last + 1) % (last + 1) : Math.min(last, Math.max(0, moves[event.key])));
+      else if (event.key.startsWith("Arrow")) mark(moves[event.key] < 0 ? last : moves[event.key] % (last + 1));
+      else mark(Math.min(last, Math.max(0, moves[event.key])));
     } else if (event.key === "Enter") {
       event.preventDefault();
       if (isOpen() && active >= 0) choose(found[active].value);

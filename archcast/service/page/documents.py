@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import BadFileError, BadValueError
-from foundation.yaml_file import MAX_BYTES, parse_yaml
+from foundation.yaml_file import parse_yaml
 
+MOST_BYTES = 500_000
+"""Longer texts than people paste are sent as JSON, which takes no parsing here."""
 NAME = Path("request.yaml")
 """What errors call the text."""
 
@@ -21,9 +24,10 @@ def document(text: object) -> dict[str, Any]:
     """
     if not isinstance(text, str):
         raise BadValueError("'text' must be the text of a YAML file.")
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise BadValueError(f"'text' is longer than {MAX_BYTES:,} bytes.")
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+        raise BadValueError(f"'text' is longer than {MOST_BYTES:,} bytes.")
     data = parse_yaml(text, NAME).data
     if not isinstance(data, dict):
         raise BadFileError(NAME, "a mapping of keys is needed, as in the examples.")
-    return data
+    plain: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))  # keys that are numbers become text
+    return plain

@@ -11,6 +11,7 @@ const EXAMPLES = [
   ["simulate", "simulate-serving", "Simulate: two engines serve a chat"],
   ["search", "search-npu", "Search: an NPU for ResNet-50"],
   ["plan", "plan-chat", "Plan: a fleet for a chat service"],
+  ["allocate", "allocate-thinking", "Allocate: thinking under a budget"],
 ];
 const KINDS = ["simulate", "search", "plan", "allocate"];
 const BUSY_MS = 700;

@@ -106,9 +106,19 @@ def test_pieces_of_a_curve_are_few_and_state_their_error() -> None:
 
 
 def test_the_next_token_is_the_difference_of_two_answers() -> None:
-    step = marginal(CHAT, "generate", [128, 1024])
+    step = marginal(CHAT, "generate", [128, 1024], step=1)
     both = curve(CHAT, "generate", [128, 129, 1024, 1025])
     assert step.of("latency_s") == pytest.approx(np.diff(both.of("latency_s"))[[0, 2]], rel=1e-9)
+
+
+def test_the_next_token_costs_what_a_token_takes_wherever_it_is_asked() -> None:
+    """Trees jump from size to size by more than a token takes; over 5 % the jumps even out."""
+    at = np.unique(np.geomspace(64, 16_384, 30).round())
+    step = marginal(CHAT, "generate", at)
+    usual = curve(CHAT, "generate", at, ["tpot_s"]).of("tpot_s")
+    assert np.abs(step.of("latency_s") / usual - 1).max() < 0.35  # later tokens read a longer cache
+    assert (step.of("latency_s", "hi") > usual * 0.9).all()
+    assert (step.of("latency_s", "lo") < usual * 1.3).all()
 
 
 def test_the_error_of_the_next_token_cancels_but_for_its_own_share() -> None:
@@ -124,6 +134,8 @@ def test_the_error_of_the_next_token_cancels_but_for_its_own_share() -> None:
 def test_many_requests_are_stepped_at_once_and_each_from_its_own_value() -> None:
     step = marginal([CHAT, {**CHAT, "batch": 16}], "batch")
     assert step.at.tolist() == [1, 16]
+    with pytest.raises(BadValueError, match="step must be"):
+        marginal(CHAT, "batch", step=0)
     with pytest.raises(BadValueError, match="has no generate"):
         marginal(PICTURE, "generate")
 

@@ -104,12 +104,13 @@ def _curve(
 def _marginal(
     question: Any, knob: Knob = "generate",
     at: Annotated[str, typer.Option(metavar="LIST", help="Where to step from; default: what is asked.")] = "",
+    step: Annotated[int | None, typer.Option(help="Difference over so many; default: 5 % of where it starts.")] = None,
     model: CostModel = None,
 ) -> Any:  # fmt: skip
     """What the next token, sample or request costs."""
     from archcast.oracle.marginals import marginal
 
-    return marginal(question, knob, _numbers("--at", at) if at else None, model=model)
+    return marginal(question, knob, _numbers("--at", at) if at else None, model=model, step=step)
 
 
 @_verb("max-within")

@@ -1,14 +1,17 @@
-"""`marginal`: what the next token, sample or request costs: the difference of one step of a knob.
+"""`marginal`: what the next token, sample or request costs: the difference of two answers over the step between them.
 
-Both sides of a step run the same operators on the same device, so most of their error is the same and cancels:
+A step is 5 % of the value that it starts from (at least 1; 8 tokens), so that the jumps of a learned model from one
+size to the next are not taken for costs; `step=1` asks for the bare difference. Both sides run the same operators on
+the same device, so most of their error is the same and cancels:
 
-* the shared part A of the deviation is perfectly correlated: of the difference it is |A(n + 1) - A(n)|, which is what
+* the shared part A of the deviation is perfectly correlated: of the difference it is |A(n + w) - A(n)|, which is what
   the added work has of it;
 * the part of its own B is that of the same operators, too, but kernels may change from one size to the next: it is the
-  larger of |B(n + 1) - B(n)| and of the share that B has of the cost, taken of the difference.
+  larger of |B(n + w) - B(n)| and of the share that B has of the cost, taken of the difference;
+* R is how far the two halves of the step differ (half of it): curvature, and jumps that the step did not even out.
 
-The interval is sqrt(A^2 + B^2) to either side. Taking both sides as independent would be far too wide, taking all as
-cancelled too narrow.
+The interval is sqrt(A^2 + B^2 + R^2) to either side. Taking both sides as independent would be far too wide, taking
+all as cancelled too narrow.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from archcast.oracle.curves import at_values, find_knob, knob_values
 from archcast.oracle.questions import SAMPLES, Question, Questions, as_questions
 from archcast.oracle.words import quantity_text, text_table
 from archcast.question import find_model
+from foundation.checks import whole_number
 from foundation.errors import BadValueError
 from workloads.table import Array
 
@@ -68,18 +72,23 @@ class Marginal:
         return text_table([f"next {STEPS.get(self.knob, self.knob)} after", *self.quantities, ""], lines)
 
 
+STEP_SHARE = 0.05
+"""Of the value that a step starts from (estimated, 0.02 to 0.1): wide beside the jumps of trees, narrow beside n."""
+LEAST_STEP = {"generate": 8.0, "prompt": 8.0}
 SIDES = ("value", "lo", "hi")
 
 
 def marginal(
     question: Question | Sequence[Question], knob: str = "generate", at: float | Sequence[float] | Array | None = None,
     quantities: Sequence[str] = ("latency_s", "energy_j", "memory_bytes", "cost_usd"), model: AnyModel = None,
+    step: int | None = None,
 ) -> Marginal:  # fmt: skip
     """Return what one more of a knob costs: the next token, sample or request.
 
     Args:
         question: one, or several; `at` is one value for all, one for each, or many for a single question.
         at: the value that is stepped from (None: what the question says).
+        step: over how many the difference is taken (None: 5 % of `at`, see above; 1: the bare difference).
 
     Raises:
         InputError: an unknown knob, or a value that it cannot have.
@@ -93,18 +102,25 @@ def marginal(
     if len(points) not in (1, questions.rows):
         raise BadValueError(f"{len(points)} values of {knob} are given for {questions.rows} questions.")
     points = np.broadcast_to(points, (questions.rows,))
+    width = np.maximum(np.floor(STEP_SHARE * points), 1.0 if own else LEAST_STEP.get(knob, 1.0))
+    if step is not None:
+        width = np.full(len(points), float(whole_number("step", step, high=10**9)))
     rows = np.arange(questions.rows)
-    both = questions.take(np.concatenate((rows, rows)))
-    cells, cost_model = price(at_values(both, knob, np.concatenate((points, points + 1)), own), model)
-    step = difference(cells.take(rows), cells.take(rows + len(rows)))
+    values = np.concatenate((points, points + np.ceil(width / 2), points + width))
+    cells, cost_model = price(at_values(questions.take(np.tile(rows, 3)), knob, values, own), model)
+    parts = [cells.take(rows + i * len(rows)) for i in range(3)]
+    found = difference(parts[0], parts[1], parts[2], width)
     pick = [QUANTITIES.index(name) for name in names]
-    return Marginal(knob, points, names, step.value[:, pick], step.lo[:, pick], step.hi[:, pick], step.reason,
+    return Marginal(knob, points, names, found.value[:, pick], found.lo[:, pick], found.hi[:, pick], found.reason,
                     versions_of(cost_model, questions))  # fmt: skip
 
 
-def difference(before: Cells, after: Cells) -> Cells:
-    """Return what is added by a step (see above)."""
-    value = after.value - before.value
+def difference(before: Cells, middle: Cells, after: Cells, width: Array) -> Cells:
+    """Return what one more costs of a step of `width` with its middle (see above); width has shape (rows,)."""
+    value, first = after.value - before.value, np.ceil(width / 2)[:, None]
+    step = width[:, None]
+    halves = (middle.value - before.value) / first, (after.value - middle.value) / np.maximum(step - first, 1.0)
+    rough = np.where(step > 1, np.abs(halves[1] - halves[0]) / 2 * step, 0.0)
     ends = []
     for side in ("lo", "hi"):
         deviations = [np.abs(getattr(cells, side) - cells.value) for cells in (before, after)]
@@ -112,10 +128,18 @@ def difference(before: Cells, after: Cells) -> Cells:
         own = [np.sqrt(1 - c.shared) * d for c, d in zip((before, after), deviations, strict=True)]
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.nan_to_num(own[1] / np.abs(after.value)) * np.abs(value)
-        ends.append(np.hypot(together[1] - together[0], np.maximum(np.abs(own[1] - own[0]), share)))
+        alone = np.maximum(np.abs(own[1] - own[0]), share)
+        ends.append(np.sqrt((together[1] - together[0]) ** 2 + alone**2 + rough**2))
     fine = before.feasible & after.feasible
     reason = np.where(after.reason.astype(bool), after.reason, before.reason)
-    return replace(after, value=value, lo=value - ends[0], hi=value + ends[1], feasible=fine, reason=reason)
+    return replace(
+        after,
+        value=value / step,
+        lo=(value - ends[0]) / step,
+        hi=(value + ends[1]) / step,
+        feasible=fine,
+        reason=reason,
+    )
 
 
 def said_values(questions: Questions, knob: str, own: bool) -> Array:

@@ -12,7 +12,18 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from archcast.cli import calibrate, catalogue, measure, plan, predict, search, simulate  # noqa: F401  each adds its commands
+from archcast.cli import (  # noqa: F401  each adds its commands
+    allocate,
+    calibrate,
+    catalogue,
+    measure,
+    oracle,
+    plan,
+    predict,
+    search,
+    serve,
+    simulate,
+)
 from archcast.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -33,7 +33,7 @@ export function ticks(lo, hi, log, count) {
           if (value >= lo * 0.999 && value <= hi * 1.001) found.push(value);
         }
       }
-      if (found.length >= Math.min(5, count)) break;
+      if (found.length >= Math.ceil(count / 2)) break;
     }
     const every = Math.ceil(found.length / (count + 1));
     return found.filter((_, at) => at % every === 0);

@@ -91,7 +91,7 @@ function onChange(names) {
   else {
     showView();
     const done = () => { document.documentElement.dataset.ready = "yes"; };
-    if (names.some((name) => CURVE.has(name)) && state.view === "predict") refreshWhatif().catch(trouble).then(done);
+    if (names.some((name) => CURVE.has(name)) && state.view === "predict") refreshWhatif({ handleOnly: names.every((name) => name === "at") }).catch(trouble).then(done);
     else done();
   }
 }

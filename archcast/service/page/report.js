@@ -32,6 +32,7 @@ export function drawReport(html) {
     section.id = `card-${section.id}`;
   }
   byId("report").querySelectorAll("table.sortable").forEach(sortable);
+  for (const box of byId("report").querySelectorAll(".scroll")) box.tabIndex = 0; // scrolls by keys
   if (fragments.header) drawSentence(parse(fragments.header));
 }
 

@@ -31,6 +31,7 @@ const run = latest();
 let parts;
 let points = []; // [{x, row}]
 let at = 0;
+let moves = 0; // of the handle, so that an answer that comes during a drag leaves it where it is
 let picture = null;
 let fetched = "";
 let derives = false;
@@ -112,10 +113,10 @@ export function buildWhatif() {
 
 // Keys go from point to point, whose places on the slider are those of the drawing.
 function byKey(event) {
-  const moves = { ArrowRight: at + 1, ArrowUp: at + 1, ArrowLeft: at - 1, ArrowDown: at - 1, PageUp: at + 5, PageDown: at - 5, Home: 0, End: points.length - 1 };
-  if (!(event.key in moves) || !points.length) return;
+  const steps = { ArrowRight: at + 1, ArrowUp: at + 1, ArrowLeft: at - 1, ArrowDown: at - 1, PageUp: at + 5, PageDown: at - 5, Home: 0, End: points.length - 1 };
+  if (!(event.key in steps) || !points.length) return;
   event.preventDefault();
-  moveTo(moves[event.key]);
+  moveTo(steps[event.key]);
 }
 
 const typedExact = debounced(() => {
@@ -130,7 +131,7 @@ const typedExact = debounced(() => {
 }, EXACT_MS);
 
 // Fetches the curve where the question is another one; `force` asks again (a new token).
-export async function refreshWhatif({ force = false, answer = null } = {}) {
+export async function refreshWhatif({ force = false, answer = null, handleOnly = false } = {}) {
   if (answer) {
     fitsNow = answer.verdict === "feasible";
     derives = fitsNow && !answer.request.concurrency && Math.abs((answer.rate_hz.value * answer.latency_s.value) / answer.request.batch - 1) < 1e-6;
@@ -140,17 +141,22 @@ export async function refreshWhatif({ force = false, answer = null } = {}) {
   const values = grid(knob, log);
   const rows = values.map((value) => question(state.on[0], { [knob]: value, ...(knob === "concurrency" ? { batch: undefined } : {}) }));
   const key = JSON.stringify(rows);
-  if (key === fetched && !force) return draw();
+  if (key === fetched && !force) {
+    if (handleOnly) return undefined; // a drag goes on over the same drawing
+    at = placeOf(Number(state.at) || valueNow(knob));
+    return draw();
+  }
+  const before = moves;
   parts.wait.hidden = false;
   byId("whatif").setAttribute("aria-busy", "true");
   try {
     const answers = await run((signal) => predictRows(rows, signal));
     if (!answers) return undefined;
     const known = appliesTo(state.workload);
+    const here = points.length ? points[at].x : 0;
     points = values.map((value, i) => ({ x: value, row: answers[i], asked: asked(rows[i], known) }));
     fetched = key;
-    const wanted = Number(state.at) || valueNow(knob);
-    at = Math.max(0, points.findIndex((point) => point.x === wanted));
+    at = placeOf(moves === before ? Number(state.at) || valueNow(knob) : here); // not where a drag has left it
     draw();
   } finally {
     parts.wait.hidden = true;
@@ -186,7 +192,13 @@ function draw() {
   show();
 }
 
+function placeOf(value) {
+  const distances = points.map((point) => Math.abs(point.x - value));
+  return distances.indexOf(Math.min(...distances));
+}
+
 function moveTo(next) {
+  moves += 1;
   at = Math.min(points.length - 1, Math.max(0, next));
   show();
   keepAt(String(points[at].x));

@@ -103,6 +103,7 @@ def test_money_is_time_by_devices_by_price() -> None:
         ([{**CHAT, "batch": -1}], [{"on": "l40s"}], "batch must be a whole number"),
         ([{**CHAT, "batch": 1.5}], [{"on": "l40s"}], "batch must be a whole number"),
         ([{**CHAT, "tokens": 3}], [{"on": "l40s"}], "says 'generate' twice"),
+        ([CHAT], [{"on": "l40s", "count": 10**9}], "count must be a whole number"),
         (["llama"], [{"on": "l40s"}], "must be a mapping"),
         ([CHAT], [{"tp": 2}], "needs 'on'"),
         ([{**CHAT, "knobs": 3}], [{"on": "l40s"}], "knobs must be a mapping"),

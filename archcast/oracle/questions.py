@@ -25,6 +25,7 @@ SIZES = ("batch", "prompt", "generate", SAMPLES)
 """Numbers of a question that an array may hold without a group of its own for each value."""
 MOST_ROWS = 4_000_000
 MOST_SAMPLES = 10**6
+"""Most samples of a request, and devices in any one direction."""
 
 Question = Mapping[str, Any]
 
@@ -130,7 +131,7 @@ def _checked(one: Any, what: str) -> dict[str, Any]:
 def _value(key: str, value: Any) -> Any:
     if key in NUMBERS:
         low = 0 if key in ("prompt", "generate", "count") else 1
-        return float(whole_number(key, value, low=low, high=MOST_SAMPLES if key == SAMPLES else 10**9))
+        return float(whole_number(key, value, low=low, high=10**9 if key in SIZES[:3] else MOST_SAMPLES))
     if key == KNOBS and not isinstance(value, Mapping):
         raise BadValueError(f"knobs must be a mapping of the model's knobs to values, not {value!r}.")
     if key in ("workload", "on"):

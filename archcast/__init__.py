@@ -37,6 +37,7 @@ _WHERE = {
     "cost_of_pass": "archcast.oracle",
     "scenarios": "archcast.oracle",
     "sensitivities": "archcast.oracle",
+    "reasoning_cost": "archcast.oracle",
     "sweep": "archcast.executing",
     "make_study": "archcast.searching.study",
     "Client": "archcast.service.client",
@@ -68,14 +69,28 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from archcast.allocating.run import allocate as allocate
     from archcast.batches import predict_batch as predict_batch
     from archcast.calibration import calibrate as calibrate
     from archcast.edge import edge_report as edge_report
+    from archcast.executing import sweep as sweep
     from archcast.network_transfer import transfer_networks as transfer_networks
     from archcast.operators import predict_ops as predict_ops
+    from archcast.oracle import break_even as break_even
+    from archcast.oracle import cost_of_pass as cost_of_pass
+    from archcast.oracle import cost_table as cost_table
+    from archcast.oracle import curve as curve
+    from archcast.oracle import iso as iso
+    from archcast.oracle import marginal as marginal
+    from archcast.oracle import max_within as max_within
+    from archcast.oracle import reasoning_cost as reasoning_cost
+    from archcast.oracle import scenarios as scenarios
+    from archcast.oracle import sensitivities as sensitivities
     from archcast.planning.run import plan as plan
     from archcast.prediction import predict as predict
     from archcast.searching.run import search as search
+    from archcast.searching.study import make_study as make_study
+    from archcast.service.client import Client as Client
     from archcast.simulation import simulate as simulate
     from costmodel.estimate import Estimate as Estimate
     from costmodel.estimate import Quantity as Quantity

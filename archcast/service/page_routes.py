@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from functools import cache
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from archcast.service.faults import RefusedError
-from archcast.service.service import Service
+from archcast.service.answers import read_document
+from archcast.service.faults import RefusedError, ShapeError
+from archcast.service.service import Service, json_answer
+from archcast.service.versions import versions
 
 
 def page_routes(app: FastAPI, service: Service) -> None:
@@ -26,6 +29,18 @@ def page_routes(app: FastAPI, service: Service) -> None:
     @app.get("/static/{name:path}", include_in_schema=False)
     async def static(request: Request, name: str) -> Response:
         return _file(request, name)
+
+    @app.post("/v1/yaml", include_in_schema=False)
+    async def yaml(request: Request) -> Response:
+        """Answer the YAML text that the page's form has with the document that a job takes."""
+        from archcast.service.page import document
+
+        asked = read_document(await request.body(), service.settings.limits)
+        for name in asked:
+            if name != "text":
+                raise ShapeError(f"Unknown key '{name[:100]}'; this route takes 'text'.", name[:100])
+        found = await asyncio.to_thread(document, asked.get("text"))
+        return json_answer({"document": found, "versions": versions()})
 
 
 def _file(request: Request, name: str) -> Response:

@@ -65,6 +65,8 @@ class Belief:
     middle: Array
     spread: Array
     standing: GaussianProcess | None
+    unknown: float = 0.0
+    """The largest share of an objective's variance that the surrogates miss, each design left out in turn."""
 
     def points(self, codes: Array, guesses: Array | None) -> tuple[Array, Array | None]:
         """Return the points of designs and their standardised guesses."""
@@ -126,6 +128,9 @@ def believe(
             belief.slopes.append(slope)
             target = target - known @ slope
         belief.processes.append(GaussianProcess(points, target, features.groups))
+        whole = float(shaped[:, k].var())
+        missed = belief.processes[-1].left_out_error() / whole if whole > 0 else 0.0
+        belief.unknown = max(belief.unknown, min(missed, 1.0))
     if not feasible.all():
         some_of = np.sort(rng.permutation(len(feasible))[:MOST])
         every = belief.points(codes[:, some_of], None if guesses is None else guesses[some_of])[0]

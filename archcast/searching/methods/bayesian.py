@@ -1,7 +1,9 @@
 """The method `bayesian`: Gaussian processes and expected hypervolume improvement, with or without a cheap guess.
 
 A batch is chosen one design after the other: each is believed to come out as its mean says (constant liar, Ginsbourger
-et al. 2010, with the mean), which lowers what designs near it are expected to add.
+et al. 2010, with the mean), which lowers what designs near it are expected to add. Of a batch four times the share that the
+surrogates do not explain of the values goes to designs of which least is known: a surrogate that is wrong is surest of
+the places where it never looked.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import numpy as np
 
 from archcast.searching.believed import Belief, Features, believe
 from archcast.searching.candidates import distinct, neighbours, prior_front, thinned_front
+from archcast.searching.front import nondominated
 from archcast.searching.improvement import expected_improvement
 from archcast.searching.sampler import Sampler, Told, keys_of
 from foundation.errors import BadValueError
@@ -27,13 +30,14 @@ class BayesianSampler(Sampler):
     """Starts with even draws and, with a guess, with its front; then asks where most is expected."""
 
     name = "bayesian"
-    known = ("initial", "pool", "prior_designs", "scale")
+    known = ("initial", "pool", "prior_designs", "scale", "explore")
 
     def prepare(self) -> None:
         knobs = len(self.space.knobs)
         self.initial = self.whole("initial", min(2 * knobs + 4, 30), low=4)
         self.pool = self.whole("pool", 4000, low=100)
         self.prior_designs = self.whole("prior_designs", 12_000, low=400)
+        self.explore = self.number("explore", 4.0, high=100.0)
         self.scale = self.asked.options.get("scale", "linear")
         if self.scale not in ("linear", "log"):
             raise BadValueError(f"scale is linear or log, not {self.scale!r}.")
@@ -85,15 +89,56 @@ class BayesianSampler(Sampler):
         good = values[feasible]
         best = thinned_front(good, min(FRONT, len(good)))
         front = good[best]
-        reference = _reference(front)
+        pool = self._pool(codes[:, feasible][:, best], rng)
+        reference = self._reference(belief, front, good.max(axis=0), pool)
         if self.scale == "log" and belief.logs.all():
             front, reference = np.log(front), np.log(reference)
-        pool = self._pool(codes[:, feasible][:, best], rng)
         short = self._ranked(belief, front, reference, pool, rng)
         for _ in range(ROUNDS):
             near = neighbours(self.space, short[:, :40], self.pool // 4, rng)
             short = self._ranked(belief, front, reference, np.concatenate((short, near), axis=1), rng)
-        return self._batch(belief, front, reference, short, count, rng)
+        far = self._unknown(belief, pool, int(count * min(self.explore * belief.unknown, 0.5) + rng.random()))
+        self.keys.update(keys_of(far))
+        wanted = self._batch(belief, front, reference, short, count - far.shape[1], rng)
+        return np.concatenate((wanted, far), axis=1)
+
+    def _unknown(self, belief: Belief, pool: Array, count: int) -> Array:
+        """Return the designs of the pool of which least is known, each as if those before it were known."""
+        pool = distinct(pool, self.keys)
+        if self.asked.allowed is not None:
+            pool = pool[:, self.asked.allowed(pool)]
+        pool = pool[:, :SHORT]
+        if not count or not pool.shape[1]:
+            return pool[:, :0]
+        points = belief.points(pool, self.features.guesses(pool))[0]
+        covers = [process.covariances(points) for process in belief.processes]
+        chosen: list[int] = []
+        for _ in range(min(count, pool.shape[1])):
+            left = sum(np.log(np.maximum(np.diag(cover), 1e-12)) for cover in covers)
+            left[chosen] = -np.inf
+            place = int(np.argmax(left))
+            chosen.append(place)
+            for k, process in enumerate(belief.processes):
+                gain = covers[k][:, place] / (covers[k][place, place] + process.noise)
+                covers[k] -= np.outer(gain, covers[k][place])
+        return pool[:, chosen]
+
+    def _reference(self, belief: Belief, front: Array, worst: Array, pool: Array) -> Array:
+        """Return the point up to which volume counts: a tenth of its spread beyond the front's worst.
+
+        The front is the one that is told and the one that may be: of designs of the pool if all came out better than
+        believed by a spread. Without the latter a front that lacks an end would never look for it.
+        """
+        guesses = self.features.guesses(pool)
+        means, spreads = belief.predict(pool, guesses)
+        means, spreads = means[likely := belief.stands(pool, guesses) > 0.5], spreads[likely]
+        hoped = np.where(belief.logs, np.exp(means - spreads), means - spreads)
+        ends = nondominated(hoped, np.arange(len(hoped)))
+        believed = np.where(belief.logs, np.exp(means[ends]), means[ends])
+        beyond = np.minimum(np.max(believed, axis=0, initial=-np.inf), worst)
+        worst = np.maximum(front.max(axis=0), beyond)
+        span = worst - front.min(axis=0)
+        return np.asarray(worst + 0.1 * np.where(span > 0, span, np.maximum(np.abs(worst), 1e-12)))
 
     def _pool(self, best: Array, rng: np.random.Generator) -> Array:
         drawn = self.space.decode(rng.random((self.pool, len(self.space.knobs))))
@@ -149,9 +194,3 @@ class BayesianSampler(Sampler):
                 covers[k] -= np.outer(gain, covers[k][place])
                 spreads[:, k] = np.sqrt(np.maximum(np.diag(covers[k]), 1e-12))
         return short[:, chosen]
-
-
-def _reference(front: Array) -> Array:
-    """Return the point up to which volume counts: a tenth of the front's spread beyond its worst."""
-    worst, span = front.max(axis=0), np.ptp(front, axis=0)
-    return np.asarray(worst + 0.1 * np.where(span > 0, span, np.maximum(np.abs(worst), 1e-12)))

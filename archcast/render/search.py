@@ -131,6 +131,8 @@ def _reach(answer: SearchAnswer) -> str:
         "says that the range is too short. Between names, such as dataflows, differences within the interval of a "
         "value are within the model's error."
     )
+    if answer.run is not None:
+        lead = lead.replace("any choice of the other knobs reaches", "the designs evaluated with it reached")
     body = reach_svgs(answer)
     return section("What each knob can reach", body, lead=lead, name="reach")
 
@@ -167,14 +169,16 @@ def _parts(title: str, name: str, parts: dict[str, float]) -> str:
 
 def _list(answer: SearchAnswer) -> str:
     knobs = answer.chosen
-    heads = ["", *(plain(name) for name in (*answer.objectives, *knobs)), f"lowers {plain(answer.objectives[0])} most"]
+    steps = any(answer.binds)
+    last = [f"lowers {plain(answer.objectives[0])} most"] if steps else []
+    heads = ["", *(plain(name) for name in (*answer.objectives, *knobs)), *last]
     rows = []
     for place in answer.listed(LISTED):
         design = answer.front[place]
         rows.append([
             mark(answer, place), *(shown(name, design[name]["value"]) for name in answer.objectives),
             *(shown(name, design["knobs"][name]) for name in knobs),
-            step_words(answer.binds[place].get(answer.objectives[0], {})),
+            *([step_words(answer.binds[place].get(answer.objectives[0], {}))] if steps else []),
         ])  # fmt: skip
     lead = f"{len(rows)} designs that stand for the {len(answer.front):,} of the front; --json has all, with intervals."
     numbers = 1 + len(answer.objectives) + len(knobs)

@@ -1,9 +1,9 @@
 """The method `bayesian`: Gaussian processes and expected hypervolume improvement, with or without a cheap guess.
 
 A batch is chosen one design after the other: each is believed to come out as its mean says (constant liar, Ginsbourger
-et al. 2010, with the mean), which lowers what designs near it are expected to add. Of a batch four times the share that the
-surrogates do not explain of the values goes to designs of which least is known: a surrogate that is wrong is surest of
-the places where it never looked.
+et al. 2010, with the mean), which lowers what designs near it are expected to add. Four times the share of the values
+that the surrogates do not explain, at most half, goes to designs of which least is known: a surrogate that is wrong is
+surest of the places where it never looked.
 """
 
 from __future__ import annotations

@@ -160,3 +160,12 @@ def test_a_space_at_its_events_starts_from_the_closed_form() -> None:
     assert study.cheap is not None
     assert study.budget.evaluations == 150
     assert batch_size(study) == 8
+
+
+def test_the_reference_lies_beyond_the_front_for_values_below_zero_too() -> None:
+    from dataclasses import replace
+
+    answer = small_search()
+    shifted = np.stack([answer.values[:, 0], -answer.values[::-1, 1], answer.values[:, 2]], axis=1)
+    assert (replace(answer, values=shifted).reference > shifted.max(axis=0)).all()
+    assert answer.reference == pytest.approx(1.1 * answer.values.max(axis=0))

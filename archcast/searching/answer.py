@@ -70,7 +70,7 @@ class SearchAnswer:
     def reference(self) -> Array:
         worst = self.values.max(axis=0)
         tenth = (REFERENCE - 1) * np.where(worst < 0, -worst, self.values.max(axis=0) - self.values.min(axis=0))
-        return np.where(worst > 0, REFERENCE * worst, worst + tenth)  # values of 0 and below too
+        return np.asarray(np.where(worst > 0, REFERENCE * worst, worst + tenth))  # values of 0 and below too
 
     @property
     def hypervolume(self) -> float | None:

@@ -95,6 +95,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "break_even": {"fixed": 100, "per_use": 1, "other_per_use": [2, 1.5, 2.5]},
     "cost_of_pass": {"cost": [1, 2], "success": [0.5, 0.9]},
     "scenarios": {"question": CHAT, "n": 20},
+    "sensitivities": {"question": CHAT, "knobs": ["dram_bytes_per_s", "launch_s"]},
     "reasoning_cost": {"question": CHAT, "tokens": [100, 1000], "samples": [1, 4]},
 }
 

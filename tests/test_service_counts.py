@@ -103,7 +103,7 @@ def test_requests_rows_times_and_kept_answers_are_counted(app: Application) -> N
     assert found["archcast_cache_total", "miss", "/v1/predict_ops"] == 1
     assert found["archcast_request_seconds_count", "/v1/predict_ops"] == 4
     heights = [
-        v for key, v in found.items() if key[0] == "archcast_request_seconds_bucket" and key[1] == "/v1/predict_ops"
+        v for key, v in found.items() if key[0] == "archcast_request_seconds_bucket" and "/v1/predict_ops" in key
     ]
     assert heights == sorted(heights)
     assert len(heights) == len(BUCKETS_S) + 1

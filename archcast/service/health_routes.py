@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
 from archcast.service.faults import RefusedError
 from archcast.service.service import Service, json_answer
@@ -23,7 +23,7 @@ def health_routes(app: FastAPI, service: Service) -> None:
             raise RefusedError(503, "The cost model is being loaded; ask again in a second.", retry_s=1)
         return json_answer({"status": "ready"})
 
-    @app.get("/metrics", tags=["service"], summary="Counts for Prometheus")
+    @app.get("/metrics", tags=["service"], summary="Counts for Prometheus", response_class=PlainTextResponse)
     async def metrics() -> Response:
         states = service.jobs.counts() if service.jobs is not None else {}
         text = service.metrics.exposition(states, versions(), service.cache.bytes)

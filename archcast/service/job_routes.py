@@ -94,11 +94,19 @@ def _submitting(app: FastAPI, service: Service, store: JobStore) -> None:
         return _answer((await _aside(store.cancel, job)).to_json())
 
 
+class EventStream(StreamingResponse):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
+
+
 def _watching(app: FastAPI, store: JobStore) -> None:
-    @app.get("/v1/jobs/{job}/events", tags=["jobs"], summary="Progress as server-sent events")
+    @app.get(
+        "/v1/jobs/{job}/events", tags=["jobs"], summary="Progress as server-sent events", response_class=EventStream
+    )
     async def events(job: str) -> Response:
         first = await _aside(store.get, job)
-        return StreamingResponse(_events(store, first), media_type="text/event-stream")
+        return EventStream(_events(store, first))
 
 
 async def _events(store: JobStore, job: Job) -> AsyncIterator[bytes]:

@@ -35,6 +35,7 @@ def _route(verb: str, shape: type[msgspec.Struct], limits: Limits) -> Callable[[
         given = {name: getattr(asked, name) for name in asked.__struct_fields__}
         check_document("The body", given, depth=limits.depth, values=max(limits.values, 4 * MOST_CELLS))
         _check_cells(given)
+        _check_questions(given)
         arguments = {name: _looked_up(name, value, limits) for name, value in given.items() if value is not None}
         function = getattr(import_module("archcast.oracle"), verb)
         try:
@@ -61,6 +62,17 @@ def _priced(arguments: dict[str, Any]) -> Any:
     from archcast.oracle import cost_table
 
     return cost_table(items, options, model=arguments.pop("model", None))
+
+
+def _check_questions(given: Mapping[str, Any]) -> None:
+    """Refuse a question that does not say what runs, and on what. Raises ShapeError."""
+    for name in ("question", "x", "y", "verifier"):
+        asked = given.get(name)
+        for one in asked if isinstance(asked, list) else [asked] if asked is not None else []:
+            if one.get("workload") is None:
+                raise ShapeError(f"{name} needs 'workload'.", f"{name}.workload")
+            if one.get("on") is None and one.get("device") is None:
+                raise ShapeError(f"{name} needs 'on', the device.", f"{name}.on")
 
 
 def _check_cells(given: Mapping[str, Any]) -> None:

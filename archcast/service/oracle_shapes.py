@@ -101,6 +101,13 @@ class CostOfPass(msgspec.Struct, forbid_unknown_fields=True):
     candidates: Annotated[list[Name], Meta(max_length=10_000)] = []
 
 
+class Sensitivities(msgspec.Struct, forbid_unknown_fields=True):
+    """What a change of each figure of the device would change."""
+
+    question: Several
+    knobs: Annotated[list[Name], Meta(min_length=1, max_length=100)] | None = None
+
+
 class ReasoningCost(msgspec.Struct, forbid_unknown_fields=True):
     """What answers of so many thinking tokens and samples cost."""
 
@@ -118,5 +125,6 @@ class ReasoningCost(msgspec.Struct, forbid_unknown_fields=True):
 SHAPES: dict[str, type[Any]] = {
     "cost_table": CostTable, "curve": Curve, "marginal": Marginal, "max_within": MaxWithin, "scenarios": Scenarios,
     "iso": Iso, "break_even": BreakEven, "cost_of_pass": CostOfPass, "reasoning_cost": ReasoningCost,
+    "sensitivities": Sensitivities,
 }  # fmt: skip
 """Verb -> the struct that its body is decoded into; its fields are the arguments of `archcast.oracle`'s function."""

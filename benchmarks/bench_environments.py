@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,10 @@ def overhead_us(env: Any, repeats: int = 300) -> float:
     return min(found)
 
 
+def _same(env: Any) -> Any:
+    return env
+
+
 def main() -> None:
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -66,7 +71,7 @@ def main() -> None:
     for name in IDS:
         fast = steps_per_s(make(name, num_envs=given.envs), given.seconds)
         one = make(name)
-        synced = SyncVectorEnv([lambda one=one: one] * SYNCED, autoreset_mode=AutoresetMode.SAME_STEP)
+        synced = SyncVectorEnv([partial(_same, one)] * SYNCED, autoreset_mode=AutoresetMode.SAME_STEP)
         slow = steps_per_s(synced, given.seconds)
         slowest = min(slowest, fast)
         print(f"{name:22} {fast:12,.0f} {slow:14,.0f} {fast / slow:8.0f} {overhead_us(one):12.1f}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from archcast.environments.task import Outcome
+from archcast.environments.task import Outcome, Single
 from archcast.searching.evaluations import write_evaluations
 from archcast.searching.space import DesignSpace
 from foundation.errors import BadValueError
@@ -30,6 +30,12 @@ class History:
         """Keep designs (codes of shape (knobs, designs))."""
         self._codes.append(codes.copy())
         self._outcomes.append(outcome)
+
+    def add_one(self, codes: Array, found: Single) -> None:
+        """Keep one design (codes of shape (knobs,))."""
+        values = {name: np.array([value]) for name, value in found.values.items()}
+        reason, score = np.array([int(not found.feasible)]), np.array([found.score])
+        self.add(codes[:, None], Outcome(values, reason == 0, score, reason, (found.reason,), found.observation[None]))
 
     def tables(self, *, feasible_only: bool = False) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return (actions, observations): values of knobs by name, and values, reward and feasibility; aligned."""

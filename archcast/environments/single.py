@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from archcast.environments.history import History
-from archcast.environments.task import LARGEST_LOG, Outcome, Task, make_task
+from archcast.environments.task import LARGEST_LOG, Single, Task, make_task
 from foundation.checks import whole_number
 from foundation.errors import BadValueError, UnknownNameError
 from workloads.table import Array
@@ -61,21 +62,15 @@ def observation_space(task: Task) -> spaces.Box:
     return spaces.Box(low.astype(np.float32), high.astype(np.float32))
 
 
-def info_of(task: Task, outcome: Outcome, place: int, codes: Array) -> dict[str, Any]:
+def info_of(task: Task, found: Single, codes: Array) -> dict[str, Any]:
     """Return what is known of one design; None where a value is not."""
-    values = {name: _plain(column[place]) for name, column in outcome.values.items()}
-    found = dict.fromkeys(("latency_s", "energy_j", "memory_bytes")) | values
-    reason = int(outcome.reason[place])
-    return found | {
-        "feasible": bool(outcome.feasible[place]), "reason": outcome.reasons[reason - 1] if reason else "",
-        "interval": Interval(task, codes) if outcome.feasible[place] else None, "fidelity": task.fidelity,
-        "cost_s": task.cost_s,
-    }  # fmt: skip
-
-
-def _plain(value: Any) -> float | None:
-    found = float(value)
-    return found if np.isfinite(found) else None
+    shown: dict[str, Any] = {"latency_s": None, "energy_j": None, "memory_bytes": None}
+    for name, value in found.values.items():
+        shown[name] = value if math.isfinite(value) else None
+    shown["feasible"], shown["reason"], shown["fidelity"] = found.feasible, found.reason, task.fidelity
+    shown["interval"] = Interval(task, codes) if found.feasible else None
+    shown["cost_s"] = task.cost_s
+    return shown
 
 
 class DesignEnv(gymnasium.Env[Any, Any]):
@@ -87,7 +82,8 @@ class DesignEnv(gymnasium.Env[Any, Any]):
 
     Args:
         name, options: see `make_task`. reward_formulation: ArchGym's name of `objective`.
-        action: codes (MultiDiscrete) or dict (Dict of Discrete by knob); a mapping of names to values is always taken.
+        action: codes (MultiDiscrete), where a mapping of names to values is taken too, or dict (a mapping of names to
+            codes, Dict of Discrete).
         record: keep every evaluated design for `log`.
     """
 
@@ -103,6 +99,7 @@ class DesignEnv(gymnasium.Env[Any, Any]):
         if reward_formulation:
             options["objective"] = reward_formulation
         self.task = make_task(name, **options)
+        self.coded = action == "dict"
         self.mode, self.horizon = mode, whole_number("horizon", horizon, low=2)
         self.history = History(self.task.space) if record else None
         self.render_mode = render_mode
@@ -132,9 +129,9 @@ class DesignEnv(gymnasium.Env[Any, Any]):
             self.codes = self.task.codes_of(options["design"])
         else:
             self.codes = self.np_random.integers(0, self.task.counts)
-        outcome = self._evaluated()
-        self.score = float(outcome.score[0])
-        return outcome.observation[0], info_of(self.task, outcome, 0, self.codes)
+        found = self._evaluated()
+        self.score = found.score
+        return found.observation, info_of(self.task, found, self.codes)
 
     def _nothing(self) -> Array:
         found = np.zeros(self.observation_space.shape or (), dtype=np.float32)
@@ -145,17 +142,17 @@ class DesignEnv(gymnasium.Env[Any, Any]):
         """Evaluate a design, or change one knob of it. Raises BadValueError, UnknownNameError: no action."""
         if self.mode == "bandit":
             named = isinstance(action, Mapping)
-            self.codes = self.task.codes_of(action) if named else self.task.checked(action)
+            self.codes = self.task.codes_of(action, coded=self.coded) if named else self.task.checked(action)
         else:
             self.codes = self._moved(action)
-        outcome = self._evaluated()
-        score = float(outcome.score[0])
-        info = info_of(self.task, outcome, 0, self.codes)
+        found = self._evaluated()
+        info = info_of(self.task, found, self.codes)
         if self.mode == "bandit":
-            return outcome.observation[0], score, True, False, info
-        gained, self.score = score - self.score, score
+            return found.observation, found.score, True, False, info
+        gained, self.score = found.score - self.score, found.score
         self.steps += 1
-        return outcome.observation[0], gained, False, self.steps >= self.horizon, info | {"score": score}
+        info["score"] = found.score
+        return found.observation, gained, False, self.steps >= self.horizon, info
 
     def _moved(self, action: Any) -> Array:
         """Return the codes after one move: numbers stop at their ends, names go round."""
@@ -167,11 +164,11 @@ class DesignEnv(gymnasium.Env[Any, Any]):
         codes[knob] = to % count if self.task.space.knobs[knob].category else min(max(to, 0), count - 1)
         return codes
 
-    def _evaluated(self) -> Outcome:
-        outcome = self.task.evaluate(self.codes[:, None])
+    def _evaluated(self) -> Single:
+        found = self.task.evaluate_one(self.codes)
         if self.history is not None:
-            self.history.add(self.codes[:, None], outcome)
-        return outcome
+            self.history.add_one(self.codes, found)
+        return found
 
     def log(self, path: str | Path, *, feasible_only: bool = False) -> tuple[Path, Path]:
         """Write what was evaluated (with record=True); see `History.write`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from operator import truediv
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from workloads.table import Array
 
 FORMULATIONS = ("latency", "energy", "power", "area", "joint", "edp")
 SINGLE = {"latency": "latency_s", "energy": "energy_j", "power": "power_w", "area": "area_mm2"}
+LN_10 = math.log(10.0)
 LARGEST_LOG = 30.0
 """Observed logarithms (base 10) of values lie within so many; a value that is not known is seen as this."""
 WORST = -10.0
@@ -40,6 +43,16 @@ class Outcome:
     reasons: tuple[str, ...]
     observation: Array
     """Of shape (designs, observed + 1 + knobs), float32."""
+
+
+class Single(NamedTuple):
+    """Of one design: values by name (NaN: not known), whether it stands, its score, why not, what is observed."""
+
+    values: dict[str, float]
+    feasible: bool
+    score: float
+    reason: str
+    observation: Array
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,10 @@ class Task:
     def counts(self) -> Array:
         """Return how many values each knob has."""
         return np.array(self.space.shape, dtype=np.int64)
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        return [int(count) for count in self.counts]
 
     @cached_property
     def _sample(self) -> tuple[dict[str, float], float]:
@@ -107,18 +124,50 @@ class Task:
             logs = {name: np.log(found.values[name]) for name in found.values}
             for place, name in enumerate(self.observed):
                 if name in logs:
-                    seen[:, place] = np.clip(np.nan_to_num(logs[name] / np.log(10), nan=LARGEST_LOG), -30, LARGEST_LOG)
+                    shown = np.clip(logs[name] / LN_10, -LARGEST_LOG, LARGEST_LOG)
+                    seen[:, place] = np.where(np.isnan(shown), LARGEST_LOG, shown)
             score = np.zeros(count)
-            for name, weight in self.terms:
-                score -= weight * (logs.get(name, np.full(count, np.nan)) - np.log(self.reference[name]))
+            for (name, weight), zero in zip(self.terms, self._zeros, strict=True):
+                score -= weight * (logs.get(name, np.full(count, np.nan)) - zero)
         score = np.where(feasible & np.isfinite(score), np.maximum(score, WORST), WORST)
         at = len(self.observed)
         seen[:, at] = feasible
-        seen[:, at + 1 :] = (codes / np.maximum(self.counts - 1, 1)[:, None]).T
+        seen[:, at + 1 :] = (codes / np.array(self._ends)[:, None]).T
         return Outcome({**found.values, **more}, feasible, score, found.reason, found.reasons, seen)
 
-    def codes_of(self, action: Mapping[str, Any]) -> Array:
+    def evaluate_one(self, codes: Array) -> Single:
+        """Return what one design (codes of shape (knobs,)) is worth: `evaluate` to the bit, with less around it."""
+        columns = self.space.columns(codes[:, None])
+        found = evaluate(self.problem, columns)
+        values = {name: column.item() for name, column in found.values.items()}
+        reason = int(found.reason[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = dict(zip(values, np.log(np.array(list(values.values()))), strict=True))
+        seen = [logs.get(name, np.nan) / LN_10 for name in self.observed]
+        seen = [LARGEST_LOG if one != one else min(max(one, -LARGEST_LOG), LARGEST_LOG) for one in seen]
+        score = 0.0
+        for (name, weight), zero in zip(self.terms, self._zeros, strict=True):
+            score -= weight * (float(logs.get(name, np.nan)) - zero)
+        score = max(score, WORST) if reason == 0 and math.isfinite(score) else WORST
+        seen += [float(reason == 0), *map(truediv, codes.tolist(), self._ends)]
+        if self.extra is not None:
+            values |= {name: np.asarray(column).item() for name, column in self.extra(columns).items()}
+        words = found.reasons[reason - 1] if reason else ""
+        return Single(values, reason == 0, score, words, np.array(seen, dtype=np.float32))
+
+    @cached_property
+    def _zeros(self) -> list[float]:
+        """Return the logarithms of the references of the terms."""
+        return [float(np.log(self.reference[name])) for name, _ in self.terms]
+
+    @cached_property
+    def _ends(self) -> list[float]:
+        return [float(max(count - 1, 1)) for count in self.counts]
+
+    def codes_of(self, action: Mapping[str, Any], *, coded: bool = False) -> Array:
         """Return the codes of a design given by the names of its knobs; a code of a name is taken too.
+
+        With `coded` numbers are codes of all knobs, not values.
 
         Raises:
             UnknownNameError: a knob or a value that there is not. BadValueError: a knob is missing.
@@ -136,7 +185,7 @@ class Task:
                 if value not in knob.values:
                     raise UnknownNameError(knob.name, value, map(str, knob.values))
                 found[place] = knob.values.index(value)
-            elif knob.category:
+            elif knob.category or coded:
                 found[place] = _code(knob.name, value, len(knob.values))
             else:
                 found[place] = int(knob.codes(np.array([finite_number(knob.name, value, low=-np.inf)]))[0])
@@ -145,6 +194,10 @@ class Task:
     def checked(self, codes: Any) -> Array:
         """Return codes as whole numbers in range, shape (knobs,). Raises BadValueError."""
         found = np.asarray(codes)
+        if found.shape == self.counts.shape and found.dtype == np.int64 and all(
+            0 <= code < count for code, count in zip(found.tolist(), self._counts, strict=True)
+        ):  # fmt: skip
+            return found.copy()
         if (
             found.shape != self.counts.shape
             or found.dtype.kind not in "iu"

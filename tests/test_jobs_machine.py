@@ -43,6 +43,7 @@ class Jobs(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
     @rule(key=KEYS, number=st.integers(0, 1))
+    @precondition(lambda self: len(self.states) < 6)
     def submit(self, key: str, number: int) -> None:
         if key in self.keys and self.keys[key][0] != number:
             with pytest.raises(KeyTakenError):
@@ -133,7 +134,7 @@ class Jobs(RuleBasedStateMachine):
             self.wanted.add(id)
 
     @rule()
-    @precondition(lambda self: len(self.states) > 3)
+    @precondition(lambda self: len(self.states) > 4)
     def restart(self) -> None:
         self.store.close()
         self.store = JobStore(self.folder / "jobs.sqlite", kinds=KINDS, limits=self.store.limits)
@@ -155,4 +156,4 @@ class Jobs(RuleBasedStateMachine):
 
 
 TestJobs = Jobs.TestCase
-TestJobs.settings = settings(max_examples=70, stateful_step_count=30)
+TestJobs.settings = settings(max_examples=60, stateful_step_count=30)

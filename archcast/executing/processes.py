@@ -25,7 +25,7 @@ SURROUNDINGS = {
     "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**26), "MALLOC_TRIM_THRESHOLD_": str(2**28),
 }  # fmt: skip
 """What workers start with. One is one core's worth: libraries in it start no threads of their own. glibc keeps freed
-memory for the next chunk: a worker that returns it after each operation spends up to half of its time on page faults.
+memory for the next chunk: a worker that returns it after each operation spends near half of its time on page faults.
 """
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from foundation.errors import BadFileError
 from foundation.packed_text import write_packed
 from foundation.yaml_file import load_yaml
+from hardware_specs.books import BookSpec
 from hardware_specs.catalogue import COMPILED
 from hardware_specs.compiled import text_of
 from hardware_specs.figures import Sourced
@@ -29,6 +30,7 @@ _KINDS: dict[str, type[Sourced]] = {
     "clusters": ClusterSpec,
     "technology": TechnologySpec,
     "runtimes": RuntimeSpec,
+    "books": BookSpec,
 }
 
 _REFERENCES = (
@@ -52,7 +54,17 @@ def compile_catalogue(folder: Path = FOLDER) -> dict[str, Any]:
         _aliases(catalogue[kind], folder / kind)
     catalogue["pipelines"] = _read_pipelines(folder / "pipelines")
     catalogue["tables"] = _read_tables(folder / "tables", catalogue["devices"])
+    _check_books(catalogue, folder / "books")
     return catalogue
+
+
+def _check_books(catalogue: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a price of a device that is not in the catalogue."""
+    for name, book in catalogue["books"].items():
+        for i, one in enumerate(book.get("purchases", ())):
+            if one["device"] not in catalogue["devices"]:
+                problem = f"'{one['device']}' is not among the devices."
+                raise BadFileError(folder / f"{name}.yaml", problem, key=f"purchases[{i}].device")
 
 
 def _read_kind(folder: Path, model: type[Sourced]) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class Price(Spec):
     @field_validator("date")
     @classmethod
     def _is_date(cls, text: str) -> str:
-        return _date(text)
+        return date_text(text)
 
 
 class DeviceSpec(Sourced):
@@ -176,7 +176,7 @@ class DeviceSpec(Sourced):
     @field_validator("released")
     @classmethod
     def _is_date(cls, text: str) -> str:
-        return _date(text)
+        return date_text(text)
 
     @model_validator(mode="after")
     def _names_stand_once(self) -> DeviceSpec:
@@ -242,7 +242,7 @@ def _gemmini_is_one(
         )  # fmt: skip
 
 
-def _date(text: str) -> str:
+def date_text(text: str) -> str:
     """Accept YYYY, YYYY-MM or YYYY-MM-DD."""
     try:
         datetime.date.fromisoformat(text + {4: "-01-01", 7: "-01"}.get(len(text), ""))

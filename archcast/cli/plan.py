@@ -10,6 +10,7 @@ import typer
 from archcast.cli.app import app, one_sentence_errors, parse_settings, print_json, print_text
 
 if TYPE_CHECKING:
+    from archcast.growing.answer import Growth
     from archcast.planning.pipeline_answer import PipelinePlan
 
 
@@ -23,7 +24,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained page.")] = None,
 ) -> None:
-    """The cheapest fleet that serves a demand within its objectives, what came next, and how far the answer holds."""
+    """The cheapest fleet that serves a demand within its objectives, or what to buy now and later as demand grows."""
     with one_sentence_errors():
         from archcast.planning.run import plan as ask
         from simulator.streams import DEFAULT_SEED
@@ -46,8 +47,8 @@ def plan(
             print_text(plan_text(answer))
 
 
-def _print_farm(answer: PipelinePlan, as_json: bool, html: Path | None) -> None:
-    """Print the farm of a pipeline's stage, and write its page."""
+def _print_farm(answer: PipelinePlan | Growth, as_json: bool, html: Path | None) -> None:
+    """Print the farm of a pipeline's stage, or purchases over time, and write its page."""
     if html is not None:
         from foundation.files import write_text_whole
 

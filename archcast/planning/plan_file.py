@@ -124,6 +124,11 @@ def read_plan(file: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
         if key.startswith("trace.") and isinstance(settings.data.get("trace"), str):
             settings.data["trace"] = {"file": settings.data["trace"]}
         settings.override(key, value, paths=("trace", "trace.file", "model", "cost_model"))
+    return study_of(settings)
+
+
+def study_of(settings: Settings) -> Study:
+    """Return the study that checked settings ask for. Raises BadFileError as `read_plan`."""
     data = settings.data
     if data.get("kind", "plan") != "plan":  # before its keys, which are those of another kind
         hint = "`archcast simulate` runs files of other kinds."

@@ -28,6 +28,7 @@ from foundation.yaml_file import YamlDocument, load_yaml
 from simulator.streams import DEFAULT_SEED, MAX_SEED
 
 if TYPE_CHECKING:
+    from archcast.growing.answer import Growth
     from archcast.planning.pipeline_answer import PipelinePlan
 
 MORE_INSTANCES = (2, 1)
@@ -38,10 +39,11 @@ BEYOND = 4 * MOST_DEVICES
 
 def plan(
     file: str | Path | Mapping[str, Any], *, settings: Mapping[str, Any] | None = None, seed: int = DEFAULT_SEED
-) -> Plan | PipelinePlan:
+) -> Plan | PipelinePlan | Growth:
     """Return the fleet that serves a demand within its objectives at the least cost (power, energy, carbon).
 
-    A file with the key `pipeline` asks for the farm of a pipeline's stage (docs/plan-pipeline.md).
+    A file with the key `pipeline` asks for the farm of a pipeline's stage (docs/plan-pipeline.md), one with the key
+    `growth` for what to buy now and later while the demand grows (docs/growth.md).
 
     Args:
         file: a YAML file of kind `plan` (docs/plan.md), or a mapping with its keys.
@@ -60,6 +62,10 @@ def plan(
         from archcast.planning.pipeline_run import plan_pipeline
 
         return plan_pipeline(document, name, settings, seed)
+    if isinstance(document.data, dict) and "growth" in document.data:
+        from archcast.growing.run import grow_document
+
+        return grow_document(document, name, settings, seed)
     study = read_plan(file, settings)
     try:
         return _plan(study, name, seed)

@@ -1,0 +1,138 @@
+"""Solving a program: expected cost, the mean of the worst tail, the worst case, or carbon."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from archcast.allocating.solver import silent
+from archcast.growing.program import Program
+from foundation.errors import UnsupportedError
+from workloads.table import Array
+
+GAP = 1e-4
+TIME_LIMIT_S = 20.0
+CARBON_TIE = 1e-3
+"""Kilograms that a dollar counts for where carbon is to be least: of equal ones the cheaper (estimated, any small)."""
+LOST = 1e-6
+"""Share of the demand that counts as served although the solver left it out."""
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The best choice found: columns, the objective, what no choice beats, and discounted costs by scenario."""
+
+    program: Program
+    x: Array
+    value: float
+    bound: float
+    costs: Array
+
+    @property
+    def gap(self) -> float:
+        """Return how far, at most, the choice is from the best one, as a share."""
+        return max(self.value - self.bound, 0.0) / max(abs(self.value), 1e-9)
+
+    @property
+    def expected(self) -> float:
+        return float(self.program.tree.probability @ self.costs)
+
+    @property
+    def root(self) -> Array:
+        """Return what is bought and leased now, (2, options)."""
+        return np.array([
+            [self.program.value(self.x, name, o, 0, 0) for o in range(len(self.program.options))]
+            for name in ("buy", "lease")
+        ])  # fmt: skip
+
+    @property
+    def short(self) -> float:
+        """Return the largest share of a period's demand that is not served in any scenario."""
+        worst = 0.0
+        for key, i in self.program.columns.items():
+            if key[0] == "short" and self.x[i] > 0:
+                worst = max(worst, float(self.x[i]) / max(self._demand(key), 1e-12))
+        return worst if worst > LOST else 0.0
+
+    def _demand(self, key: tuple[object, ...]) -> float:
+        return self.program.demand[key[1:]]  # type: ignore[index]
+
+
+def solve(
+    program: Program, *, objective: str = "", root: Array | None = None, gap: float = GAP,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> Solved:  # fmt: skip
+    """Return the best choice.
+
+    Args:
+        objective: expected, cvar, worst or carbon; "" for the study's.
+        root: what is bought and leased now, where that is fixed, (2, options).
+
+    Raises:
+        UnsupportedError: the solver found no choice in time, or limits that contradict each other.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_matrix
+
+    name = objective or program.study.objective
+    count = len(program.high)
+    costs, share = program.by_scenario(), program.tree.probability
+    extra, weights, tail = _tail(name, costs, share, program.study.tail)
+    aim = _aim(program, name, costs, share)
+    unit = max(float(np.abs(aim).max(initial=0.0)), float(np.abs(costs).max(initial=0.0)), 1e-300) / 1e3
+    low, high = np.zeros(count + extra), np.concatenate([program.high, np.full(extra, np.inf)])
+    if extra:
+        low[count] = -np.inf
+    if root is not None:
+        for i, kind in enumerate(("buy", "lease")):
+            for o in range(len(program.options)):
+                place = program.columns.get((kind, o, 0, 0))
+                if place is not None:
+                    low[place] = high[place] = round(float(root[i, o]))
+    rows = np.repeat(np.arange(len(program.rows)), [len(one[0]) for one in program.rows])
+    places = np.concatenate([np.array(one[0], dtype=int) for one in program.rows])
+    factors = np.concatenate([np.array(one[1]) for one in program.rows])
+    matrix = csr_matrix((factors, (rows, places)), shape=(len(program.rows), count + extra))
+    limits = [LinearConstraint(matrix, [one[2] for one in program.rows], [one[3] for one in program.rows])]
+    if tail is not None:  # costs in the units of the aim
+        limits.append(LinearConstraint(csr_matrix(np.hstack([-costs / unit, tail])), 0, np.inf))
+    with silent():
+        found = milp(
+            np.concatenate([aim / unit, weights]), constraints=limits, bounds=Bounds(low, high),
+            integrality=np.concatenate([np.array(program.whole, dtype=float), np.zeros(extra)]),
+            options={"time_limit": time_limit_s, "mip_rel_gap": gap},
+        )  # fmt: skip
+    if found.x is None:
+        raise UnsupportedError(
+            "no plan keeps the limits of halls, money, devices and carbon in every scenario; loosen one of them, or "
+            "allow renting." if found.status == 2 else "the solver found no plan in time; ask for fewer periods, "
+            "scenarios or devices."
+        )  # fmt: skip
+    x = np.where(program.whole, np.round(found.x[:count]), found.x[:count])
+    bound = found.fun if found.mip_dual_bound is None else found.mip_dual_bound
+    bound = bound if math.isfinite(bound) else -math.inf
+    return Solved(program, x, float(found.fun) * unit, float(bound) * unit, costs @ x)
+
+
+def _aim(program: Program, name: str, costs: Array, share: Array) -> Array:
+    """Return what each column adds to the objective itself."""
+    if name == "expected":
+        return np.asarray(share @ costs)
+    if name == "carbon":
+        return np.asarray(share @ program.by_scenario("carbon") + CARBON_TIE * (share @ costs))
+    return np.zeros(costs.shape[1])
+
+
+def _tail(name: str, costs: Array, share: Array, tail: float) -> tuple[int, Array, Array | None]:
+    """Return (further columns, their weights, their part of the rows) of a risk over scenarios.
+
+    worst: theta >= cost of each; cvar: eta + sum of p xi / (1 - tail), xi >= cost - eta (Rockafellar and Uryasev 2000).
+    """
+    count = len(costs)
+    if name == "worst":
+        return 1, np.ones(1), np.ones((count, 1))
+    if name == "cvar":
+        return 1 + count, np.concatenate([[1.0], share / (1 - tail)]), np.hstack([np.ones((count, 1)), np.eye(count)])
+    return 0, np.zeros(0), None

@@ -1,0 +1,103 @@
+"""Sentences of a growth plan: what to buy, what comes later, what binds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from archcast.growing.capacity import Capacity
+from archcast.growing.course import Course
+from archcast.growing.dates import month_text
+from archcast.growing.growth_file import GrowthStudy
+from archcast.growing.options import Options
+from archcast.growing.solve import Solved
+from archcast.render.human import listed, percent
+from workloads.table import Array
+
+CLOSE = 0.999
+"""Of a limit, from which on it binds."""
+
+
+def usd(value: float) -> str:
+    """Return money as people write it: `$1.25 M`, `$840 k`, `$12`."""
+    if not np.isfinite(value):
+        return "-"
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size * 0.9995:
+            return f"{'-' if value < 0 else ''}${abs(value) / size:.3g}{unit}"
+    return f"{'-' if value < 0 else ''}${abs(value):.3g}"
+
+
+def order_words(study: GrowthStudy, options: Options, orders: Array, short: bool = False) -> str:
+    """Return e.g. `3 boxes of 8 b200 in fr-paris`, for units by (way, option); "" for nothing.
+
+    short: without numbers of devices a unit.
+    """
+    parts = []
+    for o in np.flatnonzero(orders[0] > 1e-6):
+        units, each = round(float(orders[0, o])), int(options.unit_devices[o])
+        what = "box" if study.sold_in == "boxes" and each > 1 else "instance" if each > 1 else ""
+        count = f"{units} {what}{'es' if what == 'box' and units > 1 else 's' if what and units > 1 else ''} of {each}"
+        name = options.name(o, len(study.regions) > 1)
+        parts.append(f"buy {units * each if short or not what else count} {name}")
+    for o in np.flatnonzero(orders[1] > 1e-6):
+        devices = round(float(orders[1, o]) * float(options.devices[o]))
+        parts.append(f"lease {devices} {options.name(o, len(study.regions) > 1)}")
+    return listed(parts)
+
+
+def summary_of(study: GrowthStudy, capacity: Capacity, options: Options, solved: Solved, course: Course,
+               ends: tuple[float, float]) -> str:  # fmt: skip
+    """Return the first paragraph: what to do now, its expected cost, and what serves."""
+    tree = solved.program.tree
+    now = order_words(study, options, course.ordered[:, 0, 0])
+    spent = float(course.cost_usd[0, 0, 0])
+    rented = course.rented[:, 0].mean(axis=0) * options.devices
+    extra = [f"rent {_count(x)} {options.name(o, len(study.regions) > 1)} in the mean"
+             for o, x in enumerate(rented) if x > 0.05]  # fmt: skip
+    first = listed([word for word in (now, *extra) if word]) or "buy nothing"
+    paid = f" for {usd(spent)}" if spent > 0 else ""
+    years = study.periods * study.months / 12
+    cost = f"expected cost over {years:.3g} years {usd(solved.expected)} [{usd(ends[0])} .. {usd(ends[1])}], discounted"
+    if study.shortage_usd_per_million is None and solved.short:
+        return (
+            f"No plan serves every request of {capacity.model}: up to {percent(solved.short)} of a period's demand is "
+            f"left even so. The nearest: in {month_text(study.start)} {first}{paid}; {cost}, what is lost counted in."
+        )
+    least, most = float(solved.costs.min()), float(solved.costs.max())
+    spread = "" if tree.scenarios == 1 else (
+        f" ({usd(least)} if {tree.names[int(solved.costs.argmin())]}, {usd(most)} if "
+        f"{tree.names[int(solved.costs.argmax())]})"
+    )  # fmt: skip
+    return f"In {month_text(study.start)}, {first}{paid}; {cost}{spread}."
+
+
+def _count(x: float) -> str:
+    return f"{x:.0f}" if x >= 9.5 else f"{x:.2g}"
+
+
+def binds_of(study: GrowthStudy, options: Options, solved: Solved, course: Course) -> list[str]:
+    """Return what keeps the plan from costing less, one sentence each."""
+    found = []
+    for region, watts in study.bounds.power_w.items():
+        used = course.hall_w[study.regions.index(region)].max()
+        unit = float(min(options.peak_w[o] for o in range(len(options)) if options.region[o] == region))
+        if used + unit > watts:
+            found.append(f"the hall in {region}: {used / 1e3:.3g} of {watts / 1e3:.3g} kW are taken, "
+                         f"and a further unit needs {unit / 1e3:.3g} kW")  # fmt: skip
+    spent = course.cost_usd[0]
+    bounds = study.bounds
+    cheapest = float(np.min(options.buy_usd, initial=np.inf))
+    for limit, used, name in (
+        (bounds.capital_usd, float(spent.sum(axis=0).max()), "capital in all"),
+        (bounds.capital_usd_per_period, float(spent.max()), "capital of a period"),
+    ):
+        if np.isfinite(limit) and used + cheapest > limit:
+            found.append(f"{name}: {usd(used)} of {usd(limit)}")
+    if np.isfinite(bounds.carbon_kg) and (most := float(course.total_kg.sum(axis=1).max())) > CLOSE * bounds.carbon_kg:
+        found.append(f"carbon: {most / 1e3:.3g} of {bounds.carbon_kg / 1e3:.3g} t")
+    if study.buy_lead and course.capacity_hz[2, :, : study.buy_lead].max() > 1e-6:
+        found.append(f"the lead time: until {month_text(study.years[min(study.buy_lead, study.periods - 1)])} only "
+                     "leased or rented devices serve beside those that are there")  # fmt: skip
+    if not found:
+        found.append("no limit binds: cost and what is not known decide")
+    return found

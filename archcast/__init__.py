@@ -38,7 +38,7 @@ _WHERE = {
     "scenarios": "archcast.oracle",
     "sensitivities": "archcast.oracle",
     "reasoning_cost": "archcast.oracle",
-    "sweep": "archcast.executing",
+    "sweep": "archcast.sweeps",
     "make_study": "archcast.searching.study",
     "Client": "archcast.service.client",
     "Estimate": "costmodel.estimate",
@@ -73,7 +73,6 @@ if TYPE_CHECKING:
     from archcast.batches import predict_batch as predict_batch
     from archcast.calibration import calibrate as calibrate
     from archcast.edge import edge_report as edge_report
-    from archcast.executing import sweep as sweep
     from archcast.network_transfer import transfer_networks as transfer_networks
     from archcast.operators import predict_ops as predict_ops
     from archcast.oracle import break_even as break_even
@@ -92,6 +91,7 @@ if TYPE_CHECKING:
     from archcast.searching.study import make_study as make_study
     from archcast.service.client import Client as Client
     from archcast.simulation import simulate as simulate
+    from archcast.sweeps import sweep as sweep
     from costmodel.estimate import Estimate as Estimate
     from costmodel.estimate import Quantity as Quantity
     from foundation.errors import ArchcastError as ArchcastError

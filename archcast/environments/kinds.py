@@ -14,6 +14,7 @@ from workloads.table import Array
 PLACES: dict[str, str] = {
     "npu-array": "archcast.environments.npu_start",
     "dram-controller": "archcast.searching.problems.dram_controller",
+    "network-architecture": "archcast.searching.problems.network_architecture",
     "gpu-serving": "archcast.searching.problems.gpu_serving",
 }
 """Id -> module with `SPACE`, `WORKLOAD` and `OBJECTIVES`."""

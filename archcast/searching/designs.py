@@ -10,6 +10,7 @@ from archcast.searching.problem import Design
 PLACES: dict[str, tuple[str, str]] = {
     "npu-array": ("archcast.searching.npu_array", "NPU_ARRAY"),
     "dram-controller": ("archcast.searching.problems.dram_controller", "DESIGN"),
+    "network-architecture": ("archcast.searching.problems.network_architecture", "DESIGN"),
     "gpu-serving": ("archcast.searching.problems.gpu_serving", "DESIGN"),
 }
 """Name -> (module, name in it)."""

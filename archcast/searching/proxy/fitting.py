@@ -1,0 +1,170 @@
+"""Making a proxy: runs to designs, folds, members and their weights, intervals, and the card."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archcast.searching.proxy.boosting import fitted_trees
+from archcast.searching.proxy.card import recall, scores
+from archcast.searching.proxy.conformal import fitted_interval
+from archcast.searching.proxy.domain import Domain
+from archcast.searching.proxy.encoding import Encoding, Guess, guessed_logs
+from archcast.searching.proxy.kriging import fitted_kriging
+from archcast.searching.proxy.model import Member, Output, Proxy, standard
+from archcast.searching.space import Columns, DesignSpace
+from foundation.errors import BadValueError
+from workloads.table import Array
+
+LEAST_DESIGNS = 40
+FOLDS = 5
+LEAST_WEIGHT = 0.05
+"""A member that counts less is left out."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Runs of designs in a random order: codes (knobs, designs), the design of each run, its values, folds of designs."""  # noqa: E501
+
+    codes: Array
+    design: Array
+    values: Mapping[str, Array]
+    folds: Array
+    digest: str
+
+    def mean(self, runs: Array) -> Array:
+        """Return the mean over the runs of each design."""
+        return np.asarray(np.bincount(self.design, runs) / self.counts)
+
+    @property
+    def counts(self) -> Array:
+        return np.bincount(self.design).astype(float)
+
+
+def fitted(
+    space: DesignSpace, columns: Columns, values: Mapping[str, Array], closed_form: Guess | None, seed: int,
+    most_kriged: int,
+) -> Proxy:  # fmt: skip
+    """Return a proxy (see `Proxy.fit`)."""
+    started = time.process_time()
+    rng = np.random.default_rng([seed, 86])
+    logged = logged_runs(space, columns, values, rng)
+    designs = space.columns(logged.codes)
+    guesses = _guesses(closed_form, designs)
+    encoding = Encoding(space, guesses)
+    logs = guessed_logs(closed_form, guesses, designs)
+    middle, spread = _standards(logs)
+    known = standard(logs, middle, spread)
+    features, points = encoding.features(logged.codes, known), encoding.points(logged.codes, known)
+    outputs, cards, left_out = [], {}, {}
+    for name in values:
+        output, card, said = _output(name, logged, guesses, logs, middle, features, points, most_kriged, rng)
+        outputs.append(output)
+        cards[name], left_out[name] = card, said
+    true = {name: logged.mean(logged.values[name]) for name in values}
+    card = {
+        "data": logged.digest, "runs": len(logged.design), "designs": logged.codes.shape[1], "knobs": len(space.knobs),
+        "space": space.size, "folds": FOLDS, "left_out": cards, "front_recall": recall(left_out, true), "seed": seed,
+        "fit_cpu_s": round(time.process_time() - started, 2),
+    }  # fmt: skip
+    domain = Domain.of(space, logged.codes, logs)
+    return Proxy(encoding, closed_form, middle, spread, tuple(outputs), domain, card)
+
+
+def logged_runs(space: DesignSpace, columns: Columns, values: Mapping[str, Array], rng: np.random.Generator) -> Logged:
+    """Return checked runs. Raises BadValueError."""
+    if not values:
+        raise BadValueError("a proxy is of at least one value.")
+    codes = space.codes_of(columns)
+    table = {name: np.atleast_1d(np.asarray(column, dtype=float)) for name, column in values.items()}
+    for name, column in table.items():
+        if column.shape != (codes.shape[1],):
+            raise BadValueError(f"{name} has {column.size:,} values for {codes.shape[1]:,} runs; give one for each.")
+    good = np.all([np.isfinite(column) for column in table.values()], axis=0)
+    codes, table = codes[:, good], {name: column[good] for name, column in table.items()}
+    unique, design = np.unique(codes.T, axis=0, return_inverse=True)
+    if len(unique) < LEAST_DESIGNS:
+        raise BadValueError(f"the log has {len(unique)} designs that stand; a proxy needs {LEAST_DESIGNS}.")
+    for name, column in table.items():
+        if np.ptp(column) == 0.0:
+            raise BadValueError(f"all designs have the same {name}; there is nothing to learn.")
+    said = hashlib.sha256(np.ascontiguousarray(codes.T + 0.0, dtype="<f8").tobytes())
+    for name, column in table.items():
+        said.update(name.encode() + np.ascontiguousarray(column, dtype="<f8").tobytes())
+    order = rng.permutation(len(unique))
+    place = np.empty(len(unique), dtype=np.intp)
+    place[order] = np.arange(len(unique))
+    folds = np.arange(len(unique)) % FOLDS
+    return Logged(unique[order].T, place[design.ravel()], table, folds, said.hexdigest()[:16])
+
+
+def _guesses(closed_form: Guess | None, designs: Columns) -> tuple[str, ...]:
+    """Return the names of what a closed form says that differs between designs."""
+    if closed_form is None:
+        return ()
+    found = closed_form(designs)
+    return tuple(name for name in sorted(found) if np.nanmax(found[name]) > max(np.nanmin(found[name]), 0.0))
+
+
+def _standards(logs: Array) -> tuple[Array, Array]:
+    known = np.isfinite(logs).any(axis=0)
+    middle = np.array([np.nanmean(column) if some else 0.0 for column, some in zip(logs.T, known, strict=True)])
+    spread = np.array([np.nanstd(column) if some else 1.0 for column, some in zip(logs.T, known, strict=True)])
+    return middle, np.where(spread > 1e-9, spread, 1.0)
+
+
+def _output(
+    name: str, logged: Logged, guesses: tuple[str, ...], logs: Array, middle: Array, features: Array, points: Array,
+    most_kriged: int, rng: np.random.Generator,
+) -> tuple[Output, dict[str, Any], Array]:  # fmt: skip
+    """Return the models of one value, its card, and what they say of left-out designs."""
+    runs = logged.values[name]
+    log = bool((runs > 0).all())
+    shaped = np.log(runs) if log else runs
+    target, counts = logged.mean(shaped), logged.counts
+    guess = guesses.index(name) if log and name in guesses else -1
+    members, said = [], []
+    for residual in (False, True) if guess >= 0 else (False,):
+        base = np.where(np.isnan(logs[:, guess]), middle[guess], logs[:, guess]) if residual else 0.0
+        trees, out, _ = fitted_trees(features, target - base, counts, logged.folds)
+        members.append(Member(trees, residual, 0.0))
+        said.append(out + base)
+        if len(target) <= most_kriged:
+            kriging, out = fitted_kriging(points, target - base, counts, logged.folds, rng)
+            members.append(Member(kriging, residual, 0.0))
+            said.append(out + base)
+    weights = _weights(np.stack(said, axis=1), target)
+    table = np.stack(said, axis=1) @ weights
+    kept = [Member(one.model, one.residual, float(w)) for one, w in zip(members, weights, strict=True) if w > 0]
+    interval, low, high = fitted_interval(features, shaped - table[logged.design], logged.design, logged.folds)
+    natural = (lambda x: np.exp(x)) if log else (lambda x: x)
+    at = table[logged.design]
+    card = scores(natural(at), runs, natural(at + low), natural(at + high))
+    card |= {"members": {one.kind: round(one.weight, 3) for one in kept}, **_noise(runs, logged)}
+    return Output(name, log, guess, tuple(kept), interval), card, natural(table)
+
+
+def _weights(said: Array, target: Array) -> Array:
+    """Return how much each member counts: non-negative least squares on left-out designs, summing to 1."""
+    from scipy.optimize import nnls
+
+    found = nnls(np.vstack((said, 1e3 * np.ones(said.shape[1]))), np.append(target, 1e3))[0]
+    found = np.where(found < LEAST_WEIGHT, 0.0, found)
+    if not found.any():
+        found[int(np.argmin(((said - target[:, None]) ** 2).mean(axis=0)))] = 1.0
+    return np.asarray(found / found.sum())
+
+
+def _noise(runs: Array, logged: Logged) -> dict[str, float]:
+    """Return the spread of runs of one design over the mean, where designs have several."""
+    counts = logged.counts
+    freedom = float((counts - 1).sum())
+    if freedom < 1:
+        return {}
+    off = runs - logged.mean(runs)[logged.design]
+    return {"noise_over_mean": float(np.sqrt((off**2).sum() / freedom) / abs(runs.mean()))}

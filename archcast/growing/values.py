@@ -20,7 +20,8 @@ from archcast.growing.tree import Tree
 from foundation.errors import UnsupportedError
 from workloads.table import Array
 
-SIDE_GAP = 1e-5
+SIDE_GAP, ROUGH_GAP = 1e-4, 1e-3
+"""Relative gaps at which comparisons of plans, and other worlds, stop."""
 GROWTH_ENDS = (0.75, 1.25)
 """Of the logarithm of growth, for its sensitivity (chosen)."""
 POWER_ENDS = (0.5, 2.0)
@@ -79,24 +80,27 @@ class World:
 
     def solved(
         self, *, tree: Tree | None = None, study: GrowthStudy | None = None, options: Options | None = None,
-        root: Array | None = None, ends: Ends | None = None,
+        root: Array | None = None, ends: Ends | None = None, gap: float = ROUGH_GAP,
     ) -> Solved:  # fmt: skip
         """Return the relaxed solution with some parts exchanged. Raises UnsupportedError: there is none."""
         of = study or self.study
         chosen = options or options_of(of, self.kinds, self.books, ends or Ends())
         program = build(of, chosen, tree or self.tree, self.rate_hz, relaxed=True)
-        return solve(program, root=root, gap=SIDE_GAP, objective="carbon" if of.objective == "carbon" else "expected")
+        return solve(program, root=root, gap=gap, objective="carbon" if of.objective == "carbon" else "expected")
 
 
 def values_of(world: World) -> Values:
     """Return what the plan is worth beside others."""
     tree = world.tree
     options = world.options()
-    whole = world.solved(options=options)
+    whole = world.solved(options=options, gap=SIDE_GAP)
     cost = whole.expected
-    alone = [world.solved(tree=tree.only([s]), options=options) for s in range(tree.scenarios)]
+    alone = [world.solved(tree=tree.only([s]), options=options, gap=SIDE_GAP) for s in range(tree.scenarios)]
     sure = np.array([one.expected for one in alone])
-    mean = _try("the mean growth", lambda: _fixed(world, options, world.solved(tree=tree.mean(), options=options).root))
+    mean = _try(
+        "the mean growth",
+        lambda: _fixed(world, options, world.solved(tree=tree.mean(), options=options, gap=SIDE_GAP).root),
+    )
     bought, regret = [], []
     for name, one in zip(tree.names, alone, strict=True):
         found = _try(name, lambda root=one.root: _fixed(world, options, root))  # type: ignore[misc]
@@ -110,7 +114,7 @@ def values_of(world: World) -> Values:
 
 
 def _fixed(world: World, options: Options, root: Array) -> Solved:
-    return world.solved(options=options, root=root)
+    return world.solved(options=options, root=root, gap=SIDE_GAP)
 
 
 def _try(name: str, run: Callable[[], Solved], **more: Any) -> tuple[Other, Solved | None]:

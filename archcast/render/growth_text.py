@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from archcast.growing.values import ROUGH_GAP
 from archcast.growing.words import order_words, usd
 from archcast.render.human import digits, percent
 
@@ -109,7 +110,7 @@ def beside(one: Other, cost: float) -> str:
     if one.short:
         return "leaves requests unserved"
     added = one.cost_usd - cost
-    if abs(added) < 1e-4 * abs(cost):
+    if abs(added) < ROUGH_GAP * abs(cost):
         return "costs the same"
     return f"costs {usd(abs(added))} {'more' if added > 0 else 'less'} ({percent(abs(added) / cost)})"
 

@@ -96,7 +96,7 @@ def simulate(
     document = load_yaml(path)
     kind = document.data.get("kind") if isinstance(document.data, dict) else None
     _same_kind(kind, settings or {}, str(file))
-    if kind in _ANSWERS:
+    if isinstance(kind, str) and kind in _ANSWERS:
         return _ANSWERS[kind](document, settings, seed, replications, str(file))
     if kind == "run":
         return Simulation(str(file), _run(document, settings), seed, replications or 1, ONE_OF_EACH)

@@ -15,6 +15,7 @@ PLACES: dict[str, str] = {
     "npu-array": "archcast.environments.npu_start",
     "dram-controller": "archcast.searching.problems.dram_controller",
     "network-architecture": "archcast.searching.problems.network_architecture",
+    "soc": "archcast.searching.problems.soc",
     "gpu-serving": "archcast.searching.problems.gpu_serving",
 }
 """Id -> module with `SPACE`, `WORKLOAD` and `OBJECTIVES`."""

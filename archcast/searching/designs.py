@@ -11,6 +11,7 @@ PLACES: dict[str, tuple[str, str]] = {
     "npu-array": ("archcast.searching.npu_array", "NPU_ARRAY"),
     "dram-controller": ("archcast.searching.problems.dram_controller", "DESIGN"),
     "network-architecture": ("archcast.searching.problems.network_architecture", "DESIGN"),
+    "soc": ("archcast.searching.problems.soc", "DESIGN"),
     "gpu-serving": ("archcast.searching.problems.gpu_serving", "DESIGN"),
 }
 """Name -> (module, name in it)."""

@@ -42,6 +42,7 @@ class Marginal(msgspec.Struct, forbid_unknown_fields=True):
     question: Several
     knob: Name = "generate"
     at: Numbers | None = None
+    step: Annotated[int, Meta(ge=1, le=10**9)] | None = None
     quantities: Quantities | None = None
     model: ModelName = ""
 

@@ -208,3 +208,10 @@ def test_the_option_replications_has_the_limit_of_the_key(good: Path) -> None:
     assert isinstance(simulate(good, replications=10_000), Simulation)
     with pytest.raises(BadValueError, match="replications must be a whole number from 1 to 10000"):
         simulate(good, replications=10_001)
+
+
+def test_a_kind_that_is_no_word_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text("kind: [graph]\n", encoding="utf-8")
+    with pytest.raises(InputError, match="kind"):
+        simulate(file)

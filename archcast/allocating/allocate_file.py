@@ -37,7 +37,7 @@ METHODS = ("auto", "exact", "greedy")
 MODELLED = ("latency_s", "ttft_s", "tpot_s", "energy_j", "cost_usd", "memory_bytes")
 EACH = ("latency_s", "ttft_s", "tpot_s", "memory_bytes")
 """Budgets that hold for each request rather than for all together, unless the file says otherwise."""
-MOST_ITEMS, MOST_OPTIONS, MOST_VARIANTS, MOST_CELLS = 2000, 200, 2000, 200_000
+MOST_ITEMS, MOST_OPTIONS, MOST_VARIANTS, MOST_CELLS = 2000, 200, 2000, 60_000
 SCENARIOS = 6000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,7 @@ class Used:
     level: float
     price: float
     more: float
+    in_sample: float | None = None
     coverage: float | None = None
     assured: float | None = None
     nominal_coverage: float | None = None
@@ -60,6 +62,7 @@ class Used:
         found = {"budget": self.budget, "held": self.level, "share": self.share, "binds": self.binds,
                  "price_per_unit": self.price, "worth_of_10_percent_more": self.more}  # fmt: skip
         extra = {
+            "coverage_in_sample": self.in_sample,
             "coverage": self.coverage,
             "coverage_at_least": self.assured,
             "nominal_coverage": self.nominal_coverage,
@@ -100,8 +103,9 @@ class Lacking:
     most: float
 
     def to_json(self) -> dict[str, Any]:
-        return {"what": self.what, "item": self.item, "least_possible": self.least, "allowed": self.most,
-                "short_by": self.least - self.most}  # fmt: skip
+        known = math.isfinite(self.least)
+        least, most, short = (self.least, self.most, self.least - self.most) if known else (None, None, None)
+        return {"what": self.what, "item": self.item, "least_possible": least, "allowed": most, "short_by": short}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from archcast.allocating.words import plain
 from workloads.table import Array
 
 DRAWS = 1000
+LEAST_SCENARIOS = 300
 MOST_DRAWN = 40_000_000
 
 
@@ -68,6 +69,25 @@ def pose(study: Study, costs: Costs, mask: Array, draws: Array) -> Posed:
     return Posed(problem, spread, draws, level, basis)
 
 
+def safe_problem(study: Study, posed: Posed, choice: Array, level: Array) -> Knapsack:
+    """Return a knapsack without risk that stands for the study's near a choice, for prices and side questions.
+
+    Upper ends are costs; Gamma items at once are thresholds at the Gamma-th largest spread of the choice (exact there,
+    Bertsimas and Sim); with a probability, costs are scaled to the quantile of the choice's sums.
+    """
+    problem, gamma = posed.problem, study.risk.gamma
+    if study.risk.kind == "upper":
+        return replace(problem, cost=problem.cost + posed.spread)
+    if study.risk.kind == "robust":
+        taken = np.flatnonzero(choice != NONE)
+        over = -np.sort(-posed.spread[taken, choice[taken]], axis=0)
+        z = over[int(gamma)] if int(gamma) < len(over) else np.zeros(problem.budgets)
+        room = np.maximum(problem.budget - gamma * z, 0.0)
+        return replace(problem, cost=problem.cost + np.maximum(posed.spread - z, 0.0), budget=room)
+    used = problem.used(choice)
+    return replace(problem, cost=problem.cost * np.where(used > 0, level / np.where(used > 0, used, 1.0), 1.0))
+
+
 def total_draws(costs: Costs, draws: Array, choice: Array, places: list[int]) -> Array:
     """Return the draws of sums over items of a choice, shape (n, places)."""
     taken = np.flatnonzero(choice != NONE)
@@ -78,7 +98,13 @@ def total_draws(costs: Costs, draws: Array, choice: Array, places: list[int]) ->
 def draws_of(study: Study, costs: Costs) -> Array:
     """Return joint draws of the costs of one request; fewer where the table is large."""
     wanted = study.risk.scenarios if study.risk.kind == "chance" else DRAWS
-    return costs.draw(int(max(60, min(wanted, MOST_DRAWN // costs.cost.size))))
+    count = int(max(60, min(wanted, MOST_DRAWN // costs.cost.size)))
+    if study.risk.kind == "chance" and count < LEAST_SCENARIOS:
+        raise study.settings.fault(
+            ("risk", "kind"), f"{costs.value.size:,} pairs of items and options leave room for {count} scenarios only; "
+            f"a probability needs {LEAST_SCENARIOS}.", "Give fewer options, or risk: upper.",
+        )  # fmt: skip
+    return costs.draw(count)
 
 
 def limited(study: Study, costs: Costs, draws: Array) -> tuple[Array, Array, Array]:

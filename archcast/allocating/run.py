@@ -20,7 +20,7 @@ from archcast.allocating.greedy import solve_greedy
 from archcast.allocating.knapsack import NONE, Knapsack, Solution
 from archcast.allocating.prices import best_prices
 from archcast.allocating.reduction import undominated
-from archcast.allocating.risks import Posed, draws_of, limited, pose, solve
+from archcast.allocating.risks import Posed, draws_of, limited, pose, safe_problem, solve
 from archcast.allocating.shares import solve_shares
 from archcast.allocating.shortfall import least_use
 from costmodel.estimate import Quantity
@@ -96,7 +96,7 @@ def _answer(
 ) -> Allocation:
     problem = posed.problem
     level = posed.level(found.choice)
-    used = _used(posed, level, chance)
+    used = _used(study, posed, found.choice, level, chance)
     nominal = found if study.risk.kind == "nominal" else _side(problem)
     main = max(range(len(used)), key=lambda k: (used[k].price * used[k].budget, -k))
     weights = np.zeros(problem.value.shape)
@@ -184,31 +184,26 @@ def _totals(study: Study, costs: Costs, weights: Array, draws: Array) -> dict[st
     return found
 
 
-def _used(posed: Posed, level: Array, chance: ChanceSolution | None) -> tuple[Used, ...]:
-    """Return the budgets with prices, from the problem whose costs are scaled to what is held against budgets."""
-    problem = posed.problem
-    own = problem.used(chance.solution.choice) if chance is not None else None
-    base = own if own is not None else level
-    ratio = np.where(base > 0, level / np.where(base > 0, base, 1.0), 1.0)
-    risky = replace(problem, cost=problem.cost * ratio) if chance is not None else problem
-    if chance is None and posed.basis != "most likely costs":
-        risky = replace(problem, cost=problem.cost + posed.spread) if posed.basis.startswith("all") else problem
+def _used(study: Study, posed: Posed, choice: Array, level: Array, chance: ChanceSolution | None) -> tuple[Used, ...]:
+    """Return the budgets with prices and what more of each buys, under the study's risk."""
+    problem, risky = posed.problem, safe_problem(study, posed, choice, level)
     whole = risky.extended()
     prices = best_prices(whole, undominated(whole)).prices
     now = _side(risky)
+    noise = 1e-9 * max(abs(now.value), 1e-300) if now.feasible else 0.0
     rows = []
     for k, name in enumerate(problem.names):
-        larger = problem.budget.copy()
-        larger[k] *= 1.1
+        larger = risky.budget.copy()
+        larger[k] += 0.1 * problem.budget[k]
         then = _side(replace(risky, budget=larger))
-        more = max(then.value - now.value, 0.0) if now.feasible and then.feasible else 0.0
-        parts: tuple[float | None, float | None, float | None] = (None, None, None)
+        more = then.value - now.value if now.feasible and then.feasible else 0.0
+        parts: tuple[float | None, ...] = ()
         if chance is not None:
             at = 0 if chance.joint else k
-            parts = (float(chance.out_of_sample[at]), float(chance.assured[at]), float(chance.nominal_coverage[at]))
-        noise = 1e-9 * max(abs(now.value), 1e-300) if now.feasible else 0.0
+            shares = (chance.in_sample, chance.out_of_sample, chance.assured, chance.nominal_coverage)
+            parts = tuple(float(share[at]) for share in shares)
         more = more if more > noise else 0.0
-        rows.append(Used(name, float(problem.budget[k]), float(level[k]), float(prices[k]), more, *parts))  # fmt: skip
+        rows.append(Used(name, float(problem.budget[k]), float(level[k]), float(prices[k]), more, *parts))
     return tuple(rows)
 
 
@@ -278,8 +273,10 @@ def _nowhere(study: Study, costs: Costs, mask: Array, reason: Array, held: Array
         if not costs.mask[i].any():
             lacking.append(Lacking(str(reason[i, 0]) or "no option", costs.items[i], np.nan, np.nan))
             continue
-        over = held[i] - costs.limits[i]
-        best = int(np.where(costs.mask[i], np.max(over / np.maximum(costs.limits[i], 1e-300), axis=1), np.inf).argmin())
+        bound = costs.limits[i]
+        over = np.where(np.isfinite(bound), held[i] - bound, -np.inf)
+        share = np.max(over / np.where(np.isfinite(bound), np.maximum(bound, 1e-300), 1.0), axis=1)
+        best = int(np.where(costs.mask[i], share, np.inf).argmin())
         for k in np.flatnonzero(over[best] > 0):
             least = float(np.where(costs.mask[i], held[i, :, k], np.inf).min())
             shown = least if least > costs.limits[i, k] else float(held[i, best, k])

@@ -35,8 +35,8 @@ def summary_of(answer: Allocation) -> str:
         return f"{study.name}: {_why(answer)}"
     requests = sum(one.count * one.share for one in answer.chosen)
     proof = (
-        "no choice is worth more" if answer.gap <= 2e-6
-        else f"no choice is worth more than {percent(answer.gap)} above"
+        "certified the best" if answer.gap <= 2e-6
+        else f"certified within {max(100 * answer.gap, 1e-4):.2g} % of the best"
     )  # fmt: skip
     if study.risk.kind == "chance":
         proof = f"gives up {percent(max(answer.price_of_risk, 0.0))} of the worth at most likely costs"

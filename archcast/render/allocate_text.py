@@ -80,6 +80,13 @@ def _more(answer: Allocation) -> list[str]:
             f"  that choice would keep {plain(one.name)} in {percent(one.nominal_coverage)} of scenarios only."
             for one in answer.used if one.nominal_coverage is not None and one.nominal_coverage < (one.coverage or 0)
         ]  # fmt: skip
+    names = sorted({name for one in answer.chosen for name in one.kept})
+    if answer.study.risk.kind == "chance":
+        lines += [
+            f"Each keeps its limit of {plain(n)} in {percent(min(c.kept[n] for c in answer.chosen if n in c.kept))} of "
+            "scenarios or more."
+            for n in names
+        ]
     totals = [
         f"{plain(n)} {amount(n, q.value)} [{amount(n, q.lo)} .. {amount(n, q.hi)}]" for n, q in answer.totals.items()
     ]

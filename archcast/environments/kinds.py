@@ -16,6 +16,7 @@ PLACES: dict[str, str] = {
     "dram-controller": "archcast.searching.problems.dram_controller",
     "network-architecture": "archcast.searching.problems.network_architecture",
     "soc": "archcast.searching.problems.soc",
+    "offloading": "archcast.searching.problems.offloading",
     "gpu-serving": "archcast.searching.problems.gpu_serving",
 }
 """Id -> module with `SPACE`, `WORKLOAD` and `OBJECTIVES`."""

@@ -12,6 +12,7 @@ PLACES: dict[str, tuple[str, str]] = {
     "dram-controller": ("archcast.searching.problems.dram_controller", "DESIGN"),
     "network-architecture": ("archcast.searching.problems.network_architecture", "DESIGN"),
     "soc": ("archcast.searching.problems.soc", "DESIGN"),
+    "offloading": ("archcast.searching.problems.offloading", "DESIGN"),
     "gpu-serving": ("archcast.searching.problems.gpu_serving", "DESIGN"),
 }
 """Name -> (module, name in it)."""

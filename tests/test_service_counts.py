@@ -62,6 +62,16 @@ def test_without_room_nothing_is_kept() -> None:
     assert [post(app, "/v1/predict_ops", OPS).headers["x-archcast-cache"] for _ in range(2)] == ["miss", "miss"]
 
 
+def test_an_answer_names_the_cost_model_that_gave_it(app: Application) -> None:
+    question = {"workload": "resnet-50", "on": "h100-sxm"}
+    found = [
+        post(app, "/v1/predict_ops?model=physics", OPS), post(app, "/v1/predict_batch?model=physics", question),
+        post(app, "/v1/predict", {**question, "model": "physics"}),
+    ]  # fmt: skip
+    assert all(answer.json()["versions"]["cost_model"].startswith("physics") for answer in found)
+    assert post(app, "/v1/predict_ops", OPS).json()["versions"]["cost_model"].startswith("learned")
+
+
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3000)), max_size=60))
 def test_kept_answers_never_take_more_than_their_room(asked: list[tuple[int, int]]) -> None:
     cache = AnswerCache(20_000)

@@ -16,7 +16,7 @@ from archcast.service.names import cost_model_name, device_name, device_of, work
 from archcast.service.reading import check_document, read
 from archcast.service.settings import Limits
 from archcast.service.shapes import Batch, Operators, Question, Questions
-from archcast.service.versions import versions
+from archcast.service.versions import versions, versions_of
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES
 from foundation.errors import ArchcastError, InputError, UnknownNameError
 
@@ -89,7 +89,7 @@ class Answers:
             document["explain"] = estimate.explain().to_json()
         if report := edge_report(estimate, find_target(device_of(question.on, self.limits)).spec):
             document["edge"] = report.to_json()
-        document["versions"] = {**document.get("versions", {}), **versions()}
+        document["versions"] = {**versions(), **document.get("versions", {})}
         return document
 
     def estimate(self, question: Question) -> Estimate:
@@ -115,12 +115,13 @@ class Answers:
         estimate = self.estimate(question)
         on = device_of(question.on, self.limits)
         document = estimate.to_json()
-        document["versions"] = {**document.get("versions", {}), **versions()}
+        document["versions"] = {**versions(), **document.get("versions", {})}
         html = sections(estimate, load_device(on) if isinstance(on, str) else on)
         return encoded({"html": html, "estimate": document, "versions": versions()})
 
     def predict_ops(self, body: bytes, query: Query) -> Encoded:
         """Answer columns of operators with columns of costs, in the same order."""
+        from archcast.cost_models import find_cost_model
         from archcast.operators import predict_ops
 
         asked = read(_READ_OPERATORS, body)
@@ -129,17 +130,19 @@ class Answers:
         }
         on = columns.pop("on", "")
         one = _checked_devices(columns, on)
-        costs = predict_ops(columns, on=one, model=_model_of(query))
+        model = find_cost_model(_model_of(query))
+        costs = predict_ops(columns, on=one, model=model)
         found: dict[str, Any] = {name: getattr(costs, name) for name in NUMERIC}
         found["bound"] = _BOUNDS[costs.bound].tolist()
         found["source"] = _SOURCES[costs.source].tolist()
         rows = costs.rows
         self._check_rows(rows, self.limits.rows)
-        return encoded({"rows": rows, "columns": found, "versions": versions()}, rows)
+        return encoded({"rows": rows, "columns": found, "versions": versions_of(model)}, rows)
 
     def predict_batch(self, body: bytes, query: Query) -> Encoded:
         """Answer columns of questions with columns of answers, in the same order."""
         from archcast.batches import predict_batch
+        from archcast.cost_models import find_cost_model
 
         asked = read(_READ_BATCH, body)
         columns = {name: getattr(asked, name) for name in _BATCH_FIELDS}
@@ -149,12 +152,13 @@ class Answers:
             workload_name(name)
         for name in _words(columns["on"]):
             device_name(name)
+        model = find_cost_model(_model_of(query))
         try:
-            found = predict_batch(model=_model_of(query), **columns)
+            found = predict_batch(model=model, **columns)
         except MemoryError:
             raise too_much_memory() from None
         found["verdict"], found["reason"] = found["verdict"].tolist(), found["reason"].tolist()
-        return encoded({"rows": rows, "columns": found, "versions": versions()}, rows)
+        return encoded({"rows": rows, "columns": found, "versions": versions_of(model)}, rows)
 
     def _check_rows(self, rows: int, most: int) -> None:
         if rows > most:

@@ -45,7 +45,7 @@ def _route(verb: str, shape: type[msgspec.Struct], limits: Limits) -> Callable[[
         except MemoryError:
             raise too_much_memory() from None
         document = found.to_json()
-        document["versions"] = {**document.get("versions", {}), **versions()}
+        document["versions"] = {**versions(), **document.get("versions", {})}
         return encoded(document, _rows(given))
 
     return answer

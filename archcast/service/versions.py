@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from costmodel.protocol import CostModel
 
 
 @cache
@@ -16,6 +20,11 @@ def versions() -> dict[str, str]:
     found = {"archcast": __version__, "cost_model": f"{model.name} {model.version}", "catalogue": _catalogue()}
     whole = hashlib.sha256("\x00".join(found.values()).encode()).hexdigest()[:12]
     return {**found, "service": whole}
+
+
+def versions_of(model: CostModel) -> dict[str, str]:
+    """Return the versions of an answer that a model of its own gave."""
+    return {**versions(), "cost_model": f"{model.name} {model.version}"}
 
 
 def _catalogue() -> str:

@@ -14,7 +14,6 @@ from cli_runner import archcast
 from archcast.allocating.allocate_file import read_allocate
 from archcast.allocating.run import allocate
 from archcast.allocating.success import mean_tokens, success_at
-from archcast.cli import allocate as _command  # noqa: F401  adds it
 from archcast.render.allocate import allocate_page
 from foundation.errors import BadFileError, BadValueError
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archcast.allocating.chance import coverage, solve_chance
+from archcast.allocating.chance import asked_of_tuning, coverage, solve_chance
 from archcast.allocating.exact import solve_exact
 from archcast.allocating.knapsack import Knapsack, knapsack
 from archcast.allocating.robust import solve_gamma, solve_upper, worst_use
@@ -67,8 +67,8 @@ def test_more_that_may_go_wrong_never_buys_more_and_all_of_it_is_the_box() -> No
 
 def test_large_gamma_problems_hold_and_come_near_their_bound() -> None:
     rng = np.random.default_rng(2)
-    cost = rng.uniform(1, 10, (250, 9, 2))
-    problem = knapsack(rng.uniform(0, 10, (250, 9)), cost, cost.mean(axis=1).sum(axis=0) * 0.7)
+    cost = rng.uniform(1, 10, (160, 9, 2))
+    problem = knapsack(rng.uniform(0, 10, (160, 9)), cost, cost.mean(axis=1).sum(axis=0) * 0.7)
     spread = cost * rng.uniform(0, 0.5, cost.shape)
     found = solve_gamma(problem, spread, 20)
     assert (worst_use(problem, spread, 20, found.choice) <= problem.budget).all()
@@ -94,18 +94,35 @@ def test_a_small_chance_problem_is_the_best_of_all_choices_on_its_cases(
     doubled = np.repeat(part, 2, axis=0)  # every second case is for tuning
     found = solve_chance(problem, doubled, probability=0.9, fresh=part)
     best = max(
-        problem.worth(c) for c in choices(problem) if (coverage(problem, Cases(part), c) >= 0.9).all()
+        problem.worth(c) for c in choices(problem)
+        if (coverage(problem, Cases(part), c) >= asked_of_tuning(0.9, 60)).all()
     )  # fmt: skip
     assert found.method == method
     assert found.solution.value == pytest.approx(best)
     assert (found.in_sample >= 0.9).all()
 
 
+def test_tuning_cases_must_keep_a_standard_error_more() -> None:
+    assert asked_of_tuning(0.9, 900) == pytest.approx(0.91)
+    assert asked_of_tuning(0.95, 10) == pytest.approx(0.9)  # of ten cases nine
+
+
+def test_a_budget_with_room_for_the_safest_choice_only_gets_it() -> None:
+    """One option an item uses 0.9 of the other at 0.95: only with it does the budget hold often enough."""
+    cost = np.tile([[0.9], [1.0]], (30, 1, 1)).reshape(30, 2, 1) + np.zeros((30, 2, 1))
+    problem = knapsack(np.tile([1.0, 2.0], (30, 1)), cost, 30 * 0.9 * np.exp(0.25 * 1.75))
+    shared = np.random.default_rng(1).normal(size=(3000, 1, 1, 1))
+    found = solve_chance(problem, cost * np.exp(0.25 * shared), probability=0.95)
+    assert found.solution.feasible
+    assert found.out_of_sample[0] >= 0.95
+    assert (found.solution.choice == 0).sum() >= 25
+
+
 @pytest.mark.parametrize("joint", [False, True])
 def test_budgets_hold_as_often_as_asked_on_cases_that_had_no_part(joint: bool) -> None:
     rng = np.random.default_rng(8)
     cost = rng.uniform(1, 10, (40, 6, 2))
-    problem = knapsack(cost.mean(axis=2) ** 0.7 + rng.uniform(0, 1, (40, 6)), cost, cost.mean(axis=1).sum(axis=0) * 0.8)
+    problem = knapsack(cost.mean(axis=2) ** 0.7 + rng.uniform(0, 1, (40, 6)), cost, cost.mean(axis=1).sum(axis=0) * 0.9)
     found = solve_chance(problem, joint_cases(3, problem, 3000), probability=0.95, joint=joint)
     fresh = coverage(problem, Cases(joint_cases(99, problem, 3000)), found.solution.choice, joint)
     assert found.method == "safety factor"

@@ -19,6 +19,7 @@ from archcast.allocating.exact import solve_exact
 from archcast.allocating.greedy import infeasible, solve_greedy
 from archcast.allocating.knapsack import NONE, Knapsack, Solution
 from archcast.allocating.scenarios import Cases, Scenarios, as_scenarios
+from archcast.allocating.shortfall import least_use
 from archcast.allocating.solver import silent
 from foundation.errors import BadValueError
 from workloads.table import Array
@@ -116,6 +117,14 @@ def solve_chance(
     )  # fmt: skip
 
 
+def asked_of_tuning(probability: float, count: int) -> float:
+    """Return the share that the tuning cases must keep: the probability and one standard error of a share of them.
+
+    A choice that is only just safe on the cases that picked it is a little less so on others.
+    """
+    return min(probability + math.sqrt(probability * (1 - probability) / count), 1 - 1 / count)
+
+
 def coverage(problem: Knapsack, scenarios: Scenarios, choice: Array, joint: bool = False) -> Array:
     """Return the share of cases in which each budget holds, shape (budgets,), or all of them, shape (1,)."""
     holds = scenarios.totals(choice) <= problem.budget
@@ -149,11 +158,11 @@ def _enumerated(
     for start in range(0, len(choices), BATCH):
         batch = choices[start : start + BATCH]
         good = np.ones(len(batch), dtype=bool)
-        for part in parts:
+        for part, least in zip(parts, (probability, asked_of_tuning(probability, tuned.count)), strict=True):
             totals = sum(part[:, i, batch[:, i]] for i in rows)  # (cases, batch, budgets)
             holds = totals <= problem.budget
             share = holds.all(axis=2).mean(axis=0) if joint else holds.mean(axis=0).min(axis=1)
-            good &= share >= probability
+            good &= share >= least
         if good.any():
             choice = batch[int(good.argmax())]
             own = np.where(choice >= problem.value.shape[1], NONE, choice)
@@ -184,13 +193,20 @@ def _factor(
 
     def good(found: Solution) -> bool:
         return found.feasible and all(
-            bool((coverage(problem, part, found.choice, joint) >= probability).all()) for part in (made, tuned)
+            bool((coverage(problem, part, found.choice, joint) >= least).all())
+            for part, least in ((made, probability), (tuned, asked_of_tuning(probability, tuned.count)))
         )
 
     def between(safety: float) -> Knapsack:
         return replace(problem, cost=np.maximum(mean + safety * (high - mean), 0.0))
 
     best, safety = _least_safe(between, good, 0.0, MOST_SAFETY, time_limit_s)
+    if not best.feasible:
+        safest = _safest(replace(problem, cost=high))
+        enough = safest.feasible and all(  # nothing safer is known: the plain share is enough
+            bool((coverage(problem, part, safest.choice, joint) >= probability).all()) for part in (made, tuned)
+        )
+        best = safest if enough else best
     for _ in range(2):
         base = best if best.feasible else solve_greedy(between(0.0))
         if not base.feasible:
@@ -204,7 +220,22 @@ def _factor(
         if not other.feasible or (best.feasible and other.value <= best.value):
             break
         best = other
-    return (replace(best, used=problem.used(best.choice)) if best.feasible else best), safety
+    if not best.feasible:
+        return infeasible(problem, "safety factor", proved=False), safety
+    if not math.isfinite(best.bound):  # the safest choice: no bound but that without risk
+        whole = replace(problem, cost=np.zeros_like(problem.cost))
+        best = replace(best, bound=solve_greedy(whole).bound)
+    return replace(best, used=problem.used(best.choice)), safety
+
+
+def _safest(problem: Knapsack) -> Solution:
+    """Return the choice that uses the least share of the budgets at quantiles of costs, whatever it is worth."""
+    choice = least_use(problem).choice
+    if choice is None:
+        return infeasible(problem, "safety factor", proved=False)
+    own = np.where(choice >= problem.value.shape[1], NONE, choice)
+    none = np.zeros(problem.budgets)
+    return Solution(own, problem.worth(own), problem.used(own), np.inf, "prices", np.inf, none, "within gap", "safest")
 
 
 def _least_safe(
@@ -255,7 +286,8 @@ def _program(
         found = _scenario_milp(problem, made.costs, let_go, joint, time_limit_s)
         if not found.feasible:
             return found, 0.0
-        if (coverage(problem, tuned, found.choice, joint) >= probability).all():
+        least = asked_of_tuning(probability, tuned.count)
+        if (coverage(problem, tuned, found.choice, joint) >= least).all():
             return found, 1 - let_go / made.count
     return found, 1.0
 

@@ -67,8 +67,8 @@ def test_more_that_may_go_wrong_never_buys_more_and_all_of_it_is_the_box() -> No
 
 def test_large_gamma_problems_hold_and_come_near_their_bound() -> None:
     rng = np.random.default_rng(2)
-    cost = rng.uniform(1, 10, (160, 9, 2))
-    problem = knapsack(rng.uniform(0, 10, (160, 9)), cost, cost.mean(axis=1).sum(axis=0) * 0.7)
+    cost = rng.uniform(1, 10, (250, 9, 2))
+    problem = knapsack(rng.uniform(0, 10, (250, 9)), cost, cost.mean(axis=1).sum(axis=0) * 0.7)
     spread = cost * rng.uniform(0, 0.5, cost.shape)
     found = solve_gamma(problem, spread, 20)
     assert (worst_use(problem, spread, 20, found.choice) <= problem.budget).all()

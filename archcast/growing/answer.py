@@ -78,20 +78,28 @@ class Growth:
             "kind": "growth", "file": self.file, "model": self.capacity.model, "verdict": self.verdict,
             "summary": self.summary, "objective": study.objective,
             "cost_usd": self.quantity(expected, *self.intervals.expected_usd),
-            "carbon_kg": self._expected_carbon(),
+            "served_cost_usd": self.solved.served_usd, "carbon_kg": self._expected_carbon(),
             "demand": {**self.capacity.demand.to_json(), "peak_ratio": study.peak.ratio,
                        "peak_share": study.peak.share},
             "periods": [{"from": date, "months": study.months} for date in self.dates],
             "options": [self._option(o) for o in range(len(self.options))],
             "now": self._orders(0, 0),
             "scenarios": [self._scenario(s) for s in range(tree.scenarios)],
-            "binds": list(self.binds), "values": self._values(),
+            "shortfall": self._shortfall(), "binds": list(self.binds), "values": self._values(),
             "break_even": [one.to_json() for one in self.break_evens],
             "cannot": [{"device": device, "reason": words} for device, words in self.capacity.cannot],
             "solver": {"gap": self.solved.gap, "bound": self.solved.bound, "value": self.solved.value,
                        "columns": len(self.solved.x), "rows": len(self.solved.program.rows)},
             "notes": list(self.notes), "seed": self.seed, "versions": dict(self.versions),
         }  # fmt: skip
+
+    def _shortfall(self) -> list[dict[str, Any]]:
+        """Return where some demand is not served, as a share of it in the worst hours."""
+        shorts, names = self.solved.shorts, self.solved.program.tree.names
+        return [
+            {"scenario": names[s], "from": self.dates[t], "share": float(shorts[s, t])}
+            for s, t in zip(*np.nonzero(shorts), strict=True)
+        ]
 
     def _expected_carbon(self) -> dict[str, float | None]:
         share = self.solved.program.tree.probability

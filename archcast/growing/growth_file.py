@@ -15,8 +15,8 @@ from foundation.yaml_file import Path_, YamlDocument
 
 KEYS = (
     "start", "periods", "length", "scenarios", "lognormal", "seen_after", "peak", "mix", "regions", "acquire",
-    "lead_months", "use_share", "sold_in", "life_years", "retire", "owned", "future", "limits", "carbon", "discount_per_year",
-    "shortage_usd_per_million", "objective", "books",
+    "lead_months", "use_share", "sold_in", "life_years", "retire", "owned", "future", "limits", "carbon",
+    "discount_per_year", "shortage_usd_per_million", "objective", "books",
 )  # fmt: skip
 LENGTHS = {"quarter": 3, "half-year": 6, "year": 12}
 MOST_PERIODS, MOST_SCENARIOS = 24, 64
@@ -159,6 +159,11 @@ def read_growth(document: YamlDocument, overrides: Mapping[str, Any] | None = No
     return _Reader(whole, given).study(study_of(base))
 
 
+def _name(place: Place) -> str:
+    """Return the last word of a place; of an item of a list that of the list."""
+    return str(next(part for part in reversed(place) if isinstance(part, str)))
+
+
 class _Reader:
     """Reads what stands below `growth`; every fault names its key."""
 
@@ -184,7 +189,8 @@ class _Reader:
         shortage = self.given.get("shortage_usd_per_million")
         return GrowthStudy(
             settings=self.settings, base=base, start=start, periods=periods, months=months, scenarios=scenarios,
-            lognormal=lognormal, seen_after=self.whole(("seen_after",), self.given.get("seen_after", 0), low=0, high=24),
+            lognormal=lognormal,
+            seen_after=self.whole(("seen_after",), self.given.get("seen_after", 0), low=0, high=24),
             peak=self.peak(), mix=self.mix(), regions=regions, acquire=self.acquire(),
             buy_lead=math.ceil(lead / months - 1e-9), sold_in=self.choice("sold_in", SOLD_IN),
             use_share=self.number(("use_share",), self.given.get("use_share", USE_SHARE), low=0.01, high=1),
@@ -202,10 +208,10 @@ class _Reader:
         return ("growth", *place)
 
     def number(self, place: Place, value: object, low: float = 0.0, high: float = math.inf) -> float:
-        return self.settings.at(self.at(place), lambda: finite_number(str(place[-1]), value, low=low, high=high))
+        return self.settings.at(self.at(place), lambda: finite_number(_name(place), value, low=low, high=high))
 
     def whole(self, place: Place, value: object, low: int = 1, high: int = 10**6) -> int:
-        return self.settings.at(self.at(place), lambda: whole_number(str(place[-1]), value, low=low, high=high))
+        return self.settings.at(self.at(place), lambda: whole_number(_name(place), value, low=low, high=high))
 
     def date(self, place: Place, value: object) -> float:
         return self.settings.at(self.at(place), lambda: year_of(str(place[-1]), value))
@@ -300,7 +306,7 @@ class _Reader:
         if ratio * share > 1 + 1e-9:
             raise self.settings.fault(
                 self.at(("peak", "share")),
-                f"{share:g} of the hours at {ratio:g} times the mean are more than the mean.",
+                f"{share:g} of the hours at {ratio:g} times the mean exceed the mean.",
             )
         return Peak(ratio, share)
 
@@ -356,7 +362,8 @@ class _Reader:
         return Bounds(
             watts, amount(("limits", "capital_usd"), given.get("capital_usd")),
             amount(("limits", "capital_usd_per_period"), given.get("capital_usd_per_period")),
-            self.available(base, given.get("available") or {}), amount(("carbon", "budget_kg"), carbon.get("budget_kg")),
+            self.available(base, given.get("available") or {}),
+            amount(("carbon", "budget_kg"), carbon.get("budget_kg")),
         )  # fmt: skip
 
     def available(self, base: Study, given: object) -> dict[str, tuple[tuple[float, int], ...]]:

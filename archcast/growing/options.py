@@ -50,10 +50,11 @@ class Options:
     """One row a device in a region. Arrays of shape (options, periods) unless said; money undiscounted, USD.
 
     hz: requests/s that an instance is loaded to. unit: instances in a unit that is bought. buy_usd: of a unit with its
-    share of the box; keep_usd: idle power of a unit a period; hall_usd: rent of the hall for it; care_share: maintenance a period as a share of
-    what was paid; run_usd: energy of an instance that is fully loaded all the period, beyond idle; lease_usd and
-    rent_usd: an instance all the period; idle_kg, run_kg: carbon likewise; peak_w: the hall's power for a unit;
-    idle_w, run_w: mean power of a unit with nothing to do, and what a loaded instance adds, the hall's part in it.
+    share of the box; keep_usd: idle power of a unit a period; hall_usd: rent of the hall for it, (options,);
+    care_share: maintenance a period as a share of what was paid; run_usd: energy of an instance that is fully loaded
+    all the period, beyond idle; lease_usd and rent_usd: an instance all the period; idle_kg, run_kg: carbon of an
+    instance likewise; peak_w: the hall's power for a unit; idle_w, run_w: mean power of a unit with nothing to do, and
+    what a loaded instance adds, the hall's part in it; resale: share of the price by periods of age.
     """
 
     device: tuple[str, ...]
@@ -127,13 +128,13 @@ def options_of(study: GrowthStudy, kinds: Sequence[Kind], books: Books, ends: En
     months = study.months
     first = ends.pick(trends.resale_first, "purchase", -1)
     fall = ends.pick(trends.resale_decline, "purchase")
-    ages = np.arange(study.periods + 1) * months / 12
-    resale = np.where(np.arange(study.periods + 1) < study.life, first * (1 - fall) ** ages, 0.0)
+    ages = np.arange(max(study.periods, study.life) + 2)
+    resale = np.where(ages < study.life, first * (1 - fall) ** (ages * months / 12), 0.0)
     care = ends.pick(trends.maintenance, "purchase") * months / 12
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0] if name not in ("device", "region")}
     return Options(
         device=tuple(str(row["device"]) for row in rows), region=tuple(str(row["region"]) for row in rows),
-        care_share=care, resale=resale, lease_periods=max(1, round(12 / months)), **columns,  # type: ignore[arg-type]
+        care_share=care, resale=resale, lease_periods=max(1, round(12 / months)), **columns,
     )  # fmt: skip
 
 

@@ -163,12 +163,13 @@ def _decide(program: Program, t: int, k: int) -> None:
     study, options, tree = program.study, program.options, program.tree
     members = np.flatnonzero(tree.known[t] == k)
     for o in range(len(options)):
-        if "buy" in study.acquire and t >= options.first[o] and np.isfinite(options.buy_usd[o, t]):
-            if t + study.buy_lead < tree.periods:
-                column = program.column("buy", o, t, k, whole=True)
-                program.pays("bought", t, members, column, float(options.buy_usd[o, t]))
-                program.emits("manufacture", t, members, column, float(options.embodied_kg[o]))
-        if "lease" in study.acquire and t >= options.first[o] and np.isfinite(options.lease_usd[o, t]):
+        there = t >= options.first[o]
+        arrives = there and t + study.buy_lead < tree.periods
+        if "buy" in study.acquire and arrives and np.isfinite(options.buy_usd[o, t]):
+            column = program.column("buy", o, t, k, whole=True)
+            program.pays("bought", t, members, column, float(options.buy_usd[o, t]))
+            program.emits("manufacture", t, members, column, float(options.embodied_kg[o]))
+        if "lease" in study.acquire and there and np.isfinite(options.lease_usd[o, t]):
             column = program.column("lease", o, t, k, whole=t == 0 or not program.relaxed)
             for later in range(t, min(t + options.lease_periods, tree.periods)):
                 program.pays("leased", later, members, column, float(options.lease_usd[o, t]))
@@ -183,8 +184,10 @@ def _keep(program: Program, o: int, v: int, t: int, k: int, members: Array) -> N
     if before is None:
         return
     column = program.column("held", o, v, t, k, high=before if isinstance(before, float) else np.inf,
-                            whole=study.retire and not program.relaxed)  # fmt: skip
+                            whole=study.retire and not program.relaxed and v >= 0)  # fmt: skip
     paid, age = _paid(program, o, v), _age(study, v, t)
+    if isinstance(before, float):
+        program.row([(column, 1.0)], low=before)
     if isinstance(before, int):
         free = study.retire and age > 0
         program.row([(before, 1.0), (column, -1.0)], 0.0, np.inf if free else 0.0)

@@ -23,6 +23,7 @@ from archcast.growing.solve import Solved, solve
 from archcast.growing.tree import Tree, demand_tree
 from archcast.growing.values import World, values_of
 from archcast.growing.words import binds_of, summary_of
+from archcast.growing.worst import separable, solve_worst
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, InputError
 from foundation.yaml_file import YamlDocument, load_yaml
@@ -83,6 +84,8 @@ def _grow(study: GrowthStudy, file: str, seed: int) -> Growth:
 
 def solved_of(world: World) -> Solved:
     """Return the plan: the extensive form, or for the worst case scenarios added one by one where that is possible."""
+    if world.study.objective == "worst" and separable(world.study, world.tree):
+        return solve_worst(world.study, world.options(), world.tree, world.rate_hz)
     return solve(build(world.study, world.options(), world.tree, world.rate_hz))
 
 

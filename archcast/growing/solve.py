@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from archcast.allocating.solver import silent
-from archcast.growing.program import Program
+from archcast.growing.program import PARTS, Program
 from foundation.errors import UnsupportedError
 from workloads.table import Array
 
 GAP = 1e-4
+NOW = ("buy", "lease")
+"""Decisions of the first period that hold in every scenario."""
 TIME_LIMIT_S = 20.0
 CARBON_TIE = 1e-3
 """Kilograms that a dollar counts for where carbon is to be least: of equal ones the cheaper (estimated, any small)."""
@@ -44,20 +47,30 @@ class Solved:
         """Return what is bought and leased now, (2, options)."""
         return np.array([
             [self.program.value(self.x, name, o, 0, 0) for o in range(len(self.program.options))]
-            for name in ("buy", "lease")
+            for name in NOW
         ])  # fmt: skip
+
+    @property
+    def shorts(self) -> Array:
+        """Return the share of the demand that is not served, the worst hours of each (scenario, period)."""
+        tree = self.program.tree
+        found = np.zeros((tree.scenarios, tree.periods))
+        for key, i in self.program.columns.items():
+            if key[0] == "short" and (share := float(self.x[i]) / max(self.program.demand[key[1:]], 1e-12)) > LOST:
+                who = tree.seen[key[2]] == key[3]
+                found[who, key[2]] = np.maximum(found[who, key[2]], share)
+        return found
 
     @property
     def short(self) -> float:
         """Return the largest share of a period's demand that is not served in any scenario."""
-        worst = 0.0
-        for key, i in self.program.columns.items():
-            if key[0] == "short" and self.x[i] > 0:
-                worst = max(worst, float(self.x[i]) / max(self._demand(key), 1e-12))
-        return worst if worst > LOST else 0.0
+        return float(self.shorts.max(initial=0.0))
 
-    def _demand(self, key: tuple[object, ...]) -> float:
-        return self.program.demand[key[1:]]  # type: ignore[index]
+    @property
+    def served_usd(self) -> float:
+        """Return the expected cost without what requests that are not served are counted at."""
+        lost = self.program.parts(self.x)[PARTS.index("short")]
+        return self.expected - float(self.program.discount @ lost @ self.program.tree.probability)
 
 
 def solve(
@@ -86,7 +99,7 @@ def solve(
     if extra:
         low[count] = -np.inf
     if root is not None:
-        for i, kind in enumerate(("buy", "lease")):
+        for i, kind in enumerate(NOW):
             for o in range(len(program.options)):
                 place = program.columns.get((kind, o, 0, 0))
                 if place is not None:
@@ -98,22 +111,40 @@ def solve(
     limits = [LinearConstraint(matrix, [one[2] for one in program.rows], [one[3] for one in program.rows])]
     if tail is not None:  # costs in the units of the aim
         limits.append(LinearConstraint(csr_matrix(np.hstack([-costs / unit, tail])), 0, np.inf))
-    with silent():
-        found = milp(
-            np.concatenate([aim / unit, weights]), constraints=limits, bounds=Bounds(low, high),
-            integrality=np.concatenate([np.array(program.whole, dtype=float), np.zeros(extra)]),
-            options={"time_limit": time_limit_s, "mip_rel_gap": gap},
-        )  # fmt: skip
+    whole = np.concatenate([np.array(program.whole, dtype=float), np.zeros(extra)])
+
+    def minimised(aim: Array) -> Any:
+        with silent():
+            return milp(aim, constraints=limits, bounds=Bounds(low, high), integrality=whole,
+                        options={"time_limit": time_limit_s, "mip_rel_gap": gap})  # fmt: skip
+
+    found = minimised(np.concatenate([aim / unit, weights]))
     if found.x is None:
         raise UnsupportedError(
             "no plan keeps the limits of halls, money, devices and carbon in every scenario; loosen one of them, or "
             "allow renting." if found.status == 2 else "the solver found no plan in time; ask for fewer periods, "
             "scenarios or devices."
         )  # fmt: skip
-    x = np.where(program.whole, np.round(found.x[:count]), found.x[:count])
+    best = found.x
+    if tail is not None:  # of the plans with this risk the one that is cheapest in expectation
+        risk = np.concatenate([np.zeros(count), weights])
+        limits.append(LinearConstraint(risk[None, :], -np.inf, found.fun + 1e-6 * abs(found.fun)))
+        low, high = _fixed(program, best, low, high)
+        again = minimised(np.concatenate([share @ costs / unit, np.zeros(extra)]))
+        best = best if again.x is None else again.x
+    x = np.where(program.whole, np.round(best[:count]), best[:count])
     bound = found.fun if found.mip_dual_bound is None else found.mip_dual_bound
     bound = bound if math.isfinite(bound) else -math.inf
     return Solved(program, x, float(found.fun) * unit, float(bound) * unit, costs @ x)
+
+
+def _fixed(program: Program, x: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """Return bounds that hold what is decided now."""
+    low, high = low.copy(), high.copy()
+    for key, place in program.columns.items():
+        if key[0] in NOW and key[2] == 0:
+            low[place] = high[place] = round(float(x[place]))
+    return low, high
 
 
 def _aim(program: Program, name: str, costs: Array, share: Array) -> Array:

@@ -75,8 +75,9 @@ class World:
     tree: Tree
     rate_hz: float
 
-    def options(self, ends: Ends | None = None) -> Options:
-        return options_of(self.study, self.kinds, self.books, ends or Ends())
+    def options(self, ends: Ends | None = None, study: GrowthStudy | None = None) -> Options:
+        """Return the columns, with figures at other ends or for another study."""
+        return options_of(study or self.study, self.kinds, self.books, ends or Ends())
 
     def solved(
         self, *, tree: Tree | None = None, study: GrowthStudy | None = None, options: Options | None = None,
@@ -84,7 +85,7 @@ class World:
     ) -> Solved:  # fmt: skip
         """Return the relaxed solution with some parts exchanged. Raises UnsupportedError: there is none."""
         of = study or self.study
-        chosen = options or options_of(of, self.kinds, self.books, ends or Ends())
+        chosen = options or self.options(ends, of)
         program = build(of, chosen, tree or self.tree, self.rate_hz, relaxed=True)
         return solve(program, root=root, gap=gap, objective="carbon" if of.objective == "carbon" else "expected")
 

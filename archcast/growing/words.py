@@ -33,13 +33,13 @@ def order_words(study: GrowthStudy, options: Options, orders: Array, short: bool
     short: without numbers of devices a unit.
     """
     parts = []
-    for o in np.flatnonzero(orders[0] > 1e-6):
+    for o in np.flatnonzero(orders[0] > 1e-6).tolist():
         units, each = round(float(orders[0, o])), int(options.unit_devices[o])
         what = "box" if study.sold_in == "boxes" and each > 1 else "instance" if each > 1 else ""
         count = f"{units} {what}{'es' if what == 'box' and units > 1 else 's' if what and units > 1 else ''} of {each}"
         name = options.name(o, len(study.regions) > 1)
         parts.append(f"buy {units * each if short or not what else count} {name}")
-    for o in np.flatnonzero(orders[1] > 1e-6):
+    for o in np.flatnonzero(orders[1] > 1e-6).tolist():
         devices = round(float(orders[1, o]) * float(options.devices[o]))
         parts.append(f"lease {devices} {options.name(o, len(study.regions) > 1)}")
     return listed(parts)
@@ -60,8 +60,8 @@ def summary_of(study: GrowthStudy, capacity: Capacity, options: Options, solved:
     cost = f"expected cost over {years:.3g} years {usd(solved.expected)} [{usd(ends[0])} .. {usd(ends[1])}], discounted"
     if study.shortage_usd_per_million is None and solved.short:
         return (
-            f"No plan serves every request of {capacity.model}: up to {percent(solved.short)} of a period's demand is "
-            f"left even so. The nearest: in {month_text(study.start)} {first}{paid}; {cost}, what is lost counted in."
+            f"No plan serves every request of {capacity.model} within the limits: the nearest leaves {_lost(solved)}. "
+            f"In {month_text(study.start)} it would {first}{paid}; expected cost {usd(solved.served_usd)}, discounted."
         )
     least, most = float(solved.costs.min()), float(solved.costs.max())
     spread = "" if tree.scenarios == 1 else (
@@ -69,6 +69,14 @@ def summary_of(study: GrowthStudy, capacity: Capacity, options: Options, solved:
         f"{tree.names[int(solved.costs.argmax())]})"
     )  # fmt: skip
     return f"In {month_text(study.start)}, {first}{paid}; {cost}{spread}."
+
+
+def _lost(solved: Solved) -> str:
+    """Return where most is not served, e.g. `12.0 % of the demand of 2028-07 in high`."""
+    shorts, tree = solved.shorts, solved.program.tree
+    s, t = np.unravel_index(int(shorts.argmax()), shorts.shape)
+    date = month_text(solved.program.study.years[int(t)])
+    return f"{percent(float(shorts[s, t]))} of the demand of {date}{f' in {tree.names[s]}' if t else ''}"
 
 
 def _count(x: float) -> str:
@@ -86,18 +94,24 @@ def binds_of(study: GrowthStudy, options: Options, solved: Solved, course: Cours
                          f"and a further unit needs {unit / 1e3:.3g} kW")  # fmt: skip
     spent = course.cost_usd[0]
     bounds = study.bounds
-    cheapest = float(np.min(options.buy_usd, initial=np.inf))
+    worth = np.where((options.first == 0) & np.isfinite(options.buy_usd[:, 0]),
+                     options.unit * options.hz[:, 0] / options.buy_usd[:, 0], 0.0)  # fmt: skip
+    best = int(np.argmax(worth))
+    unit_usd = float(options.buy_usd[best, 0])
     for limit, used, name in (
         (bounds.capital_usd, float(spent.sum(axis=0).max()), "capital in all"),
         (bounds.capital_usd_per_period, float(spent.max()), "capital of a period"),
     ):
-        if np.isfinite(limit) and used + cheapest > limit:
-            found.append(f"{name}: {usd(used)} of {usd(limit)}")
+        if np.isfinite(limit) and used + unit_usd > limit:
+            found.append(f"{name}: {usd(used)} of {usd(limit)}; a unit of {options.device[best]} costs {usd(unit_usd)}")
     if np.isfinite(bounds.carbon_kg) and (most := float(course.total_kg.sum(axis=1).max())) > CLOSE * bounds.carbon_kg:
         found.append(f"carbon: {most / 1e3:.3g} of {bounds.carbon_kg / 1e3:.3g} t")
     if study.buy_lead and course.capacity_hz[2, :, : study.buy_lead].max() > 1e-6:
         found.append(f"the lead time: until {month_text(study.years[min(study.buy_lead, study.periods - 1)])} only "
                      "leased or rented devices serve beside those that are there")  # fmt: skip
+    elif study.buy_lead and solved.shorts[:, : study.buy_lead].max() > 0:
+        found.append(f"the lead time: nothing that is bought now serves before "
+                     f"{month_text(study.years[min(study.buy_lead, study.periods - 1)])}")  # fmt: skip
     if not found:
         found.append("no limit binds: cost and what is not known decide")
     return found

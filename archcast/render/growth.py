@@ -26,10 +26,11 @@ def growth_page(answer: Growth) -> str:
     """Return the page as text."""
     folder = Path(__file__).parent
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    parts = [
-        _header(answer), _cards(answer), _fan(answer), _capacity(answer), _later(answer), _money(answer),
-        _carbon(answer), _tornado(answer), _others(answer), _regret(answer), _break_even(answer), _provenance(answer),
-    ]  # fmt: skip
+    parts = [_header(answer), _fan(answer), _capacity(answer), _later(answer)]
+    if answer.verdict == "feasible":  # what is not served has no price, so plans cannot be held against each other
+        parts.insert(1, _cards(answer))
+        parts += [_money(answer), _carbon(answer), _tornado(answer), _others(answer), _regret(answer)]
+    parts += [_break_even(answer), _provenance(answer)]
     version = esc(answer.versions.get("archcast", ""))
     parts.append(
         f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
@@ -67,7 +68,8 @@ def _cards(answer: Growth) -> str:
          "expected, of electricity and of making what is bought"),
         ("Knowing the scenario", usd(values.evpi_usd), "", "would save so much (perfect information)"),
         ("All scenarios, not the mean", usd(values.vss_usd), "", "is saved by planning so (stochastic solution)"),
-        ("Most power", f"{digits(float(course.power_w.max()) / 1e3)} kW", "", "mean of a period, all that serves, halls included"),
+        ("Most power", f"{digits(float(course.power_w.max()) / 1e3)} kW", "",
+         "mean of a period, all that serves, cooling included"),
         ("Certified", f"{100 * answer.solved.gap:.2g} %", "", "no plan is cheaper by more"),
     ]  # fmt: skip
     html = "".join(
@@ -113,8 +115,8 @@ def _tornado(answer: Growth) -> str:
         [name, usd(low.cost_usd), usd(high.cost_usd), now_words(answer, low), now_words(answer, high)]
         for name, low, high in sensitivity_rows(answer)
     ]
-    body = tornado_svg(answer) + table(["figures", "cheap end", "dear end", "bought or leased now, cheap end", "dear end"],
-                                       rows, left=1, words=(3, 4))  # fmt: skip
+    heads = ["figures", "cheap end", "dear end", "bought or leased now, cheap end", "dear end"]
+    body = tornado_svg(answer) + table(heads, rows, left=1, words=(3, 4))
     lead = "The expected cost of the best plan when figures are at the cheap or dear end of their range."
     return section("What is not known", body, lead=lead, name="sensitivity")
 

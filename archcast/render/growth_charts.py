@@ -1,4 +1,4 @@
-"""Pictures of a growth plan: capacity against demand, money and carbon by period, and a tornado of what is not known."""
+"""Pictures of a growth plan: capacity against demand, money and carbon by period, and what is not known."""
 
 from __future__ import annotations
 

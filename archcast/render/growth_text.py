@@ -19,9 +19,11 @@ MOST_SCENARIOS = 8
 def growth_text(answer: Growth) -> str:
     """Return the answer as lines."""
     parts = [answer.summary, "", f"What binds: {'; '.join(answer.binds)}.", "", *later_lines(answer), ""]
-    parts += [*cost_lines(answer), "", *value_lines(answer), "", "Other plans:", *other_lines(answer)]
-    parts += ["", "If figures are at an end of their range (the plan made for it):", *sensitivity_lines(answer)]
-    parts += ["", *break_even_lines(answer), ""]
+    if answer.verdict == "feasible":
+        parts += [*cost_lines(answer), "", *value_lines(answer), ""]
+        parts += ["Other plans:", *other_lines(answer), ""]
+        parts += ["If figures are at an end of their range (the plan made for it):", *sensitivity_lines(answer), ""]
+    parts += [*break_even_lines(answer), ""]
     solved = answer.solved
     parts.append(
         f"{len(solved.x):,} variables, {len(solved.program.rows):,} rows; certified within {100 * solved.gap:.2g} % of "
@@ -41,11 +43,11 @@ def price_words(answer: Growth) -> str:
 def table(rows: list[list[str]], left: int = 1) -> list[str]:
     """Return rows as aligned lines; the first `left` columns are words."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        .rstrip()
-        for row in rows
-    ]  # fmt: skip
+    lines = []
+    for row in rows:
+        cells = [x.ljust(w) if i < left else x.rjust(w) for i, (x, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def later_rows(answer: Growth) -> list[list[str]]:

@@ -201,3 +201,10 @@ def test_a_record_is_written_as_two_aligned_tables(tmp_path):
         assert pyarrow.parquet.read_table(path).num_rows == 10
     with pytest.raises(BadValueError, match="record"):
         make("dram-controller").log(tmp_path)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_no_design_at_all_is_no_fault(name: str):
+    task = shared(name).task
+    outcome = task.evaluate(np.zeros((len(task.counts), 0), dtype=np.int64))
+    assert outcome.score.shape == outcome.feasible.shape == (0,)

@@ -17,6 +17,7 @@ PLACES: dict[str, str] = {
     "network-architecture": "archcast.searching.problems.network_architecture",
     "soc": "archcast.searching.problems.soc",
     "offloading": "archcast.searching.problems.offloading",
+    "daq-chain": "archcast.searching.problems.daq_chain",
     "gpu-serving": "archcast.searching.problems.gpu_serving",
 }
 """Id -> module with `SPACE`, `WORKLOAD` and `OBJECTIVES`."""

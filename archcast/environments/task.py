@@ -121,7 +121,7 @@ class Task:
         count = codes.shape[1]
         seen = np.full((count, len(self.observed) + 1 + len(codes)), LARGEST_LOG, dtype=np.float32)
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = {name: np.log(found.values[name]) for name in found.values}
+            logs = {name: np.log(np.where(one > 0, one, np.nan)) for name, one in found.values.items()}
             for place, name in enumerate(self.observed):
                 if name in logs:
                     shown = np.clip(logs[name] / LN_10, -LARGEST_LOG, LARGEST_LOG)
@@ -141,13 +141,13 @@ class Task:
         found = evaluate(self.problem, columns)
         values = {name: column.item() for name, column in found.values.items()}
         reason = int(found.reason[0])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = dict(zip(values, np.log(np.array(list(values.values()))), strict=True))
-        seen = [logs.get(name, np.nan) / LN_10 for name in self.observed]
+        found_logs = np.log(np.array([one if one > 0 else math.nan for one in values.values()])).tolist()
+        logs = dict(zip(values, found_logs, strict=True))
+        seen = [logs.get(name, math.nan) / LN_10 for name in self.observed]
         seen = [LARGEST_LOG if one != one else min(max(one, -LARGEST_LOG), LARGEST_LOG) for one in seen]
         score = 0.0
         for (name, weight), zero in zip(self.terms, self._zeros, strict=True):
-            score -= weight * (float(logs.get(name, np.nan)) - zero)
+            score -= weight * (logs.get(name, math.nan) - zero)
         score = max(score, WORST) if reason == 0 and math.isfinite(score) else WORST
         seen += [float(reason == 0), *map(truediv, codes.tolist(), self._ends)]
         if self.extra is not None:

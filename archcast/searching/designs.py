@@ -13,6 +13,7 @@ PLACES: dict[str, tuple[str, str]] = {
     "network-architecture": ("archcast.searching.problems.network_architecture", "DESIGN"),
     "soc": ("archcast.searching.problems.soc", "DESIGN"),
     "offloading": ("archcast.searching.problems.offloading", "DESIGN"),
+    "daq-chain": ("archcast.searching.problems.daq_chain", "DESIGN"),
     "gpu-serving": ("archcast.searching.problems.gpu_serving", "DESIGN"),
 }
 """Name -> (module, name in it)."""

@@ -60,7 +60,7 @@ def ranked(graph: Sequence[Task]) -> list[int]:
 
 def schedule(graph: Sequence[Task], chips: Chips) -> Scheduled:
     """Return latency, energy and area of one frame on every chip."""
-    count, most = len(chips.clock_hz), (int(chips.big.max()), int(chips.little.max()))
+    count, most = len(chips.clock_hz), (int(chips.big.max(initial=0)), int(chips.little.max(initial=0)))
     units = sum(most) + len(CLASSES) - 1
     speed, joules, allowed, overhead = _units(chips, most)
     free, energy = np.zeros((units, count)), np.zeros(count)

@@ -1,0 +1,96 @@
+"""The space `daq-chain`: queues with known answers, closed form against events, and what thresholds keep."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from archcast.searching.knobs import planned
+from archcast.searching.problem import evaluate
+from archcast.searching.problems import daq_chain as module
+from archcast.searching.problems.daq_chain import LINKS, DaqChain
+from archcast.searching.space import DesignSpace
+from simulator.pipelines.small_chain import Chains, erlang_b, estimate, kept_signal, simulate
+
+
+@cache
+def problem(events: bool = False, seed: int = 1) -> DaqChain:
+    knobs = tuple(planned(name, module.SPACE[name], kind).knob() for name, kind in module.KNOBS.items())
+    build = module.DESIGN.fidelities["events"] if events else module.DESIGN.build
+    fixed = {**module.FIXED_DEFAULTS, "seed": seed}
+    return build(DesignSpace(knobs), module.OBJECTIVES, (), fixed, None, None)  # type: ignore
+
+
+def some(count: int) -> dict[str, np.ndarray]:
+    space = problem().space
+    return space.columns(space.codes(np.random.default_rng(6).integers(0, space.size, count)))
+
+
+def chain(servers: float, places: float, load: float, link_s: float = 1e-9) -> Chains:
+    one = np.ones(1)
+    return Chains(1000.0 * load, one, one * 2, 3.0, 3.0, 1.0, one / link_s, one * servers, one * places, 1e-3)
+
+
+def test_erlangs_table_is_met():
+    assert erlang_b(np.array([1.0, 5.0, 20.0]), np.array([1.0, 10.0, 30.0])) == pytest.approx(
+        [0.5, 0.018385, 0.008459], rel=1e-3
+    )
+
+
+def test_one_server_with_places_is_m_m_1_k():
+    r, k = 0.8, 4
+    found = estimate(chain(1, k - 1, r))
+    assert found.loss[0] == pytest.approx((1 - r) * r**k / (1 - r ** (k + 1)))
+    mean = r * (1 - (k + 1) * r**k + k * r ** (k + 1)) / ((1 - r) * (1 - r ** (k + 1)))
+    assert found.latency_s[0] == pytest.approx(mean / (800 * (1 - found.loss[0])), rel=1e-6)
+
+
+def test_links_are_m_d_1():
+    found = estimate(chain(50, 50, 0.6, link_s=1e-3))
+    assert found.latency_s[0] == pytest.approx(1e-3 + 1e-3 * 0.6 / (2 * 0.4) + 1e-3)
+
+
+@pytest.mark.parametrize(("servers", "places", "load"), [(1, 3, 0.8), (8, 0, 7.0), (8, 20, 9.0)])
+def test_events_meet_the_closed_form(servers: int, places: int, load: float):
+    random = np.random.default_rng(9)
+    one, count = chain(servers, places, load), 300_000
+    loss, latency, busy = simulate(one, 0, random.exponential(1, count), random.exponential(1, count))
+    found = estimate(one)
+    assert loss == pytest.approx(found.loss[0], abs=0.006)
+    assert latency == pytest.approx(found.latency_s[0], rel=0.04)
+    assert busy == pytest.approx(found.busy[0], rel=0.03)
+
+
+def test_a_tighter_threshold_keeps_less_and_blind_levels_keep_their_share():
+    kept = kept_signal(np.array([0.5, 0.1, 0.01]), 3.0)
+    assert (np.diff(kept) < 0).all()
+    assert kept_signal(np.array([0.1]), 0.0)[0] == pytest.approx(0.1)
+
+
+def test_closed_form_and_events_rank_designs_alike():
+    low, high = (evaluate(problem(events), some(60)) for events in (False, True))
+    assert np.array_equal(low.feasible, high.feasible)
+    both = low.feasible
+    for name in ("missed", "latency_s", "power_w"):
+        assert spearmanr(low.values[name][both], high.values[name][both])[0] > 0.9, name
+
+
+def test_links_that_carry_too_little_are_refused():
+    found = evaluate(problem(), some(300))
+    columns = some(300)
+    offered = 40e6 / columns["first_reduction"] * 2e6 * 8
+    assert np.array_equal(found.reason > 0, offered >= columns["links"] * columns["link_bits_per_s"])
+    assert LINKS in found.reasons
+
+
+def test_later_years_take_less_power_and_seeds_differ():
+    columns = some(4)
+    early, late = ({**columns, "year": np.full(4, year)} for year in (2022.0, 2030.0))
+    powers = [problem()._values(one, np.zeros(4), np.ones(4), np.ones(4))["power_w"] for one in (early, late)]
+    assert (powers[1] < powers[0] / 3).all()
+    wide = {**columns, "links": np.full(4, 32.0), "link_bits_per_s": np.full(4, 400e9)}
+    first, second = (evaluate(problem(True, seed), wide).values["latency_s"] for seed in (1, 2))
+    assert (first != second).all()

@@ -14,11 +14,11 @@
 # %% [markdown]
 # # A trigger chain
 #
-# **Does the data acquisition of a detector keep up, where does it lose events, what does it draw, and how large must its
-# farm be?**
+# **Does the data acquisition of a detector keep up, where does it lose events, what does it draw, and how large must
+# its farm be?**
 #
-# The chain is CMS in Run 5 of the LHC at a pile-up of 200, from the catalogue (`archcast devices --kind pipeline`), each
-# figure of it with its source. It runs twice in every answer: in mean rates, and event by event.
+# The chain is CMS in Run 5 of the LHC at a pile-up of 200, from the catalogue (`archcast devices --kind pipeline`),
+# each figure of it with its source. It runs twice in every answer: in mean rates, and event by event.
 
 # %%
 import matplotlib.pyplot as plt
@@ -58,13 +58,15 @@ plt.show()
 # %% [markdown]
 # ## What would better parts bring?
 #
-# The authors of the study behind these figures ask for a GPU farm, smart pixels and tracks in the first trigger. Each is
-# an alternative of the file; `improved_by` takes any of them.
+# The authors of the study behind these figures ask for a GPU farm, smart pixels and tracks in the first trigger. Each
+# is an alternative of the file; `improved_by` takes any of them.
 
 # %%
 asked = {"today's plan": [], "GPU farm": ["gpu"], "smart pixels": ["smart_pixels"],
          "all three": ["gpu", "smart_pixels", "l1_tracks"]}  # fmt: skip
-found = {name: ac.simulate("cms-run5-pu200", settings={"improved_by": parts}).to_json() for name, parts in asked.items()}
+found = {
+    name: ac.simulate("cms-run5-pu200", settings={"improved_by": parts}).to_json() for name, parts in asked.items()
+}
 watts = {name: np.array([one["power_w"][end] for end in ("value", "lo", "hi")]) / 1e6 for name, one in found.items()}
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True)
@@ -125,6 +127,6 @@ for change in plan["robustness"]:
 # %% [markdown]
 # ## Where to go next
 #
-# - `archcast simulate cms-run5-pu200 --html chain.html` draws buffers over time, `docs/pipelines.md` lists the keys of a
-#   file of your own, and a stage can be a network on a device that the cost model times.
+# - `archcast simulate cms-run5-pu200 --html chain.html` draws buffers over time, `docs/pipelines.md` lists the keys of
+#   a file of your own, and a stage can be a network on a device that the cost model times.
 # - `docs/experiments.md` has ten more experiments, from LHCb to telescopes.

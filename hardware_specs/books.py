@@ -109,7 +109,7 @@ class BookSpec(Sourced):
         for one in self.regions:
             if one.region == name:
                 return one
-        raise UnknownNameError("region", name, [one.region for one in self.regions], "Regions stand in docs/growth.md.")
+        raise UnknownNameError("region", name, [one.region for one in self.regions], "docs/books.md lists them.")
 
     def purchase(self, device: str) -> Purchase | None:
         """Return the latest price of a device, None where the book has none."""

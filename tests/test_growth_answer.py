@@ -38,7 +38,8 @@ PLAIN = {"value", "probability", "share", "months", "gap", "bound", "mean", "p50
 @cache
 def answer() -> Growth:
     file = {**growth_file(), "instance_devices": [1], "policies": {"most_tokens": 2048}, "growth": SETTINGS}
-    return ac.grow({**file, "traffic": {"name": "azure-2023-conv", "rate_hz": 80}})
+    found: Growth = ac.grow({**file, "traffic": {"name": "azure-2023-conv", "rate_hz": 80}})
+    return found
 
 
 def walk(value: Any, name: str = "") -> Any:

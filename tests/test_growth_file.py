@@ -18,6 +18,7 @@ from archcast.growing.tree import demand_tree
 from foundation.errors import ArchcastError, BadFileError
 from foundation.yaml_file import load_yaml
 from hardware_specs import load_device
+from hardware_specs.book_document import PAGE, page
 from hardware_specs.books import BookSpec, load_book
 from hardware_specs.reader import read_file
 
@@ -121,3 +122,7 @@ def test_the_example_is_read_and_an_override_names_itself() -> None:
     assert read_growth(load_yaml(example)).regions == ("us-virginia", "se-stockholm")
     with pytest.raises(BadFileError, match="An override gave this value"):
         read_growth(load_yaml(example), {"growth.periods": "many"})
+
+
+def test_the_page_of_the_books_is_the_one_they_make() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m hardware_specs.book_document"

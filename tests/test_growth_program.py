@@ -137,12 +137,12 @@ def test_what_nothing_serves_is_short_and_is_said() -> None:
 
 
 def test_a_price_of_carbon_moves_the_plan_from_the_dirty_to_the_clean_device() -> None:
-    two = {name: np.repeat(value, 2, axis=0) for name, value in vars(options()).items()
+    two: dict[str, Any] = {name: np.repeat(value, 2, axis=0) for name, value in vars(options()).items()
            if isinstance(value, np.ndarray) and name != "resale"}  # fmt: skip
     two["rent_usd"] = np.array([[20.0, 20.0], [22.0, 22.0]])
     two["run_kg"] = np.array([[1000.0, 1000.0], [0.0, 0.0]])
     columns = options(device=("dirty", "clean"), region=("fr-paris",) * 2, **two)
-    rent = {"acquire": ["rent"]}
+    rent: dict[str, Any] = {"acquire": ["rent"]}
     assert solved(columns, TWO, **rent).costs == pytest.approx([40, 80])
     priced = solved(columns, TWO, carbon={"usd_per_tonne": 5}, **rent)
     assert priced.costs == pytest.approx([44, 88])
@@ -166,7 +166,7 @@ def test_what_is_owned_serves_first_and_is_sold_when_it_costs_more_than_it_saves
 def test_more_demand_never_costs_less_and_cost_is_money_by_part(
     a: list[float], b: list[float], more: float, rent: float
 ) -> None:
-    changes = {"periods": 3, "scenarios": [{"path": [1, 1, 1]}]}
+    changes: dict[str, Any] = {"periods": 3, "scenarios": [{"path": [1, 1, 1]}]}
     demand = tree([1, *a[1:]], [1, *b[1:]])
     few, many = (solved(options(3, rent=rent), demand, rate, **changes) for rate in (1.0, more))
     assert many.value >= few.value - 1e-6

@@ -95,20 +95,8 @@ def solve(
     extra, weights, tail = _tail(name, costs, share, program.study.tail)
     aim = _aim(program, name, costs, share)
     unit = max(float(np.abs(aim).max(initial=0.0)), float(np.abs(costs).max(initial=0.0)), 1e-300) / 1e3
-    low, high = np.zeros(count + extra), np.concatenate([program.high, np.full(extra, np.inf)])
-    if extra:
-        low[count] = -np.inf
-    if root is not None:
-        for i, kind in enumerate(NOW):
-            for o in range(len(program.options)):
-                place = program.columns.get((kind, o, 0, 0))
-                if place is not None:
-                    low[place] = high[place] = round(float(root[i, o]))
-    rows = np.repeat(np.arange(len(program.rows)), [len(one[0]) for one in program.rows])
-    places = np.concatenate([np.array(one[0], dtype=int) for one in program.rows])
-    factors = np.concatenate([np.array(one[1]) for one in program.rows])
-    matrix = csr_matrix((factors, (rows, places)), shape=(len(program.rows), count + extra))
-    limits = [LinearConstraint(matrix, [one[2] for one in program.rows], [one[3] for one in program.rows])]
+    low, high = _ends(program, extra, root)
+    limits = [LinearConstraint(_rows(program, extra), *(np.array([one[i] for one in program.rows]) for i in (2, 3)))]
     if tail is not None:  # costs in the units of the aim
         limits.append(LinearConstraint(csr_matrix(np.hstack([-costs / unit, tail])), 0, np.inf))
     whole = np.concatenate([np.array(program.whole, dtype=float), np.zeros(extra)])
@@ -136,6 +124,31 @@ def solve(
     bound = found.fun if found.mip_dual_bound is None else found.mip_dual_bound
     bound = bound if math.isfinite(bound) else -math.inf
     return Solved(program, x, float(found.fun) * unit, float(bound) * unit, costs @ x)
+
+
+def _rows(program: Program, extra: int) -> Any:
+    """Return the rows as a sparse matrix, with columns without entries for a risk."""
+    from scipy.sparse import csr_matrix
+
+    rows = np.repeat(np.arange(len(program.rows)), [len(one[0]) for one in program.rows])
+    places = np.concatenate([np.array(one[0], dtype=int) for one in program.rows])
+    factors = np.concatenate([np.array(one[1]) for one in program.rows])
+    return csr_matrix((factors, (rows, places)), shape=(len(program.rows), len(program.high) + extra))
+
+
+def _ends(program: Program, extra: int, root: Array | None) -> tuple[Array, Array]:
+    """Return bounds of all columns; the first of a risk is free, and what is decided now may be given."""
+    count = len(program.high)
+    low, high = np.zeros(count + extra), np.concatenate([program.high, np.full(extra, np.inf)])
+    if extra:
+        low[count] = -np.inf
+    if root is not None:
+        for i, kind in enumerate(NOW):
+            for o in range(len(program.options)):
+                place = program.columns.get((kind, o, 0, 0))
+                if place is not None:
+                    low[place] = high[place] = round(float(root[i, o]))
+    return low, high
 
 
 def _fixed(program: Program, x: Array, low: Array, high: Array) -> tuple[Array, Array]:

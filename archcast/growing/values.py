@@ -22,6 +22,8 @@ from workloads.table import Array
 
 SIDE_GAP, ROUGH_GAP = 1e-4, 1e-3
 """Relative gaps at which comparisons of plans, and other worlds, stop."""
+MOST_BOUGHT = 8
+"""Scenarios up to which buying for each is held against the plan; of more, three."""
 GROWTH_ENDS = (0.75, 1.25)
 """Of the logarithm of growth, for its sensitivity (chosen)."""
 POWER_ENDS = (0.5, 2.0)
@@ -50,8 +52,8 @@ class Values:
     """cost_usd is the expected cost of the plan in the relaxed program, which all others are held against.
 
     vss: what planning for the mean would cost more (value of the stochastic solution); evpi: what knowing the scenario
-    beforehand would save; regret: (bought for, scenario that comes) more than the best for it; bought: plans that buy
-    now as if one scenario were sure, and correct later.
+    beforehand would save; bought: plans that buy now as if one scenario were sure, and correct later; regret: (of
+    these, scenario that comes) what they cost more than the best for it; own_regret: likewise of the plan itself.
     """
 
     cost_usd: float
@@ -103,8 +105,8 @@ def values_of(world: World) -> Values:
         lambda: _fixed(world, options, world.solved(tree=tree.mean(), options=options, gap=SIDE_GAP).root),
     )
     bought, regret = [], []
-    for name, one in zip(tree.names, alone, strict=True):
-        found = _try(name, lambda root=one.root: _fixed(world, options, root))  # type: ignore[misc]
+    for s in _some(tree):
+        found = _try(tree.names[s], lambda root=alone[s].root: _fixed(world, options, root))  # type: ignore[misc]
         bought.append(found[0])
         regret.append(np.full(tree.scenarios, np.nan) if found[1] is None else found[1].costs - sure)
     return Values(
@@ -112,6 +114,14 @@ def values_of(world: World) -> Values:
         tuple(bought), np.array(regret), whole.costs - sure, tuple(_sensitivity(world)),
         tuple(_alternatives(world, options)),
     )  # fmt: skip
+
+
+def _some(tree: Tree) -> list[int]:
+    """Return scenarios for which one may buy: all, or of many the lowest, a middle and the highest."""
+    if tree.scenarios <= MOST_BOUGHT:
+        return list(range(tree.scenarios))
+    order = np.argsort(tree.factor[:, -1], kind="stable")
+    return [int(order[i]) for i in (0, len(order) // 2, -1)]
 
 
 def _fixed(world: World, options: Options, root: Array) -> Solved:
@@ -154,7 +164,7 @@ def _sensitivity(world: World) -> list[Other]:
             study = replace(
                 world.study, bounds=replace(bounds, power_w={r: times * w for r, w in bounds.power_w.items()})
             )
-            name = "power of the halls (half, double)"
+            name = "power of the halls (double, half)"
             found.append(_try(name, lambda study=study: world.solved(study=study), group="power", end=end)[0])  # type: ignore[misc]
     return found
 

@@ -21,6 +21,7 @@ def usd(value: float) -> str:
     """Return money as people write it: `$1.25 M`, `$840 k`, `$12`."""
     if not np.isfinite(value):
         return "-"
+    value = value if abs(value) >= 0.005 else 0.0
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size * 0.9995:
             return f"{'-' if value < 0 else ''}${abs(value) / size:.3g}{unit}"
@@ -88,7 +89,9 @@ def binds_of(study: GrowthStudy, options: Options, solved: Solved, course: Cours
     found = []
     for region, watts in study.bounds.power_w.items():
         used = course.hall_w[study.regions.index(region)].max()
-        unit = float(min(options.peak_w[o] for o in range(len(options)) if options.region[o] == region))
+        here = [o for o in range(len(options)) if options.region[o] == region]
+        taken = {options.device[o] for o in range(len(options)) if course.held[:, :, o].max() > 0}
+        unit = float(min(options.peak_w[o] for o in here if options.device[o] in taken or not taken))
         if used + unit > watts:
             found.append(f"the hall in {region}: {used / 1e3:.3g} of {watts / 1e3:.3g} kW are taken, "
                          f"and a further unit needs {unit / 1e3:.3g} kW")  # fmt: skip

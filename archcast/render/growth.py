@@ -144,8 +144,8 @@ def _regret(answer: Growth) -> str:
         return ""
     rows = [["all scenarios (the plan)", *(usd(max(float(x), 0.0)) for x in values.own_regret_usd)]]
     rows += [
-        [f"{name} only", *(usd(max(float(x), 0.0)) if np.isfinite(x) else "-" for x in row)]
-        for name, row in zip(names, values.regret_usd, strict=True)
+        [f"{one.name} only", *(usd(max(float(x), 0.0)) if np.isfinite(x) else "-" for x in row)]
+        for one, row in zip(values.bought, values.regret_usd, strict=True)
     ]
     lead = "What buying now for one scenario costs more than the best plan for the scenario that comes."
     heads = ["bought now for", *(f"{name} comes" for name in names)]

@@ -43,6 +43,7 @@ svg.grow{width:100%;height:auto;overflow:visible}
 .grow .whisker{stroke:var(--ink);stroke-width:1.2;fill:none;opacity:.7}
 .grow .name{fill:var(--ink);font-weight:600;paint-order:stroke;stroke:var(--card);stroke-width:3px}
 .grow .fan{fill:none;stroke-width:2.2;stroke-linejoin:round}
+.grow .more{stroke:var(--faint);stroke-width:1.2;opacity:.55}
 .grow .low{fill:var(--network)}.grow .dear{fill:var(--memory)}
 .g0{stroke:var(--c0)}.g1{stroke:var(--c1)}.g2{stroke:var(--c3)}.g3{stroke:var(--c5)}.g4{stroke:var(--c6)}.g5{stroke:var(--c4)}
 .grow .middle{stroke:var(--ink);stroke-width:1.5}
@@ -135,11 +136,11 @@ def fan_svg(answer: Growth) -> str:
         parts.append(svg_text(frame.px(t + 0.5), FAN_HEIGHT - BOTTOM + 17, date, anchor="middle"))
     shown = drawn(answer)
     ends: list[float] = []
-    for s in sorted(range(tree.scenarios), key=lambda s: -mean[s, -1]):
+    for s in sorted(range(tree.scenarios), key=lambda s: (s in shown, -mean[s, -1])):
         points = "L".join(f"{num(frame.px(t + 0.5))} {num(py(float(mean[s, t])))}" for t in range(tree.periods))
         words = tip(f"{tree.names[s]}, probability {tree.probability[s]:.3g}",
                     *(f"{d}: {digits(float(x))}/s" for d, x in zip(answer.dates, mean[s], strict=True)))  # fmt: skip
-        style = f"g{shown.index(s) % 6}" if s in shown else "g5"
+        style = f"g{shown.index(s) % 6}" if s in shown else "more"
         parts.append(f'<path class="fan {style}" d="M{points}">{words}</path>')
         at = py(float(mean[s, -1])) - 7
         if s in shown and all(abs(at - other) > 14 for other in ends):

@@ -164,6 +164,15 @@ def test_break_even_is_the_use_at_which_both_cost_the_same() -> None:
     assert one.share == pytest.approx(own / saved)
 
 
+def test_what_is_owned_and_what_can_be_had_may_be_named_by_an_alias() -> None:
+    small = growth_file(scenarios=[{"name": "only", "path": [1, 2]}], acquire=["buy"], lead_months=0,
+                        owned=[{"device": "h100", "devices": 2, "bought": "2026-01"}],
+                        limits={"available": {"h100": 1}})  # fmt: skip
+    found = ac.grow({**small, "devices": ["h100"], "instance_devices": [1], "policies": {"most_tokens": 512}})
+    assert found.course.held[0, 0, 0] >= 2
+    assert found.course.ordered[0].sum() <= 1
+
+
 def test_the_command_dispatches_on_the_key_growth(tmp_path: Path) -> None:
     file = tmp_path / "g.yaml"
     small = growth_file(scenarios=[{"name": "only", "path": [1, 2]}])

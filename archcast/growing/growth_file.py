@@ -266,7 +266,7 @@ class _Reader:
             rate, path = one.get("per_year"), one.get("path")
             if path is not None and (not isinstance(path, list) or len(path) != periods):
                 raise self.settings.fault(self.at((*place, "path")), f"'path' must be a list of {periods} numbers.")
-            steps = tuple(self.number((*place, "path", k), x) for k, x in enumerate(path or ()))
+            steps = tuple(self.number((*place, "path", k), x, low=1e-6) for k, x in enumerate(path or ()))
             growth = None if rate is None else self.number((*place, "per_year"), rate, low=-0.99, high=100)
             found.append(Scenario(str(one.get("name", f"scenario {i + 1}")), share, growth, steps))
         whole = sum(one.probability for one in found)

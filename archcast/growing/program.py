@@ -25,12 +25,14 @@ import numpy as np
 from archcast.growing.growth_file import GrowthStudy
 from archcast.growing.options import Options
 from archcast.growing.tree import Tree
+from foundation.errors import UnsupportedError
 from workloads.table import Array
 
 PARTS = ("bought", "sold", "hall", "maintenance", "energy", "leased", "rented", "carbon", "short")
 """What money goes to; `sold` is negative."""
 CARBON = ("electricity", "manufacture")
 Key = tuple[Any, ...]
+MOST_COLUMNS = 60_000
 BIG = 100.0
 """A request that is not served costs so many times what the dearest option takes for it, where the file says nothing:
 enough that it is only left out where nothing can serve it."""
@@ -124,6 +126,12 @@ def build(
 
     relaxed: later leases and sales may be parts of an instance or a unit, which solves some ten times as fast.
     """
+    groups = int((tree.known.max(axis=1) + 1).sum())
+    if (size := groups * len(options) * (min(study.life, tree.periods) + 6)) > MOST_COLUMNS:
+        raise UnsupportedError(
+            f"a plan of about {size:,} variables is more than {MOST_COLUMNS:,}; ask for fewer periods, scenarios, "
+            "devices or regions."
+        )
     program = Program(study, options, tree, relaxed)
     for t in range(tree.periods):
         for k in range(int(tree.known[t].max()) + 1):
@@ -155,7 +163,8 @@ def _age(study: GrowthStudy, v: int, t: int) -> int:
 
 def _paid(program: Program, o: int, v: int) -> float:
     """Return what a unit of a vintage cost."""
-    return float(program.options.buy_usd[o, max(v, 0)])
+    price = float(program.options.buy_usd[o, max(v, 0)])
+    return price if np.isfinite(price) else 0.0
 
 
 def _decide(program: Program, t: int, k: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def _grow(study: GrowthStudy, file: str, seed: int) -> Growth:
     begun = time.perf_counter()
     books = load_books(study)
     capacity = capacity_of(study, seed)
+    study = _by_id(study, capacity)
     kinds = kinds_of(study, capacity, books)
     options = options_of(study, kinds, books, Ends())
     tree = demand_tree(study)
@@ -80,6 +82,14 @@ def _grow(study: GrowthStudy, file: str, seed: int) -> Growth:
         notes=tuple(_notes(study, capacity, solved, tree)), seed=seed, wall_s=time.perf_counter() - begun,
         versions=_versions(study, capacity, books),
     )  # fmt: skip
+
+
+def _by_id(study: GrowthStudy, capacity: Capacity) -> GrowthStudy:
+    """Return the study with devices by their ids, where the file names them by an alias or a path."""
+    ids = {name: site.id for site in capacity.sites for name in site.names}
+    owned = tuple(replace(one, device=ids[one.device]) for one in study.owned)
+    available = {ids.get(name, name): steps for name, steps in study.bounds.available.items()}
+    return replace(study, owned=owned, bounds=replace(study.bounds, available=available))
 
 
 def solved_of(world: World) -> Solved:

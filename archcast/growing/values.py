@@ -22,6 +22,7 @@ from workloads.table import Array
 
 SIDE_GAP, ROUGH_GAP = 1e-4, 1e-3
 """Relative gaps at which comparisons of plans, and other worlds, stop."""
+SIDE_LIMIT_S = 5.0
 MOST_BOUGHT = 8
 """Scenarios up to which buying for each is held against the plan; of more, three."""
 GROWTH_ENDS = (0.75, 1.25)
@@ -89,7 +90,13 @@ class World:
         of = study or self.study
         chosen = options or self.options(ends, of)
         program = build(of, chosen, tree or self.tree, self.rate_hz, relaxed=True)
-        return solve(program, root=root, gap=gap, objective="carbon" if of.objective == "carbon" else "expected")
+        return solve(
+            program,
+            root=root,
+            gap=gap,
+            time_limit_s=SIDE_LIMIT_S,
+            objective="carbon" if of.objective == "carbon" else "expected",
+        )
 
 
 def values_of(world: World) -> Values:

@@ -105,7 +105,7 @@ def binds_of(study: GrowthStudy, options: Options, solved: Solved, course: Cours
         (bounds.capital_usd, float(spent.sum(axis=0).max()), "capital in all"),
         (bounds.capital_usd_per_period, float(spent.max()), "capital of a period"),
     ):
-        if np.isfinite(limit) and used + unit_usd > limit:
+        if np.isfinite(limit) and np.isfinite(unit_usd) and used + unit_usd > limit:
             found.append(f"{name}: {usd(used)} of {usd(limit)}; a unit of {options.device[best]} costs {usd(unit_usd)}")
     if np.isfinite(bounds.carbon_kg) and (most := float(course.total_kg.sum(axis=1).max())) > CLOSE * bounds.carbon_kg:
         found.append(f"carbon: {most / 1e3:.3g} of {bounds.carbon_kg / 1e3:.3g} t")

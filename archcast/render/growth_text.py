@@ -96,6 +96,9 @@ def value_lines(answer: Growth) -> list[str]:
         f"Planning for all scenarios instead of their mean saves {more(values.vss_usd, values.cost_usd)}; knowing the "
         f"scenario today would save {more(values.evpi_usd, values.cost_usd)}."
     ]
+    if answer.study.objective in ("worst", "cvar"):
+        added = max(answer.solved.expected - values.cost_usd, 0.0)
+        lines.append(f"In expectation this plan costs {more(added, values.cost_usd)} more than the cheapest one.")
     for one in values.bought[:MOST_SCENARIOS]:
         lines.append(f"  buying now as if {one.name} were sure: {beside(one, values.cost_usd)}")
     return lines

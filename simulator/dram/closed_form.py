@@ -2,8 +2,9 @@
 
 A request costs the data bus, its bank, the limit on activates and a place in the buffer; the slowest of these gives the
 rate at which requests can leave. Below that rate they wait as in a G/G/1 queue (Kingman 1961), above it as a fluid. Row
-hits are those of the trace within so many requests of one bank as the scheduler sees at once. It ranks configurations;
-docs/dram.md says how well.
+hits are those of the trace within so many requests of one bank as the scheduler sees at once. Where data must leave in
+order (`CmdMux` Strict), banks prepare side by side but wait for their turn: the trace itself says how long
+(`simulator.dram.in_order`). It ranks configurations.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from simulator.dram.configuration import Knobs
 from simulator.dram.device import DramDevice
+from simulator.dram.in_order import Order, in_order
 from simulator.dram.power import Costs
 from simulator.dram.traces import Trace
 from workloads.table import Array
@@ -78,17 +80,23 @@ class ClosedForm:
         gap = float(self.trace.arrival[-1]) / max(len(bank) - 1, 1)
         return float(self.trace.write.mean()), changes, max(gap, 1e-3), busy, float(self.trace.thread.max() + 1)
 
+    @cached_property
+    def order(self) -> Order:
+        """Return the cycles of a request where data leave in order."""
+        return in_order(self.device, self.trace)
+
     def estimate(self, knobs: Knobs) -> Estimate:
         """Return what configurations do; every field of `knobs` is an array of shape (configurations,)."""
         k, count = self.device.timing, len(self.trace)
         writes, changes, gap, busy, threads = self._trace
         sees = self._sees(knobs, busy)
-        hit = self._hits(knobs, sees, gap)
+        hit = self._hits(knobs, sees, busy, gap)
         closes = (knobs.page == 2) | (knobs.page == 3)
         lost = np.where(closes, 0.0, np.where(knobs.page == 1, 0.5, 1.0)) * (1 - hit) * k.rp
         alone = lost + (1 - hit) * k.rcd + writes * k.wl + (1 - writes) * k.rl + k.burst
         bus = self._bus(knobs, sees, changes)
-        bank = ((1 - hit) * k.rc + hit * k.ccd_l) / np.where(knobs.strict == 1, np.sqrt(busy), busy)
+        bank = ((1 - hit) * k.rc + hit * k.ccd_l) / busy
+        bank = np.where(knobs.strict == 1, self._ordered(knobs, busy), bank)
         inside = (
             lost + (1 - hit) * np.maximum(k.rcd, k.rc / 2) + k.long_command
         )  # a place of the buffer is taken so long
@@ -115,18 +123,49 @@ class ClosedForm:
 
     def _sees(self, knobs: Knobs, busy: float) -> Array:
         """Return how many requests of one bank the scheduler chooses among."""
+        return np.where((knobs.scheduler == 0) | (knobs.strict == 1), 1.0, self._queued(knobs, busy))
+
+    def _queued(self, knobs: Knobs, busy: float) -> Array:
+        """Return how many requests of one bank a full buffer holds, at most `WINDOW`."""
         whole = np.where(knobs.buffer == 0, knobs.buffer_size, knobs.buffer_size * (1 + (knobs.buffer == 1)) / busy)
-        return np.asarray(np.where((knobs.scheduler == 0) | (knobs.strict == 1), 1.0, np.clip(whole, 1.0, WINDOW)))
+        return np.asarray(np.clip(whole, 1.0, WINDOW))
+
+    def _ordered(self, knobs: Knobs, busy: float) -> Array:
+        """Return the cycles of a request where data leave in order.
+
+        With queues by bank and an arbiter that lets threads pass each other, every thread waits in the end for a bank
+        whose queue is full, and a place that comes free there goes to the thread that waits for it. So the requests
+        that follow each other are those of one thread, up to as many as a queue holds. This takes threads that may have
+        as many requests under way as a queue has places, and a backlog that fills queues: the share of the run after it
+        has.
+        """
+        gap = self._trace[2]
+        order, closed = self.order, knobs.page == 2
+        plain = np.where(closed, order.closed, order.open)
+        runs = order.spread + (np.where(closed, order.same_closed, order.same_open) - order.spread) * order.same * (
+            1 - 1 / knobs.buffer_size
+        )
+        backlog = len(self.trace) * np.maximum(1 - gap / plain, 1e-9) / busy  # of a bank, when the last has come
+        passing = (knobs.buffer == 0) & (knobs.arbiter > 0) & (knobs.most_active > knobs.buffer_size)
+        full = np.clip(1 - knobs.buffer_size / backlog, 0.0, 1.0)
+        return np.asarray(np.where(passing, plain + (runs - plain) * full, plain))
 
     def _places(self, knobs: Knobs, busy: float) -> Array:
         """Return how many requests the buffer holds that can be worked on side by side."""
         size = knobs.buffer_size * np.where(knobs.buffer == 1, 1.5, 1.0)
         return np.asarray(np.where(knobs.buffer == 0, busy * np.minimum(size, 2.0), np.minimum(size, 2 * busy)))
 
-    def _hits(self, knobs: Knobs, sees: Array, gap: float) -> Array:
+    def _hits(self, knobs: Knobs, sees: Array, busy: float, gap: float) -> Array:
+        """Return the share of requests that find their row open.
+
+        An adaptive policy leaves a row open for a request that waits for it, whether or not the scheduler may prefer
+        it; where data leave in order slower than requests come, one waits.
+        """
         share = np.interp(sees, np.arange(1, WINDOW + 1), self.hits)
         k = self.device.timing
-        waiting = np.clip(k.rc / (gap * self.device.banks), 0.05, 1.0) * np.minimum(sees - 1.0, 4.0) / 4.0
+        there = np.clip(k.rc / (gap * self.device.banks), 0.05, 1.0)
+        there = np.where((knobs.strict == 1) & (self.order.open > gap), 1.0, there)
+        waiting = there * np.minimum(self._queued(knobs, busy) - 1.0, 4.0) / 4.0
         return np.asarray(np.where(knobs.page == 2, 0.0, np.where(knobs.page == 3, share * waiting, share)))
 
     def _bus(self, knobs: Knobs, sees: Array, changes: float) -> Array:

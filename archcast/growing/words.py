@@ -33,17 +33,17 @@ def order_words(study: GrowthStudy, options: Options, orders: Array, short: bool
 
     short: without numbers of devices a unit.
     """
-    parts = []
+    several = len(study.regions) > 1
+    bought, leased = [], []
     for o in np.flatnonzero(orders[0] > 1e-6).tolist():
         units, each = round(float(orders[0, o])), int(options.unit_devices[o])
         what = "box" if study.sold_in == "boxes" and each > 1 else "instance" if each > 1 else ""
         count = f"{units} {what}{'es' if what == 'box' and units > 1 else 's' if what and units > 1 else ''} of {each}"
-        name = options.name(o, len(study.regions) > 1)
-        parts.append(f"buy {units * each if short or not what else count} {name}")
+        bought.append(f"{units * each if short or not what else count} {options.name(o, several)}")
     for o in np.flatnonzero(orders[1] > 1e-6).tolist():
-        devices = round(float(orders[1, o]) * float(options.devices[o]))
-        parts.append(f"lease {devices} {options.name(o, len(study.regions) > 1)}")
-    return listed(parts)
+        leased.append(f"{round(float(orders[1, o]) * float(options.devices[o]))} {options.name(o, several)}")
+    parts = [f"{verb} {listed(names)}" for verb, names in (("buy", bought), ("lease", leased)) if names]
+    return ", ".join(parts)
 
 
 def summary_of(study: GrowthStudy, capacity: Capacity, options: Options, solved: Solved, course: Course,

@@ -96,7 +96,8 @@ def _later(answer: Growth) -> str:
     body = table(["scenario", "from", "order"], rows[:MOST_LATER], left=3)
     if len(rows) > MOST_LATER:
         body += f'<p class="note">{len(rows) - MOST_LATER} more orders stand in the JSON document.</p>'
-    lead = "Orders after the first period, once it is seen how demand grows. Rented devices fill the rest."
+    rest = " Rented devices fill the rest." if "rent" in answer.study.acquire else ""
+    lead = f"Orders after the first period, once it is seen how demand grows.{rest}"
     return section("What later", body if rows else '<p class="note">Nothing.</p>', lead=lead, name="later")
 
 

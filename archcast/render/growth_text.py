@@ -68,7 +68,8 @@ def later_lines(answer: Growth) -> list[str]:
     if not shown:
         return ["Later: nothing more is bought or leased."]
     more = len({row[0] for row in rows}) - len({row[0] for row in shown})
-    lines = ["Later, once it is seen how demand grows (rented devices fill the rest):", *table(shown, left=3)]
+    rest = " (rented devices fill the rest)" if "rent" in answer.study.acquire else ""
+    lines = [f"Later, once it is seen how demand grows{rest}:", *table(shown, left=3)]
     return [*lines, f"({more} more scenarios: --json, --html)"] if more > 0 else lines
 
 

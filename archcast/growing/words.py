@@ -55,21 +55,21 @@ def summary_of(study: GrowthStudy, capacity: Capacity, options: Options, solved:
     rented = course.rented[:, 0].mean(axis=0) * options.devices
     extra = [f"rent {_count(x)} {options.name(o, len(study.regions) > 1)} in the mean"
              for o, x in enumerate(rented) if x > 0.05]  # fmt: skip
-    first = listed([word for word in (now, *extra) if word]) or "buy nothing"
-    paid = f" for {usd(spent)}" if spent > 0 else ""
+    paid = f" ({usd(spent)} for what is bought)" if spent > 0 else ""
+    first = listed([word for word in (now + paid, *extra) if word]) or "buy nothing"
     years = study.periods * study.months / 12
     cost = f"expected cost over {years:.3g} years {usd(solved.expected)} [{usd(ends[0])} .. {usd(ends[1])}], discounted"
     if study.shortage_usd_per_million is None and solved.short:
         return (
             f"No plan serves every request of {capacity.model} within the limits: the nearest leaves {_lost(solved)}. "
-            f"In {month_text(study.start)} it would {first}{paid}; expected cost {usd(solved.served_usd)}, discounted."
+            f"In {month_text(study.start)} it would {first}; expected cost {usd(solved.served_usd)}, discounted."
         )
     least, most = float(solved.costs.min()), float(solved.costs.max())
     spread = "" if tree.scenarios == 1 else (
         f" ({usd(least)} if {tree.names[int(solved.costs.argmin())]}, {usd(most)} if "
         f"{tree.names[int(solved.costs.argmax())]})"
     )  # fmt: skip
-    return f"In {month_text(study.start)}, {first}{paid}; {cost}{spread}."
+    return f"In {month_text(study.start)}, {first}; {cost}{spread}."
 
 
 def _lost(solved: Solved) -> str:

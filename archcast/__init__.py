@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from archcast.batches import predict_batch as predict_batch
     from archcast.calibration import calibrate as calibrate
     from archcast.edge import edge_report as edge_report
+    from archcast.growing.run import grow as grow
     from archcast.network_transfer import transfer_networks as transfer_networks
     from archcast.operators import predict_ops as predict_ops
     from archcast.oracle import break_even as break_even

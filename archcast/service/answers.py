@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from costmodel.costs import BOUNDS, NUMERIC, SOURCES
 from foundation.errors import ArchcastError, InputError, UnknownNameError
 
 if TYPE_CHECKING:
+    from costmodel.costs import OpCosts
     from costmodel.estimate import Estimate
 
 Query = Mapping[str, str]
@@ -41,6 +42,34 @@ class Encoded(NamedTuple):
 
     body: bytes
     rows: int = 1
+
+
+class Operations(NamedTuple):
+    """One question about operators: columns, one device for all rows or '' (then a column names them), a model."""
+
+    body: bytes
+    query: Query
+    columns: dict[str, Any]
+    on: str
+    model: Any
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are (1 where no column is a list; their lengths are checked when they are priced)."""
+        return next((len(values) for values in self.columns.values() if isinstance(values, list)), 1)
+
+    @property
+    def like(self) -> tuple[Any, ...]:
+        """What questions share that may be one table; those whose columns have unequal lengths stay alone."""
+        rows = self.rows
+        even = all(len(values) == rows for values in self.columns.values() if isinstance(values, list))
+        return (self.on, self.query.get("model", ""), *self.columns) if even else (id(self.columns),)
+
+
+def _priced(columns: dict[str, Any], on: str, model: Any) -> OpCosts:
+    from archcast.operators import predict_ops
+
+    return predict_ops(columns, on=on, model=model)
 
 
 @dataclass(frozen=True)
@@ -121,23 +150,45 @@ class Answers:
 
     def predict_ops(self, body: bytes, query: Query) -> Encoded:
         """Answer columns of operators with columns of costs, in the same order."""
-        from archcast.cost_models import find_cost_model
-        from archcast.operators import predict_ops
+        asked = self.operations(body, query)
+        return self._costs(asked, _priced(asked.columns, asked.on, asked.model), slice(None))
 
+    def operations(self, body: bytes, query: Query) -> Operations:
+        """Return columns of operators whose names were looked up."""
         asked = read(_READ_OPERATORS, body)
         columns: dict[str, Any] = {
             name: value for name in _OPERATOR_FIELDS if (value := getattr(asked, name)) is not None and value != ""
         }
         on = columns.pop("on", "")
         one = _checked_devices(columns, on)
-        model = find_cost_model(_model_of(query))
-        costs = predict_ops(columns, on=one, model=model)
-        found: dict[str, Any] = {name: getattr(costs, name) for name in NUMERIC}
-        found["bound"] = _BOUNDS[costs.bound].tolist()
-        found["source"] = _SOURCES[costs.source].tolist()
-        rows = costs.rows
+        from archcast.cost_models import find_cost_model
+
+        return Operations(body, query, columns, one, find_cost_model(_model_of(query)))
+
+    def priced_together(self, asked: Sequence[Operations]) -> list[Encoded]:
+        """Answer questions that are `like` each other, all priced as one table."""
+        first = asked[0]
+        whole: dict[str, Any] = {}
+        for name in first.columns:
+            parts: list[Any] = []
+            for one in asked:
+                values = one.columns[name]
+                parts += values if isinstance(values, list) else [values] * one.rows
+            whole[name] = parts
+        costs = _priced(whole, first.on, first.model)
+        found, start = [], 0
+        for one in asked:
+            found.append(self._costs(one, costs, slice(start, start + one.rows)))
+            start += one.rows
+        return found
+
+    def _costs(self, asked: Operations, costs: OpCosts, part: slice) -> Encoded:
+        found: dict[str, Any] = {name: getattr(costs, name)[part] for name in NUMERIC}
+        found["bound"] = _BOUNDS[costs.bound[part]].tolist()
+        found["source"] = _SOURCES[costs.source[part]].tolist()
+        rows = len(found["bound"])
         self._check_rows(rows, self.limits.rows)
-        return encoded({"rows": rows, "columns": found, "versions": versions_of(model)}, rows)
+        return encoded({"rows": rows, "columns": found, "versions": versions_of(asked.model)}, rows)
 
     def predict_batch(self, body: bytes, query: Query) -> Encoded:
         """Answer columns of questions with columns of answers, in the same order."""

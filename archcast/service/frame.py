@@ -27,6 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = b"application/json"
+OPERATORS = "/v1/predict_ops"
 OPEN = frozenset({"/healthz", "/readyz", "/", "/openapi.json", "/favicon.ico"})
 """Paths that need no token: they say nothing of what is asked or held."""
 DRAIN = 4
@@ -111,6 +112,8 @@ class Frame:
             asked = _query(query) if query else _NONE
             if service.side is not None and service.is_long(route, body):
                 found = await service.side.ask(route, body, asked)
+            elif route == OPERATORS:
+                found = await service.together.ask(body, asked)
             else:
                 try:
                     found = self.routes[route](body, asked)

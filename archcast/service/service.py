@@ -16,6 +16,7 @@ from archcast.service.logs import RequestLog
 from archcast.service.metrics import Metrics
 from archcast.service.settings import Settings
 from archcast.service.side import Side
+from archcast.service.together import Together
 from archcast.service.versions import versions
 from archcast.service.watch import Watch
 
@@ -48,6 +49,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.answers = Answers(settings.limits)
+        self.together = Together(self.answers)
         self.cache = AnswerCache(settings.limits.cache_bytes)
         self.metrics = Metrics((*self.answers.routes, *PASSED_ON), settings.metrics)
         self.log = RequestLog(settings.log)

@@ -15,9 +15,13 @@ from workloads.table import Array
 COMPILED_ROWS = 256
 """From so many designs on the compiled walk is worth its start."""
 BLOCK = 4096
-DEPTHS = (4, 6, 8)
-"""Tried by cross validation on at most `TRIED` designs."""
-TRIED = 3000
+SETTINGS = ((5, 4.0), (8, 2.0), (10, 1.0))
+"""(Depth, least designs in a leaf) tried by cross validation on at most `TRIED` designs."""
+TRIED, HALVES = 2000, 2
+QUICK = 60, 0.25
+"""Rounds and rate of a trial."""
+MANY = 8000
+"""Designs from which on trees are more and slower to learn: they go on getting better."""
 
 
 @dataclass(frozen=True)
@@ -42,38 +46,59 @@ class Boosted:
         return np.concatenate(parts).astype(float) if parts else np.zeros(0)
 
 
-def boosted(features: Array, values: Array, counts: Array, depth: int, rounds: int = 500, rate: float = 0.05) -> Any:
+@dataclass(frozen=True)
+class Setting:
+    """How trees are grown, and the error of trials with it (root of the mean square on left-out designs)."""
+
+    depth: int
+    least: float
+    error: float
+
+
+def boosted(
+    features: Array, values: Array, counts: Array, depth: int, least: float = 3.0, rounds: int = 500, rate: float = 0.05
+) -> Any:
     """Return XGBoost's model of values, each the mean of so many runs. One thread: the same bits every time."""
     import xgboost
 
     data = xgboost.DMatrix(features, values, weight=counts, nthread=1)
     asked = {
-        "max_depth": depth, "eta": rate, "subsample": 0.8, "colsample_bytree": 0.6, "min_child_weight": 3.0,
+        "max_depth": depth, "eta": rate, "subsample": 0.8, "colsample_bytree": 0.6, "min_child_weight": least,
         "max_bin": 128, "nthread": 1, "seed": 7,
     }  # fmt: skip
     return xgboost.train(asked, data, rounds)
 
 
-def fitted_trees(features: Array, values: Array, counts: Array, folds: Array) -> tuple[Boosted, Array, int]:
-    """Return trees of values, what they say of each left-out fold, and their depth, chosen on left-out folds."""
-    some = np.arange(min(len(values), TRIED))
-    tried = {
-        depth: float(((_left_out(features[some], values[some], counts[some], folds[some], depth, 200) - values[some]) ** 2).mean())  # noqa: E501
-        for depth in DEPTHS
-    }  # fmt: skip
-    depth = min(tried, key=lambda one: tried[one])
-    model = boosted(features, values, counts, depth)
+def tried(features: Array, values: Array, counts: Array, folds: Array) -> Setting:
+    """Return the best setting on left-out folds of some designs."""
+    some = slice(0, TRIED)
+    cut = features[some], values[some], counts[some], folds[some] % HALVES
+    found = [
+        Setting(depth, least, float(np.sqrt(((_left_out(*cut, depth, least, *QUICK) - cut[1]) ** 2).mean())))
+        for depth, least in SETTINGS
+    ]
+    return min(found, key=lambda one: one.error)
+
+
+def fitted_trees(
+    features: Array, values: Array, counts: Array, folds: Array, setting: Setting
+) -> tuple[Boosted, Array]:  # fmt: skip
+    """Return trees of values, and what they say of each left-out fold."""
+    rounds, rate = (250, 0.08) if len(values) < MANY else (1200, 0.05)
+    model = boosted(features, values, counts, setting.depth, setting.least, rounds, rate)
     found = Boosted(trees_from_json(bytes(model.save_raw("json"))))
-    return found, _left_out(features, values, counts, folds, depth), depth
+    return found, _left_out(features, values, counts, folds, setting.depth, setting.least, rounds, rate)
 
 
-def _left_out(features: Array, values: Array, counts: Array, folds: Array, depth: int, rounds: int = 500) -> Array:
+def _left_out(
+    features: Array, values: Array, counts: Array, folds: Array, depth: int, least: float, rounds: int, rate: float
+) -> Array:  # fmt: skip
     """Return what trees of the other folds say of each fold."""
     import xgboost
 
     found = np.empty(len(values))
     for fold in np.unique(folds):
         mine = folds == fold
-        model = boosted(features[~mine], values[~mine], counts[~mine], depth, rounds, 0.05 if rounds > 300 else 0.1)
+        model = boosted(features[~mine], values[~mine], counts[~mine], depth, least, rounds, rate)
         found[mine] = model.predict(xgboost.DMatrix(features[mine], nthread=1))
     return found

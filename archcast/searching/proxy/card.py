@@ -26,7 +26,7 @@ def scores(predicted: Array, true: Array, low: Array | None = None, high: Array 
     if low is not None and high is not None:
         found["coverage_90"] = float(((true >= low) & (true <= high)).mean())
         with np.errstate(divide="ignore", invalid="ignore"):
-            found["width"] = float(np.median((high - low) / np.abs(predicted)))
+            found["width"] = float(np.nanmedian((high - low) / np.abs(predicted)))
     return found
 
 

@@ -15,7 +15,7 @@ from archcast.searching.proxy.boosting import Boosted, boosted
 from costmodel.trees import trees_from_json
 from workloads.table import Array
 
-DEPTH, ROUNDS, RATE = 4, 60, 0.1
+DEPTH, LEAST, ROUNDS, RATE = 4, 3.0, 60, 0.1
 LEAST_ERROR = 1e-6
 NOMINAL = 0.90
 
@@ -60,7 +60,7 @@ def fitted_interval(
 
 
 def _trees(features: Array, sizes: Array) -> Boosted:
-    model = boosted(features, sizes, np.ones(len(sizes)), DEPTH, ROUNDS, RATE)
+    model = boosted(features, sizes, np.ones(len(sizes)), DEPTH, LEAST, ROUNDS, RATE)
     return Boosted(trees_from_json(bytes(model.save_raw("json"))))
 
 

@@ -59,7 +59,7 @@ class Encoding:
         return sum(self._width(k) for k in range(len(self.space.knobs))) + len(self.guesses)
 
     def _width(self, place: int) -> int:
-        return self._levels[place].shape[1] + (self.space.knobs[place].span is not None)
+        return int(self._levels[place].shape[1]) + (self.space.knobs[place].span is not None)
 
     def points(self, codes: Array, guessed: Array) -> Array:
         """Return (designs, width), numbers of about -1 to 1; `guessed` (designs, guesses) is standardised."""

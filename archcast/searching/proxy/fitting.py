@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from archcast.searching.proxy.boosting import fitted_trees
+from archcast.searching.proxy.boosting import MANY, fitted_trees, tried
 from archcast.searching.proxy.card import recall, scores
 from archcast.searching.proxy.conformal import fitted_interval
 from archcast.searching.proxy.domain import Domain
@@ -22,7 +22,8 @@ from foundation.errors import BadValueError
 from workloads.table import Array
 
 LEAST_DESIGNS = 40
-FOLDS = 5
+FOLDS, FEW_FOLDS = 5, 3
+"""Of few designs, and of many (`boosting.MANY`)."""
 LEAST_WEIGHT = 0.05
 """A member that counts less is left out."""
 
@@ -69,7 +70,8 @@ def fitted(
     true = {name: logged.mean(logged.values[name]) for name in values}
     card = {
         "data": logged.digest, "runs": len(logged.design), "designs": logged.codes.shape[1], "knobs": len(space.knobs),
-        "space": space.size, "folds": FOLDS, "left_out": cards, "front_recall": recall(left_out, true), "seed": seed,
+        "space": space.size, "folds": int(logged.folds.max()) + 1,
+        "left_out": cards, "front_recall": recall(left_out, true), "seed": seed,
         "fit_cpu_s": round(time.process_time() - started, 2),
     }  # fmt: skip
     domain = Domain.of(space, logged.codes, logs)
@@ -99,7 +101,7 @@ def logged_runs(space: DesignSpace, columns: Columns, values: Mapping[str, Array
     order = rng.permutation(len(unique))
     place = np.empty(len(unique), dtype=np.intp)
     place[order] = np.arange(len(unique))
-    folds = np.arange(len(unique)) % FOLDS
+    folds = np.arange(len(unique)) % (FOLDS if len(unique) < MANY else FEW_FOLDS)
     return Logged(unique[order].T, place[design.ravel()], table, folds, said.hexdigest()[:16])
 
 
@@ -112,9 +114,9 @@ def _guesses(closed_form: Guess | None, designs: Columns) -> tuple[str, ...]:
 
 
 def _standards(logs: Array) -> tuple[Array, Array]:
-    known = np.isfinite(logs).any(axis=0)
-    middle = np.array([np.nanmean(column) if some else 0.0 for column, some in zip(logs.T, known, strict=True)])
-    spread = np.array([np.nanstd(column) if some else 1.0 for column, some in zip(logs.T, known, strict=True)])
+    columns = [column[np.isfinite(column)] for column in logs.T]
+    middle = np.array([float(column.mean()) if len(column) else 0.0 for column in columns])
+    spread = np.array([float(column.std()) if len(column) else 1.0 for column in columns])
     return middle, np.where(spread > 1e-9, spread, 1.0)
 
 
@@ -128,25 +130,30 @@ def _output(
     shaped = np.log(runs) if log else runs
     target, counts = logged.mean(shaped), logged.counts
     guess = guesses.index(name) if log and name in guesses else -1
+    bases = [np.zeros(len(target))]
+    if guess >= 0:
+        bases.append(np.where(np.isnan(logs[:, guess]), middle[guess], logs[:, guess]))
+    settings = [tried(features, target - base, counts, logged.folds) for base in bases]
+    best = min(setting.error for setting in settings)
     members, said = [], []
-    for residual in (False, True) if guess >= 0 else (False,):
-        base = np.where(np.isnan(logs[:, guess]), middle[guess], logs[:, guess]) if residual else 0.0
-        trees, out, _ = fitted_trees(features, target - base, counts, logged.folds)
-        members.append(Member(trees, residual, 0.0))
-        said.append(out + base)
+    for residual, (base, setting) in enumerate(zip(bases, settings, strict=True)):
+        if setting.error == best or len(target) < MANY:
+            trees, out = fitted_trees(features, target - base, counts, logged.folds, setting)
+            members.append(Member(trees, bool(residual), 0.0))
+            said.append(out + base)
         if len(target) <= most_kriged:
             kriging, out = fitted_kriging(points, target - base, counts, logged.folds, rng)
-            members.append(Member(kriging, residual, 0.0))
+            members.append(Member(kriging, bool(residual), 0.0))
             said.append(out + base)
     weights = _weights(np.stack(said, axis=1), target)
     table = np.stack(said, axis=1) @ weights
     kept = [Member(one.model, one.residual, float(w)) for one, w in zip(members, weights, strict=True) if w > 0]
     interval, low, high = fitted_interval(features, shaped - table[logged.design], logged.design, logged.folds)
-    natural = (lambda x: np.exp(x)) if log else (lambda x: x)
+    natural = np.exp if log else np.positive
     at = table[logged.design]
     card = scores(natural(at), runs, natural(at + low), natural(at + high))
-    card |= {"members": {one.kind: round(one.weight, 3) for one in kept}, **_noise(runs, logged)}
-    return Output(name, log, guess, tuple(kept), interval), card, natural(table)
+    said_of = {"members": {one.kind: round(one.weight, 3) for one in kept}}
+    return Output(name, log, guess, tuple(kept), interval), {**card, **_noise(runs, logged), **said_of}, natural(table)
 
 
 def _weights(said: Array, target: Array) -> Array:

@@ -162,12 +162,16 @@ class Proxy:
     def tabulated(self) -> Proxy:
         """Return the proxy with all designs of its space worked out once, so that an answer is a look-up.
 
-        Values are kept as 32-bit floats. Raises BadValueError: a space with spans, or of more than `MOST_TABLE` designs.
-        """  # noqa: E501
+        Values are kept as 32-bit floats.
+
+        Raises:
+            BadValueError: a space with spans, or of more than `MOST_TABLE` designs.
+        """
         size = self.space.size
-        if not self.space.listed or not 0 < size <= MOST_TABLE:
-            raise BadValueError(f"a table holds at most {MOST_TABLE:,} designs of listed values, not {size or 'endless':,}."  # noqa: E501
-                                if size else "a table is of a space of listed values, and this one has real numbers.")  # fmt: skip
+        if not self.space.listed:
+            raise BadValueError("a table is of a space of listed values, and this one has ranges of numbers.")
+        if size > MOST_TABLE:
+            raise BadValueError(f"a table holds at most {MOST_TABLE:,} designs, and the space has {size:,}.")
         table = np.empty((len(self.outputs), 3, size), dtype=np.float32)
         unlike = np.empty(size, dtype=bool)
         for start in range(0, size, TABLE_BLOCK):

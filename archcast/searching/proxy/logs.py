@@ -1,0 +1,128 @@
+"""`fit_proxy`: a proxy from what `archcast search FILE --log LOG` wrote, or from columns."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archcast.searching.evaluations import ENDS, has_parquet
+from archcast.searching.problem import Problem
+from archcast.searching.proxy.encoding import Guess
+from archcast.searching.proxy.model import Proxy
+from archcast.searching.proxy.problem import ProblemGuess
+from archcast.searching.space import DesignSpace
+from foundation.errors import BadFileError, BadValueError, UnsupportedError
+from foundation.files import plain_file
+from workloads.table import Array
+
+MOST_LOG_BYTES = 2**30
+MOST_RUNS = 2_000_000
+
+
+def fit_proxy(
+    log: str | Path | Mapping[str, Any] | Sequence[str | Path], search: str | Path | Mapping[str, Any] | None = None, *,
+    space: DesignSpace | None = None, values: Sequence[str] = (), closed_form: Guess | Problem | None = None,
+    seed: int = 0, most_kriged: int = 4000, table: bool = False,
+) -> Proxy:  # fmt: skip
+    """Return a proxy of what was simulated in searches.
+
+    Args:
+        log: a .parquet or .csv file of evaluations, several, or columns by name (knobs and values, a row a run).
+        search: the file of that search: it has the space, the objectives and the closed form.
+        space, values, closed_form: instead of the file's; `values` are names of columns to learn.
+        seed: of folds. most_kriged: designs that kriging takes at most (0: trees alone, seconds instead of minutes).
+        table: work out all designs of the space once, so that an answer is a look-up.
+
+    Raises:
+        BadFileError, BadValueError, UnknownNameError: a log that is none of this space, or with too few designs.
+        UnsupportedError: Parquet without pyarrow.
+    """
+    if search is not None:
+        from archcast.searching.search_file import read_search
+
+        study = read_search(search)
+        cheap = study.cheap or study.problem
+        space, closed_form = space or cheap.space, closed_form or cheap
+        values = values or cheap.objectives
+    if space is None or not values:
+        raise BadValueError("a proxy needs a space and the names of its values: give the file of the search, or both.")
+    guess: Any = ProblemGuess(closed_form) if hasattr(closed_form, "stages") else closed_form  # type: ignore[arg-type]
+    tables = [_columns(one) for one in ([log] if isinstance(log, (str, Path, Mapping)) else log)]
+    if not tables:
+        raise BadValueError("no log is given.")
+    columns = {knob.name: np.concatenate([_knob(one, space, knob.name) for one in tables]) for knob in space.knobs}
+    wanted = {name: np.concatenate([_value(one, name) for one in tables]) for name in values}
+    proxy = Proxy.fit(space, columns, wanted, guess, seed=seed, most_kriged=most_kriged)
+    return proxy.tabulated() if table else proxy
+
+
+def _knob(table: Mapping[str, Array], space: DesignSpace, name: str) -> Array:
+    """Return a knob's column; where it is switched off a log has nothing, and any of its values will do."""
+    knob = space.knobs[space.places[name]]
+    if name not in table:
+        raise BadValueError(f"the log has no column '{name}', a knob of the space.")
+    column = np.asarray(table[name])
+    if knob.category and column.dtype.kind in "UO":
+        return np.asarray(knob.codes(np.where(column.astype(str) == "", knob.values[0], column.astype(str))))
+    try:
+        numbers = column.astype(float) if column.dtype.kind != "U" else np.array([float(x or "nan") for x in column])
+    except (ValueError, TypeError):
+        raise BadValueError(f"the column '{name}' of the log holds something that is no number.") from None
+    return np.where(np.isnan(numbers), knob.column(np.array([knob.neutral]))[0], numbers)
+
+
+def _value(table: Mapping[str, Array], name: str) -> Array:
+    if name not in table:
+        raise BadValueError(f"the log has no column '{name}', which the proxy is to learn.")
+    column = np.asarray(table[name])
+    try:
+        return column.astype(float) if column.dtype.kind != "U" else np.array([float(x or "nan") for x in column])
+    except (ValueError, TypeError):
+        raise BadValueError(f"the column '{name}' of the log holds something that is no number.") from None
+
+
+def _columns(log: str | Path | Mapping[str, Any]) -> Mapping[str, Array]:
+    """Return the columns of a log. Raises BadFileError, UnsupportedError."""
+    if isinstance(log, Mapping):
+        return {str(name): np.atleast_1d(np.asarray(column)) for name, column in log.items()}
+    file = plain_file(log, MOST_LOG_BYTES)
+    if file.suffix not in ENDS:
+        raise BadFileError(log, "a log of evaluations ends in .parquet or .csv.")
+    found = _parquet(file) if file.suffix == ".parquet" else _csv(file)
+    if not found or max(map(len, found.values())) > MOST_RUNS:
+        raise BadFileError(log, f"it has no column, or more than {MOST_RUNS:,} rows.")
+    return found
+
+
+def _parquet(file: Path) -> dict[str, Array]:
+    if not has_parquet():
+        raise UnsupportedError("Parquet needs pyarrow: pip install 'archcast[parquet]', or log to a file in .csv.")
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        if pyarrow.parquet.read_metadata(file).num_rows > MOST_RUNS:
+            raise BadFileError(file, f"it has more than {MOST_RUNS:,} rows.")
+        table = pyarrow.parquet.read_table(file)
+        found = {name: np.asarray(table[name].to_numpy()) for name in table.column_names}
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise BadFileError(file, f"it is no sound Parquet file ({type(error).__name__}).") from None
+    return {name: column.astype(str) if column.dtype.kind == "O" else column for name, column in found.items()}
+
+
+def _csv(file: Path) -> dict[str, Array]:
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            rows = csv.reader(stream)
+            names = next(rows, [])
+            body = [row for row in rows if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadFileError(file, f"it is no table ({error}).") from None
+    for line, row in enumerate(body, start=2):
+        if len(row) != len(names):
+            raise BadFileError(file, f"it has {len(row)} cells where the head has {len(names)}.", line=line)
+    return {name: np.array([row[k] for row in body], dtype=str) for k, name in enumerate(names)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,3 +31,17 @@ def between(axis: Array, values: Array) -> tuple[Array, Array]:
     low = np.clip(np.searchsorted(axis, held, side="right") - 1, 0, max(len(axis) - 2, 0))
     width = axis[np.minimum(low + 1, len(axis) - 1)] - axis[low]
     return low, np.where(width > 0, (held - axis[low]) / np.where(width > 0, width, 1.0), 0.0)
+
+
+def exact_details(space: DesignSpace, codes: Array, values: Mapping[str, Array]) -> list[dict[str, Any]]:
+    """Return designs (codes of shape (knobs, designs)) as JSON, each value with itself as its ends.
+
+    For models whose figures have no measured error: what they leave out stands in their notes.
+    """
+    return [
+        {
+            "knobs": space.values(codes[:, i]),
+            **{name: dict.fromkeys(("value", "lo", "hi"), float(column[i])) for name, column in values.items()},
+        }
+        for i in range(codes.shape[1])
+    ]

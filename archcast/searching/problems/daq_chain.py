@@ -16,7 +16,7 @@ import numpy as np
 from archcast.searching.knobs import KnobKind
 from archcast.searching.limits import Limit
 from archcast.searching.problem import Design, Found, Problem, Stage
-from archcast.searching.problems.columns import knob_of
+from archcast.searching.problems.columns import exact_details, knob_of
 from archcast.searching.space import Columns, DesignSpace
 from hardware_specs.pipelines import load_pipeline
 from simulator.pipelines.small_chain import Chains, estimate, simulate
@@ -137,14 +137,7 @@ class DaqChain:
 
     def details(self, codes: Array) -> list[dict[str, Any]]:
         """Return designs as JSON; the ends are the values themselves, as no measurement stands beside them."""
-        found = self.stages[1](self.space.columns(codes)).values
-        return [
-            {
-                "knobs": self.space.values(codes[:, i]),
-                **{name: dict.fromkeys(("value", "lo", "hi"), float(column[i])) for name, column in found.items()},
-            }
-            for i in range(codes.shape[1])
-        ]
+        return exact_details(self.space, codes, self.stages[1](self.space.columns(codes)).values)
 
 
 def daq_chain(

@@ -16,7 +16,7 @@ import numpy as np
 from archcast.searching.knobs import KnobKind
 from archcast.searching.limits import Limit
 from archcast.searching.problem import Design, Found, Problem, Stage
-from archcast.searching.problems.columns import places
+from archcast.searching.problems.columns import exact_details, places
 from archcast.searching.space import Columns, DesignSpace
 from simulator.dram.closed_form import ClosedForm
 from simulator.dram.configuration import CHOICES, NUMBERS, Configuration, Knobs
@@ -119,14 +119,7 @@ class DramController:
 
     def details(self, codes: Array) -> list[dict[str, Any]]:
         """Return designs as JSON. A controller is exact in cycles, so that ends are those of the value itself."""
-        found = self.stages[0](self.space.columns(codes)).values
-        return [
-            {
-                "knobs": self.space.values(codes[:, i]),
-                **{name: dict.fromkeys(("value", "lo", "hi"), float(column[i])) for name, column in found.items()},
-            }
-            for i in range(codes.shape[1])
-        ]
+        return exact_details(self.space, codes, self.stages[0](self.space.columns(codes)).values)
 
 
 def dram_controller(

@@ -17,7 +17,7 @@ import numpy as np
 from archcast.searching.knobs import KnobKind
 from archcast.searching.limits import Limit
 from archcast.searching.problem import Design, Found, Problem, Stage
-from archcast.searching.problems.columns import knob_of, places
+from archcast.searching.problems.columns import exact_details, knob_of, places
 from archcast.searching.space import Columns, DesignSpace
 from simulator.offloading.closed_form import POLICY_NAMES, Systems, estimate
 from simulator.offloading.settings import OffloadingConfig
@@ -175,14 +175,7 @@ class OffloadingProblem:
 
     def details(self, codes: Array) -> list[dict[str, Any]]:
         """Return designs as JSON; the ends are the values themselves, as no measurement stands beside them."""
-        found = self.stages[0](self.space.columns(codes)).values
-        return [
-            {
-                "knobs": self.space.values(codes[:, i]),
-                **{name: dict.fromkeys(("value", "lo", "hi"), float(column[i])) for name, column in found.items()},
-            }
-            for i in range(codes.shape[1])
-        ]
+        return exact_details(self.space, codes, self.stages[0](self.space.columns(codes)).values)
 
 
 def offloading(

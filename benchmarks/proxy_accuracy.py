@@ -89,8 +89,9 @@ def problem_rows(
     true = [simulated(name, asked.fixed, asked.when, test, [seed], keep) for seed in asked.test_seeds]
     table = {one: np.stack([run.values[one] for run in true]) for one in study.problem.objectives}
     event_s = timed_events(name, asked, test)
-    print(f"\n## {name}: {len(space.knobs)} knobs, {space.size:,} designs, {len(test):,} test designs; events "
-          + ", ".join(f"{kind} {each * 1e3:.1f} ms" for kind, each in event_s.items()) + " of CPU a design\n")  # fmt: skip
+    events = ", ".join(f"{kind} {each * 1e3:.1f} ms" for kind, each in event_s.items())
+    sized_as = f"{len(space.knobs)} knobs, {space.size:,} designs, {len(test):,} test designs"
+    print(f"\n## {name}: {sized_as}; {events} of CPU a design simulated\n")
     print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD), flush=True)
     good = without(space, train, test)
     rows: list[dict[str, Any]] = []
@@ -140,9 +141,10 @@ def sized(
             rows.append(row(name, log, label, one, ask(unseen), runs, timed(ask, space), slowest))
             show(rows[-1])
     means = {one: runs.mean(axis=0) for one, runs in table.items()}
-    print(f"\nproxy of {len(log):,} designs: {recall(found.value, means):.0%} of the test designs' front among three times as "
-          f"many; {found.outside.mean():.1%} flagged; fitted in {made.card['fit_cpu_s']:.0f} CPU s; "
-          + "; ".join(f"{o}: {c['members']}" for o, c in made.card["left_out"].items()) + "\n", flush=True)  # fmt: skip
+    members = "; ".join(f"{one}: {card['members']}" for one, card in made.card["left_out"].items())
+    front = f"{recall(found.value, means):.0%} of the test designs' front among three times as many"
+    flagged = f"{found.outside.mean():.1%} flagged; fitted in {made.card['fit_cpu_s']:.0f} CPU s; {members}"
+    print(f"\nproxy of {len(log):,} designs: {front}; {flagged}\n", flush=True)
     return rows
 
 

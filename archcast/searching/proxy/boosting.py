@@ -22,6 +22,8 @@ QUICK = 60, 0.25
 """Rounds and rate of a trial."""
 MANY = 8000
 """Designs from which on trees are more and slower to learn: they go on getting better."""
+GROWN = ((600, 120, 0.15), (MANY, 250, 0.08), (10**12, 1200, 0.05))
+"""Below so many designs: rounds, and the rate of learning."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def fitted_trees(
     features: Array, values: Array, counts: Array, folds: Array, setting: Setting
 ) -> tuple[Boosted, Array]:  # fmt: skip
     """Return trees of values, and what they say of each left-out fold."""
-    rounds, rate = (250, 0.08) if len(values) < MANY else (1200, 0.05)
+    rounds, rate = next(grown for most, *grown in GROWN if len(values) < most)
     model = boosted(features, values, counts, setting.depth, setting.least, rounds, rate)
     found = Boosted(trees_from_json(bytes(model.save_raw("json"))))
     return found, _left_out(features, values, counts, folds, setting.depth, setting.least, rounds, rate)

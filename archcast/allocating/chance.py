@@ -44,7 +44,7 @@ class ChanceSolution:
 
     Attributes:
         solution: the choice (its `bound` is that of the problem as it was posed to the solver).
-        nominal: the choice that takes the mean costs as certain.
+        nominal: the choice that takes the problem's own (most likely) costs as certain.
         probability: asked for. joint: whether all budgets together are meant, else each by itself.
         in_sample, out_of_sample: share of cases in which each budget holds (one number where joint), on the cases that
             made the choice and on cases that had no part in it. `assured`: a lower end of the latter (95 %, Clopper
@@ -99,16 +99,18 @@ def solve_chance(
     made, tuned = cases.part(places[places % parts == 0]), cases.part(places[places % parts == 1])
     last = cases.part(places[places % 3 == 2]) if fresh is None else as_scenarios(fresh, problem.cost.shape)
     few = math.prod(int(n) for n in problem.extended().mask.sum(axis=1)) <= MOST_CHOICES
-    nominal = solve_exact(replace(problem, cost=made.mean()), time_limit_s=time_limit_s)
+    nominal = solve_exact(problem, time_limit_s=time_limit_s)
     small = isinstance(made, Cases) and problem.value.size <= SMALL_CELLS and made.count <= SMALL_CASES
-    if not nominal.feasible:
-        found, safety = nominal, 0.0
-    elif few:
+    if few:
         found, safety = _enumerated(problem, made, tuned, probability, joint), 0.0
+    elif not nominal.feasible:
+        found, safety = nominal, 0.0
     elif small and isinstance(made, Cases):
         found, safety = _program(problem, made, tuned, probability, joint, time_limit_s)
     else:
         found, safety = _factor(problem, made, tuned, probability, joint, time_limit_s)
+    if found.feasible and found.value > nominal.value and problem.holds(found.choice):
+        nominal = found  # the solver ran out of time before it met this one
     method = "enumeration" if few else "scenario program" if small else "safety factor"
     return ChanceSolution(
         found, nominal, probability, joint, _coverage(problem, made, found, joint),

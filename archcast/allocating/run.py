@@ -97,7 +97,10 @@ def _answer(
     problem = posed.problem
     level = posed.level(found.choice)
     used = _used(study, posed, found.choice, level, chance)
-    nominal = found if study.risk.kind == "nominal" else _side(problem)
+    if chance is not None:
+        nominal = chance.nominal  # the one whose coverage is told
+    else:
+        nominal = found if study.risk.kind == "nominal" else _side(problem)
     main = max(range(len(used)), key=lambda k: (used[k].price * used[k].budget, -k))
     weights = np.zeros(problem.value.shape)
     taken = np.flatnonzero(found.choice != NONE)

@@ -86,7 +86,7 @@ def fitted_trees(
     features: Array, values: Array, counts: Array, folds: Array, setting: Setting
 ) -> tuple[Boosted, Array]:  # fmt: skip
     """Return trees of values, and what they say of each left-out fold."""
-    rounds, rate = next(grown for most, *grown in GROWN if len(values) < most)
+    rounds, rate = next((many, slow) for most, many, slow in GROWN if len(values) < most)
     model = boosted(features, values, counts, setting.depth, setting.least, rounds, rate)
     found = Boosted(trees_from_json(bytes(model.save_raw("json"))))
     return found, _left_out(features, values, counts, folds, setting.depth, setting.least, rounds, rate)

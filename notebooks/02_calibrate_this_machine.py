@@ -32,7 +32,8 @@ import archcast as ac
 from archcast.measuring.sweep import measure
 
 plt.style.use("archcast.mplstyle")
-folder = Path(tempfile.mkdtemp())
+kept = tempfile.TemporaryDirectory()  # gone with the kernel
+folder = Path(kept.name)
 
 host = ac.load_device("host-cpu")
 print(host.name)

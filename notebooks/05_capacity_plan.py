@@ -184,10 +184,11 @@ if trace is None:
         "The trace is not at hand; everything above is the fitted generator's. docs/traffic.md says where it is from."
     )
 else:
-    real = {key: value for key, value in question.items() if key not in ("traffic", "replications")}
-    observed = ac.plan(real | {"trace": {"file": str(trace.resolve()), "requests": 2500}, "confirm": 1}).to_json()
+    narrow = question | {"devices": ["b200"], "instance_devices": [1], "confirm": 1}
+    real = {key: value for key, value in narrow.items() if key not in ("traffic", "replications")}
+    observed = ac.plan(real | {"trace": {"file": str(trace.resolve()), "requests": 2500}}).to_json()
     rate = observed["demand"]["rate_hz"]
-    fitted = ac.plan(question | {"confirm": 1}, settings={"traffic.rate_hz": rate}).to_json()
+    fitted = ac.plan(narrow, settings={"traffic.rate_hz": rate}).to_json()
     for name, one in (("trace", observed), ("generator", fitted)):
         best = one["chosen"]
         waits = f"p99 TTFT {best['ttft_s']['value']:.2f} s, TPOT {best['tpot_s']['value'] * 1e3:.0f} ms"

@@ -40,6 +40,7 @@ _WHERE = {
     "reasoning_cost": "archcast.oracle",
     "sweep": "archcast.sweeps",
     "make_study": "archcast.searching.study",
+    "fit_proxy": "archcast.searching.proxy.logs",
     "Client": "archcast.service.client",
     "Estimate": "costmodel.estimate",
     "Quantity": "costmodel.estimate",
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from archcast.oracle import sensitivities as sensitivities
     from archcast.planning.run import plan as plan
     from archcast.prediction import predict as predict
+    from archcast.searching.proxy.logs import fit_proxy as fit_proxy
     from archcast.searching.run import search as search
     from archcast.searching.study import make_study as make_study
     from archcast.service.client import Client as Client

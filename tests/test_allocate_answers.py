@@ -44,3 +44,52 @@ def test_the_example_tells_the_coverage_of_its_best_choice_at_most_likely_costs(
     total = sum(one.count * draws[:, costs.items.index(one.item), costs.options.index(one.option), k]
                 for one in calm.chosen)  # fmt: skip
     assert found.used[0].nominal_coverage == pytest.approx(float(np.mean(total <= 6.0)), abs=0.05)
+
+
+def test_a_budget_binds_where_a_little_more_of_it_buys_more_and_only_there() -> None:
+    """The next option of a costs 9: neither 5.5 nor 6 credits pay it, 5.5 euros of 5 pay b's 5.2."""
+    rows = (("a", "low", 1, 1, 1), ("a", "high", 9, 9, 1), ("b", "low", 1, 1, 1), ("b", "high", 3, 1, 4.2))
+    found = allocate(table(*rows, columns="item option value credits euros", budgets={"credits": 5, "euros": 5}))
+    credits, euros = found.used
+    assert found.worth == 2
+    assert not credits.binds
+    assert (euros.binds, euros.more, euros.one_more) == (True, 2, 2)
+    assert "; euros (40.0 % of 5.00) binds;" in found.summary
+
+
+def test_where_no_tenth_more_buys_anything_nothing_binds_and_the_text_says_why() -> None:
+    wide = allocate(table(("a", "low", 1, 2), ("a", "high", 9, 9)))
+    assert not wide.used[0].binds
+    assert "no better choice fits in what is left of the budgets" in wide.summary
+    rich = allocate(table(("a", "low", 1, 2), ("a", "high", 9, 3)))
+    assert not rich.used[0].binds
+    assert "every item has its most valuable option, no shared budget binds" in rich.summary
+
+
+def test_one_more_buys_what_a_budget_of_one_more_is_worth() -> None:
+    """The relaxed price of a credit is 8 / 7; one more of 5 buys nothing, with 8 the eighth buys all."""
+    rows = (("a", "low", 1, 2), ("a", "high", 9, 9))
+    assert allocate(table(*rows)).used[0].one_more == 0
+    near = allocate(table(*rows, budgets={"credits": 8}))
+    assert near.used[0].one_more == 8
+    assert near.used[0].price == pytest.approx(8 / 7, rel=1e-3)
+    assert "one more buys" in near.text()
+    assert near.to_json()["budgets"]["credits"]["worth_of_one_more"] == 8
+
+
+def test_under_a_probability_more_of_a_budget_is_solved_again() -> None:
+    """One option in seven credits has no spread: with 6.5 of a tenth more it does not fit, one more does."""
+    rows = (("a", "low", 1, 2), ("a", "high", 9, 7))
+    risk = {"kind": "chance", "probability": 0.9}
+    found = allocate(table(*rows, budgets={"credits": 6.2}, risk=risk))
+    assert (found.used[0].more, found.used[0].one_more) == (0, 8)
+    assert not found.used[0].binds
+    tenth = allocate(table(*rows, budgets={"credits": 6.5}, risk={"kind": "robust", "gamma": 1}))
+    assert (tenth.used[0].more, tenth.used[0].binds) == (8, True)
+
+
+def test_a_budget_of_nothing_has_no_share() -> None:
+    found = allocate(table(("a", "free", 1, 0), ("a", "paid", 9, 1), budgets={"credits": 0}))
+    assert found.used[0].share == 0
+    assert found.used[0].binds
+    assert "credits (none is allowed) binds" in found.summary

@@ -37,7 +37,8 @@ class Chosen:
 class Used:
     """A shared budget: what is held against it (`level`, by the risk), and what more of it would buy.
 
-    `price` is worth per unit in the relaxed problem; `more` the worth that 10 % more budget adds.
+    `price` is worth per unit in the relaxed problem; `more` the worth that 10 % more budget adds, `one_more` that one
+    unit more adds (None: too large to solve again). `binds`: a little more of it makes the best choice worth more.
     """
 
     name: str
@@ -49,14 +50,13 @@ class Used:
     coverage: float | None = None
     assured: float | None = None
     nominal_coverage: float | None = None
+    binds: bool = False
+    one_more: float | None = None
 
     @property
     def share(self) -> float:
-        return self.level / self.budget if self.budget else 1.0
-
-    @property
-    def binds(self) -> bool:
-        return self.more > 0 or self.price > 0
+        """Return the share of the budget that is held; 0 of a budget of nothing."""
+        return self.level / self.budget if self.budget else 0.0
 
     def to_json(self) -> dict[str, Any]:
         found = {"budget": self.budget, "held": self.level, "share": self.share, "binds": self.binds,
@@ -66,6 +66,7 @@ class Used:
             "coverage": self.coverage,
             "coverage_at_least": self.assured,
             "nominal_coverage": self.nominal_coverage,
+            "worth_of_one_more": self.one_more,
         }
         return found | {key: value for key, value in extra.items() if value is not None}
 
@@ -134,6 +135,8 @@ class Allocation:
     summary: str
     notes: tuple[str, ...]
     versions: dict[str, str] = field(default_factory=dict)
+    all_best: bool = False
+    """Whether every item has its most valuable option."""
 
     @property
     def verdict(self) -> str:

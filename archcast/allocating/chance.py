@@ -27,6 +27,8 @@ from workloads.table import Array
 SMALL_CELLS, SMALL_CASES = 400, 300
 MOST_CHOICES = 60_000
 """Choices in all up to which each is tried."""
+MOST_AGAIN = 150_000
+"""Choices times items up to which each is tried again with other budgets."""
 BATCH = 256
 HALVINGS = 9
 GAP = 3e-4
@@ -62,6 +64,8 @@ class ChanceSolution:
     nominal_coverage: Array
     method: str
     safety: float
+    again: Callable[[Array], Solution] | None = None
+    """The best choice with other budgets on the same scenarios, where all choices are tried."""
 
     @property
     def price(self) -> float:
@@ -98,7 +102,8 @@ def solve_chance(
     parts = 3 if fresh is None else 2
     made, tuned = cases.part(places[places % parts == 0]), cases.part(places[places % parts == 1])
     last = cases.part(places[places % 3 == 2]) if fresh is None else as_scenarios(fresh, problem.cost.shape)
-    few = math.prod(int(n) for n in problem.extended().mask.sum(axis=1)) <= MOST_CHOICES
+    many = math.prod(int(n) for n in problem.extended().mask.sum(axis=1))
+    few = many <= MOST_CHOICES
     nominal = solve_exact(problem, time_limit_s=time_limit_s)
     small = isinstance(made, Cases) and problem.value.size <= SMALL_CELLS and made.count <= SMALL_CASES
     if few:
@@ -111,11 +116,15 @@ def solve_chance(
         found, safety = _factor(problem, made, tuned, probability, joint, time_limit_s)
     if found.feasible and found.value > nominal.value and problem.holds(found.choice):
         nominal = found  # the solver ran out of time before it met this one
+
+    def again(budget: Array) -> Solution:
+        return _enumerated(replace(problem, budget=budget), made, tuned, probability, joint)
+
     method = "enumeration" if few else "scenario program" if small else "safety factor"
     return ChanceSolution(
         found, nominal, probability, joint, _coverage(problem, made, found, joint),
         _coverage(problem, last, found, joint), _assured(_coverage(problem, last, found, joint), last.count),
-        _coverage(problem, last, nominal, joint), method, safety,
+        _coverage(problem, last, nominal, joint), method, safety, again if few and many * problem.items <= MOST_AGAIN else None,
     )  # fmt: skip
 
 

@@ -29,7 +29,8 @@ class Posed:
 
     Attributes:
         spread: upper ends less costs, same shape as the costs. draws: costs of one request, (n, items, options,
-            quantities). level: choice -> what it holds against each budget under the study's risk.
+            quantities). level: choice -> what it holds against each budget under the study's risk. kind, gamma: of the
+            risk.
     """
 
     problem: Knapsack
@@ -37,6 +38,8 @@ class Posed:
     draws: Array
     level: Callable[[Array], Array]
     basis: str
+    kind: str
+    gamma: float
 
 
 def pose(study: Study, costs: Costs, mask: Array, draws: Array) -> Posed:
@@ -66,19 +69,19 @@ def pose(study: Study, costs: Costs, mask: Array, draws: Array) -> Posed:
         "chance": (quantile, f"what {100 * risk.probability:g} % of scenarios do not exceed"),
         "robust": (robust, f"the upper ends of at most {risk.gamma:g} item{'' if risk.gamma == 1 else 's'} at once"),
     }[risk.kind]  # fmt: skip
-    return Posed(problem, spread, draws, level, basis)
+    return Posed(problem, spread, draws, level, basis, risk.kind, risk.gamma)
 
 
-def safe_problem(study: Study, posed: Posed, choice: Array, level: Array) -> Knapsack:
+def safe_problem(posed: Posed, choice: Array, level: Array) -> Knapsack:
     """Return a knapsack without risk that stands for the study's near a choice, for prices and side questions.
 
     Upper ends are costs; Gamma items at once are thresholds at the Gamma-th largest spread of the choice (exact there,
     Bertsimas and Sim); with a probability, costs are scaled to the quantile of the choice's sums.
     """
-    problem, gamma = posed.problem, study.risk.gamma
-    if study.risk.kind == "upper":
+    problem, gamma = posed.problem, posed.gamma
+    if posed.kind == "upper":
         return replace(problem, cost=problem.cost + posed.spread)
-    if study.risk.kind == "robust":
+    if posed.kind == "robust":
         taken = np.flatnonzero(choice != NONE)
         over = -np.sort(-posed.spread[taken, choice[taken]], axis=0)
         z = over[int(gamma)] if int(gamma) < len(over) else np.zeros(problem.budgets)

@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 
 from archcast.allocating.allocate_file import Study, read_allocate
-from archcast.allocating.answer import Allocation, Change, Chosen, Lacking, Point, Used
+from archcast.allocating.answer import Allocation, Change, Chosen, Lacking, Point
 from archcast.allocating.chance import ChanceSolution
 from archcast.allocating.costs import Costs
-from archcast.allocating.exact import solve_exact
-from archcast.allocating.greedy import solve_greedy
 from archcast.allocating.knapsack import NONE, Knapsack, Solution
-from archcast.allocating.prices import best_prices
-from archcast.allocating.reduction import undominated
-from archcast.allocating.risks import Posed, draws_of, limited, pose, safe_problem, solve
+from archcast.allocating.margins import EXACT_CELLS, side, used_of
+from archcast.allocating.risks import Posed, draws_of, limited, pose, solve
 from archcast.allocating.shares import solve_shares
 from archcast.allocating.shortfall import least_use
 from costmodel.estimate import Quantity
@@ -32,9 +29,6 @@ SCALES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.
 """Budgets of the frontier, as multiples of the file's."""
 SHOWN_CHANGES = 3
 TRIED_CHANGES = 80
-EXACT_CELLS = 3000
-"""Options up to which side questions (the frontier, what 10 % more buys) are answered exactly."""
-SIDE_LIMIT_S = 0.4
 NONE_WORDS = "nothing"
 
 
@@ -96,12 +90,12 @@ def _answer(
 ) -> Allocation:
     problem = posed.problem
     level = posed.level(found.choice)
-    used = _used(study, posed, found.choice, level, chance)
+    used = used_of(posed, found, level, chance)
     if chance is not None:
         nominal = chance.nominal  # the one whose coverage is told
     else:
-        nominal = found if study.risk.kind == "nominal" else _side(problem)
-    main = max(range(len(used)), key=lambda k: (used[k].price * used[k].budget, -k))
+        nominal = found if study.risk.kind == "nominal" else side(problem)
+    main = max(range(len(used)), key=lambda k: (used[k].binds, used[k].price * used[k].budget, -k))
     weights = np.zeros(problem.value.shape)
     taken = np.flatnonzero(found.choice != NONE)
     weights[taken, found.choice[taken]] = 1.0
@@ -116,7 +110,7 @@ def _answer(
         used=used, nearest=tuple(_changes(study, costs, posed, found.choice)), main=used[main].name,
         frontier=tuple(_frontier(problem, main, float(problem.used(found.choice)[main]))),
         nominal_worth=max(nominal.value, found.value) if nominal.feasible else found.value,
-        notes=(*_notes(study, chance, posed), *found.notes),
+        notes=(*_notes(study, chance, posed), *found.notes), all_best=_all_best(problem, found.value),
     )  # fmt: skip
 
 
@@ -126,13 +120,21 @@ def _shares(study: Study, costs: Costs, posed: Posed, reason: Array, begun: floa
     if plan is None:
         return _too_little(study, costs, posed, None, reason, begun)
     weights, used, value, bound, nominal, frontier = plan
-    main = max(range(len(used)), key=lambda k: (used[k].price * used[k].budget, -k))
+    main = max(range(len(used)), key=lambda k: (used[k].binds, used[k].price * used[k].budget, -k))
     return _built(
         study, costs, reason, begun, chosen=tuple(_chosen(study, costs, weights, posed.draws)), worth=value,
         bound=bound, bound_by="prices", status="optimal", method="linear program", basis=posed.basis,
         totals=_totals(study, costs, weights, posed.draws), used=used, nearest=(), main=used[main].name,
         frontier=frontier, nominal_worth=nominal, notes=_notes(study, None, posed),
+        all_best=_all_best(posed.problem, value),
     )  # fmt: skip
+
+
+def _all_best(problem: Knapsack, worth: float) -> bool:
+    """Return whether no budget could make a choice worth more."""
+    whole = problem.extended()
+    most = float(np.where(whole.mask, whole.value, -np.inf).max(axis=1).sum())
+    return worth >= most - 1e-9 * abs(most)
 
 
 def _built(study: Study, costs: Costs, reason: Array, begun: float, **parts: Any) -> Allocation:
@@ -187,36 +189,6 @@ def _totals(study: Study, costs: Costs, weights: Array, draws: Array) -> dict[st
     return found
 
 
-def _used(study: Study, posed: Posed, choice: Array, level: Array, chance: ChanceSolution | None) -> tuple[Used, ...]:
-    """Return the budgets with prices and what more of each buys, under the study's risk."""
-    problem, risky = posed.problem, safe_problem(study, posed, choice, level)
-    whole = risky.extended()
-    prices = best_prices(whole, undominated(whole)).prices
-    now = _side(risky)
-    noise = 1e-9 * max(abs(now.value), 1e-300) if now.feasible else 0.0
-    rows = []
-    for k, name in enumerate(problem.names):
-        larger = risky.budget.copy()
-        larger[k] += 0.1 * problem.budget[k]
-        then = _side(replace(risky, budget=larger))
-        more = then.value - now.value if now.feasible and then.feasible else 0.0
-        parts: tuple[float | None, ...] = ()
-        if chance is not None:
-            at = 0 if chance.joint else k
-            shares = (chance.in_sample, chance.out_of_sample, chance.assured, chance.nominal_coverage)
-            parts = tuple(float(share[at]) for share in shares)
-        more = more if more > noise else 0.0
-        rows.append(Used(name, float(problem.budget[k]), float(level[k]), float(prices[k]), more, *parts))
-    return tuple(rows)
-
-
-def _side(problem: Knapsack) -> Solution:
-    """Return the answer to a side question: exact where that is quick."""
-    if problem.value.size <= EXACT_CELLS:
-        return solve_exact(problem, time_limit_s=SIDE_LIMIT_S)
-    return solve_greedy(problem)
-
-
 def _frontier(problem: Knapsack, main: int, spent: float) -> list[Point]:
     """Return the best worth at most likely costs for multiples of one budget and for what the choice spends of it."""
     points: list[Point] = []
@@ -226,7 +198,7 @@ def _frontier(problem: Knapsack, main: int, spent: float) -> list[Point]:
     for scale in sorted(scales):
         budget = problem.budget.copy()
         budget[main] *= scale
-        found = _side(replace(problem, budget=budget))
+        found = side(replace(problem, budget=budget))
         if found.feasible:
             points.append(Point(scale, float(found.used[main]), found.value, found.bound))
             if len(points) > 1 and points[-1].worth <= points[-2].worth and scale > 1:

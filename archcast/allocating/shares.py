@@ -13,6 +13,9 @@ from workloads.table import Array
 
 SCALES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 2.0, 3.0)
 
+NOISE = 1e-7
+"""Of the worth: less is the tolerance of the linear program."""
+
 Plan = tuple[Array, tuple[Used, ...], float, float, float, tuple[Point, ...]]
 
 
@@ -32,9 +35,13 @@ def solve_shares(study: Study, costs: Costs, posed: Posed) -> Plan | None:
     for k, name in enumerate(problem.names):
         larger = problem.budget.copy()
         larger[k] *= 1.1
-        more = max(solved(held, larger).value - found.value, 0.0)
-        used.append(Used(name, float(problem.budget[k]), float(found.used[k]), float(found.prices[k]),
-                         more if more > 1e-9 * abs(found.value) else 0.0))  # fmt: skip
+        one = problem.budget.copy()
+        one[k] += 1.0
+        gains = [solved(held, budget).value - found.value for budget in (larger, one)]
+        more, one_more = (gain if gain > NOISE * abs(found.value) else 0.0 for gain in gains)
+        tight = (more if problem.budget[k] > 0 else one_more) > 0
+        used.append(Used(name, float(problem.budget[k]), float(found.used[k]), float(found.prices[k]) if tight else 0.0,
+                         more, binds=tight, one_more=one_more))  # fmt: skip
     main = int(np.argmax(found.prices * problem.budget))
     points = []
     for scale in SCALES:

@@ -43,7 +43,8 @@ def summary_of(answer: Allocation) -> str:
     tight = [one for one in answer.used if one.binds]
     binds = (
         f"{listed([_bound(one) for one in tight])} {'binds' if len(tight) == 1 else 'bind'}" if tight
-        else "no shared budget binds"
+        else "every item has its most valuable option, no shared budget binds" if answer.all_best
+        else "no better choice fits in what is left of the budgets"
     )  # fmt: skip
     return (
         f"{study.name}: worth {digits(answer.worth)} of {digits(requests)} requests ({proof}); {binds}; held against "
@@ -52,6 +53,8 @@ def summary_of(answer: Allocation) -> str:
 
 
 def _bound(one: Used) -> str:
+    if one.budget == 0:
+        return f"{plain(one.name)} (none is allowed)"
     return f"{plain(one.name)} ({percent(one.share)} of {amount(one.name, one.budget)})"
 
 

@@ -132,7 +132,9 @@ def budgets_html(answer: Allocation) -> str:
         share = 100 * min(max(one.share, 0.0), 1.0)
         tight = " tight" if one.binds else ""
         more = f"10 % more of it buys {digits(one.more)} more worth" if one.more > 0 else "10 % more of it buys nothing"
-        price = f"; at the margin {digits(one.price)} for one more" if one.price > 0 else ""
+        price = f"; relaxed price {digits(one.price)} for one more" if one.price > 0 else ""
+        if one.one_more is not None:
+            price = f"; one more of it buys {digits(one.one_more)}" if one.one_more > 0 else ""
         kept = ""
         if one.coverage is not None and one.assured is not None and one.nominal_coverage is not None:
             kept = (

@@ -47,11 +47,15 @@ def item_rows(answer: Allocation) -> list[list[str]]:
 def budget_rows(answer: Allocation) -> list[list[str]]:
     """Return a head and a row for each shared budget."""
     chance = any(one.coverage is not None for one in answer.used)
-    rows = [["budget", "allowed", "held", "share", "10 % more buys", "one more buys", *(["kept in"] if chance else [])]]
+    solved = all(one.one_more is not None for one in answer.used)
+    rows = [["budget", "allowed", "held", "share", "10 % more buys", "one more buys" if solved else "price (relaxed)",
+             *(["kept in", "at least (95 %)"] if chance else [])]]  # fmt: skip
     for one in answer.used:
-        kept = [] if one.coverage is None else [percent(one.coverage)]
-        rows.append([plain(one.name), amount(one.name, one.budget), amount(one.name, one.level), percent(one.share),
-                     digits(one.more), digits(one.price), *kept])  # fmt: skip
+        kept = [] if one.coverage is None or one.assured is None else [percent(one.coverage), percent(one.assured)]
+        at_margin = one.one_more if solved and one.one_more is not None else one.price
+        share = percent(one.share) if one.budget else "-"
+        rows.append([plain(one.name), amount(one.name, one.budget), amount(one.name, one.level), share,
+                     digits(one.more), digits(at_margin), *kept])  # fmt: skip
     return rows
 
 

@@ -79,7 +79,7 @@ def batch_columns(columns: Mapping[str, Any], cost_model: CostModel, *, errors: 
     These are `<quantity>_shared` (the share of the variance of the log error that rows of one device and software have
     in common, shape (rows,)) and `<quantity>_deviation` (what each operator family adds to the deviation when all
     errors go together, shape (rows, families)), for latency_s and energy_j;
-    and `work_flop` of all devices.
+    and `work_flop` of all devices. Rows that do not fit then keep what they would cost.
     """
     rows, table = _columns(columns)
     out = _empty(rows, errors)
@@ -352,9 +352,10 @@ def _refusal(name: str, value: Any, low: int, high: int) -> str:
 def _fill(out: dict[str, Any], where: Array, report: MemoryReport, values: Mapping[str, Array], dram: Array) -> None:
     """Write the answers of the rows `where`; what does not fit has its memory and what is missing."""
     fits = report.shortfall_bytes <= 0
+    shown = fits | ("work_flop" in out)  # with errors: what would be costs, too
     for name, columns in values.items():
         for j, column in enumerate(interval_columns(name)):
-            out[column][where] = np.where(fits, columns[:, j], np.nan)
+            out[column][where] = np.where(shown, columns[:, j], np.nan)
     held = (report.total_bytes, report.lo_bytes, report.hi_bytes)
     for column, size in zip(interval_columns("memory_bytes"), held, strict=True):
         out[column][where] = size

@@ -10,6 +10,7 @@ from cli_runner import ROOT, archcast
 from archcast.cli import oracle as oracle_commands  # noqa: F401  adds its commands
 
 CHAT = ("llama-3.1-8b", "--on", "h100-sxm", "--prompt", 512, "--generate", 128)
+PICTURE = ("resnet-50", "--on", "h100-sxm")
 TABLE = ROOT / "examples" / "oracle_costs.yaml"
 
 
@@ -44,7 +45,7 @@ def test_equal_costs_money_and_reasoning() -> None:
     )
     front = archcast("oracle", "cost-of-pass", "--cost", "1,2,3", "--success", "0.2,0.5,0.4", "--json").json()
     assert front["front"] == ["candidate 1", "candidate 2"]
-    thought = archcast("oracle", "reasoning", *CHAT, "--tokens", "64,256", "--tries", "1,4", "--json").json()
+    thought = archcast("oracle", "reasoning", *CHAT[:5], "--tokens", "64,256", "--tries", "1,4", "--json").json()
     assert thought["latency_s"]["value"][0][0] < thought["latency_s"]["value"][1][1]
 
 
@@ -74,6 +75,18 @@ def test_a_table_a_draw_of_it_and_sensitivities() -> None:
         (("cost-of-pass", "--cost", "1", "--success", "2"), "share from 0 to 1"),
         (("sensitivities", *CHAT, "--figures", "dram"), "Nearest"),
         (("cost-table", "absent.yaml"), "absent.yaml"),
+        (("max-within", *PICTURE, "--knob", "generate", "--budget", "latency_s=0.01"), "would change nothing"),
+        (("curve", *PICTURE, "--knob", "generate", "--values", "1,2"), "would change nothing"),
+        (("reasoning", *PICTURE, "--tokens", 512, "--tries", 4), "would change nothing"),
+        (("reasoning", *CHAT, "--tokens", 512), "leave --generate out"),
+        (("reasoning", *CHAT[:5], "--tokens", 512, "--verifier", "resnet-50"), "reads no tokens"),
+        (("reasoning", *CHAT[:5], "--tokens", 512, "--verifier", "qwen3-0.6x"), "Nearest: qwen3-0.6b"),
+        (("reasoning", *CHAT[:5], "--tokens", 512, "--passes", 3), "--verifier names none"),
+        (("reasoning", *CHAT[:5], "--tokens", 512, "--verifier-on", "l40s"), "--verifier names none"),
+        (("reasoning", "llama-3.1-8b", "--on", "h100x", "--tokens", 512), "Nearest: h100"),
+        (("curve", "llama-3.1-8b", "--on", "h100x", "--values", "1,2"), "Nearest: h100"),
+        (("curve", *CHAT, "--dtype", "fp9", "--values", "1,2"), "fp8"),
+        (("max-within", *CHAT, "--count", 0, "--budget", "latency_s=1"), "count must be"),
     ],
 )
 def test_a_fault_is_one_sentence_and_exit_2(arguments: tuple[object, ...], words: str) -> None:
@@ -92,6 +105,12 @@ def test_a_fault_is_one_sentence_and_exit_2(arguments: tuple[object, ...], words
         ("items: [3]\noptions: [{device: l40s}]\n", "must be a mapping"),
         ("items: [{workload: resnet-50}]\noptions: [{device: l40s}]\nquantities: 3\n", "list of names"),
         ("items: [{workload: resnet-50, batch: .nan}]\noptions: [{device: l40s}]\n", "file.yaml"),
+        ("items: [{workload: resnet-50}]\noptions:\n  - {device: l40s}\n  - {device: l40x}\n", "file.yaml:4, key"),
+        ("items: [{workload: llama-3.1-8b, prompt: twelve}]\noptions: [{device: l40s}]\n", "key 'items[0].prompt'"),
+        (
+            "items: [{workload: resnet-50}]\noptions:\n  - {name: a, device: l40s}\n  - {name: a, device: h100}\n",
+            "twice",
+        ),
         ("kind: search\nitems: [{workload: resnet-50}]\n", "must be cost-table"),
     ],
 )

@@ -20,6 +20,7 @@ from foundation.errors import ArchcastError, BadValueError, UnknownNameError
 from workloads.table import OpTable
 
 CHAT: Any = {"workload": "llama-3.1-8b", "on": "h100-sxm", "prompt": 1024, "generate": 128}
+PICTURE: Any = {"workload": "resnet-50", "on": "h100-sxm"}
 WRONG: Any = "x"
 BOTH: Any = [CHAT, CHAT]
 PICTURE: Any = {"workload": "resnet-50", "on": "l40s"}
@@ -199,3 +200,45 @@ def test_bad_input_is_one_sentence(ask: object, words: str) -> None:
 def test_an_unknown_knob_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"Nearest: .*layers"):
         curve(CHAT, "layer", [1])
+
+
+def test_the_most_samples_stop_where_their_memory_ends() -> None:
+    question = {**CHAT, "prompt": 8192, "generate": 16}
+    found = max_within(question, "samples", {"latency_s": 1e6}, model="physics")
+    memory = found.value[0, found.quantities.index("memory_bytes")]
+    # as much of the 85 GB as a sample more would fill: the row does not contradict its own reason
+    assert memory > 80e9
+    assert "short of memory" in found.binds[0]
+    assert found.at[0] > 1000
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda: max_within(PICTURE, "generate", {"latency_s": 1}), "it would change nothing"),
+        (lambda: curve(PICTURE, "samples", [1, 2]), "it would change nothing"),
+        (lambda: curve({**CHAT, "mode": "train"}, "generate", [1, 2]), "A training step has no generate"),
+        (lambda: marginal({}), "needs 'workload'"),
+        (lambda: marginal({**CHAT, "on": "h100x"}, "generate"), "h100"),
+        (lambda: curve({**CHAT, "dtype": "fp9"}, "generate", [4]), "fp8"),
+        (lambda: max_within({**CHAT, "workload": "lama-3.1-8b"}, "batch", {"latency_s": 1}), "llama-3.1-8b"),
+        (lambda: max_within({**CHAT, "count": 0}, "batch", {"latency_s": 1}), "count must be"),
+    ],
+)
+def test_a_name_that_nothing_has_or_a_knob_without_effect_is_refused(ask: object, words: str) -> None:
+    with pytest.raises(ArchcastError) as caught:
+        ask()  # type: ignore[operator]
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_fit_is_still_an_answer() -> None:
+    found = curve({"workload": "llama-3.1-70b", "on": "rtx-4090"}, "generate", [4, 8])
+    assert not found.feasible.any()
+    assert "short of memory" in found.reason[0]
+
+
+def test_a_knob_that_no_budget_ends_is_answered_with_the_most_that_is_tried() -> None:
+    found = max_within(PICTURE, "tp", {"latency_s": 1e9}, model="physics")
+    assert found.at[0] == 10**6
+    assert found.binds == ("nothing up to 1,000,000",)

@@ -65,14 +65,12 @@ def test_an_option_holds_over_an_item_and_the_order_is_kept() -> None:
     assert table.of("latency_s")[0, 0] < table.of("latency_s")[0, 1]
 
 
-def test_knobs_change_the_model_and_a_wrong_one_is_the_reason_of_its_cell() -> None:
-    table = cost_table(
-        [{**CHAT, "knobs": {"layers": 16}}, CHAT, {**CHAT, "knobs": {"layerz": 16}}], {"on": "h100-sxm"}, ["latency_s"]
-    )
-    half, whole, wrong = table.of("latency_s")[:, 0]
+def test_knobs_change_the_model_and_a_wrong_one_is_refused() -> None:
+    table = cost_table([{**CHAT, "knobs": {"layers": 16}}, CHAT], {"on": "h100-sxm"}, ["latency_s"])
+    half, whole = table.of("latency_s")[:, 0]
     assert 0.45 < half / whole < 0.6
-    assert np.isnan(wrong)
-    assert "layerz" in table.reason[2, 0]
+    with pytest.raises(UnknownNameError, match="layerz"):
+        cost_table([{**CHAT, "knobs": {"layerz": 16}}], {"on": "h100-sxm"})
 
 
 def test_names_of_rows_are_what_tells_them_apart() -> None:
@@ -142,7 +140,27 @@ def test_equal_questions_have_equal_answers_in_pieces_of_any_size(monkeypatch: p
     assert whole["latency_s"][0] == whole["latency_s"][2] != whole["latency_s"][1]
 
 
-def test_an_unknown_device_is_the_reason_of_its_column_only() -> None:
-    table = cost_table([CHAT], [{"on": "l40x"}, {"on": "l40s"}])
-    assert table.feasible.tolist() == [[False, True]]
-    assert "l40s" in table.reason[0, 0]
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [
+        ({"on": "l40x"}, "l40s"),
+        ({"on": "l40s", "dtype": "fp9"}, "fp8"),
+        ({"on": "l40s", "workload": "rsnet"}, "resnet"),
+    ],
+)
+def test_a_name_that_no_catalogue_has_is_refused_and_the_near_ones_are_named(wrong: Any, near: str) -> None:
+    with pytest.raises(ArchcastError, match=near):
+        cost_table([CHAT], [{"on": "l40s"}, wrong])
+
+
+def test_samples_are_held_against_the_memory_with_one_prompt() -> None:
+    item = {"workload": "llama-3.1-8b", "prompt": 8192, "generate": 16}
+    ways = [{"device": "h100-sxm", "samples": n} for n in (2, 100, 50_000)]
+    table = cost_table([item], ways, ["latency_s", "memory_bytes"])
+    # one prompt of 8,192 tokens holds 1.07 GB of keys and values: 100 of their own would not fit 85 GB
+    assert table.feasible.tolist() == [[True, True, False]]
+    assert table.of("memory_bytes")[0, 1] < 25e9
+    assert table.of("memory_bytes")[0, 2] > 80e9
+    assert "short of memory" in table.reason[0, 2]
+    assert np.isnan(table.of("latency_s")[0, 2])
+    assert not cost_table([{**item, "batch": 100}], {"on": "h100-sxm"}).feasible[0, 0]

@@ -189,16 +189,24 @@ def _reasoning(
     sequential: Annotated[bool, typer.Option("--sequential", help="One sample after the other.")] = False,
     verifier: Annotated[str, typer.Option(metavar="WORKLOAD", help="A model that reads each answer.")] = "",
     verifier_on: Annotated[str, typer.Option(metavar="DEVICE", help="Its device; default: the same.")] = "",
-    passes: Annotated[int, typer.Option(help="How often it reads each answer.")] = 1,
+    passes: Annotated[int | None, typer.Option(help="How often it reads each answer; default: once.")] = None,
     truncate: Annotated[int | None, typer.Option(help="Tokens at which an answer is stopped.")] = None,
     model: CostModel = None,
 ) -> Any:  # fmt: skip
     """Tokens and samples as seconds, joules and dollars."""
     from archcast.oracle.reasoning import reasoning_cost
+    from foundation.errors import BadValueError
 
+    for option, said in (("--verifier-on", bool(verifier_on)), ("--passes", passes is not None)):
+        if said and not verifier:
+            raise BadValueError(f"{option} is of a verifier, and --verifier names none.")
+    for option, instead in (("generate", "--tokens"), ("samples", "--tries")):
+        if option in question:
+            raise BadValueError(f"{instead} says it here; leave --{option} out.")
     reader = {"workload": verifier, "on": verifier_on or question["on"]} if verifier else None
     return reasoning_cost(
-        question, _numbers("--tokens", tokens), _numbers("--tries", tries), not sequential, reader, passes, truncate,
+        question, _numbers("--tokens", tokens), _numbers("--tries", tries), not sequential, reader,
+        1 if passes is None else passes, truncate,
         model=model,
     )  # fmt: skip
 

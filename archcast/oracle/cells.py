@@ -18,6 +18,7 @@ import numpy as np
 from archcast.batches import ERRING, QUANTITIES, batch_columns, interval_columns
 from archcast.cost_models import AnyModel, find_cost_model
 from archcast.oracle.questions import KNOBS, NAME, SAMPLES, Questions, limited
+from archcast.prediction import bytes_text
 from archcast.question import find_model, find_target, mappings_of
 from costmodel.protocol import CostModel
 from foundation.errors import BadValueError, InputError, UnknownNameError
@@ -33,7 +34,7 @@ class Cells:
 
     `shared` is the share of the variance of the error that a row has in common with others on its device and software,
     `families` what each operator family adds to it, shape (rows, quantities, families). `mapping` says how devices
-    share the work, `work_flop` all that they do.
+    share the work, `work_flop` all that they do. `shortfall_bytes` is what a row lacks of memory, NaN where unanswered.
     """
 
     value: Array
@@ -45,6 +46,7 @@ class Cells:
     reason: Array
     mapping: Array
     work_flop: Array
+    shortfall_bytes: Array
     quantities: tuple[str, ...] = QUANTITIES
 
     def take(self, index: Array) -> Cells:
@@ -78,6 +80,7 @@ def price(questions: Questions, model: AnyModel = None) -> tuple[Cells, CostMode
     else:
         cells = _priced(questions, cost_model)
     best = _fastest(cells, owner) if owner is not None else cells
+    best = _masked(best)
     for row, problem in broken.items():
         best.reason[row] = problem
     return best, cost_model
@@ -175,7 +178,14 @@ def _priced(questions: Questions, cost_model: CostModel) -> Cells:
     families = np.stack([by_time, by_time, by_time, by_energy, np.ones((rows, len(OPS))), by_time], axis=1)
     mapping = _mapping_labels(questions)
     return Cells(value, lo, hi, shared, families, found["verdict"] == "feasible", found["reason"], mapping,
-                 found["work_flop"])  # fmt: skip
+                 found["work_flop"], found["shortfall_bytes"])  # fmt: skip
+
+
+def _masked(cells: Cells) -> Cells:
+    """Return costs without those of rows that do not fit; the memory that they would take stays."""
+    keep = cells.feasible[:, None] | (np.array(QUANTITIES) == "memory_bytes")
+    ends: Any = {side: np.where(keep, getattr(cells, side), np.nan) for side in ("value", "lo", "hi")}
+    return replace(cells, **ends)
 
 
 def _mapping_labels(questions: Questions) -> Array:
@@ -285,6 +295,7 @@ def _sampled(questions: Questions, samples: Array, several: Array, cost_model: C
     all_prompts = _priced(prompts.with_columns(batch=(batch * samples)[where]), cost_model)
     one_prompt = _priced(prompts, cost_model)
     shared = combined([(1.0, together.take(where)), (-1.0, all_prompts), (1.0, one_prompt)])
+    shared = _fitting(shared, together.take(where))
     at = QUANTITIES.index("ttft_s")
     for name in ("value", "lo", "hi", "shared"):  # tpot stays that of all answers together
         getattr(shared, name)[:, at] = getattr(one_prompt, name)[:, at]
@@ -292,3 +303,18 @@ def _sampled(questions: Questions, samples: Array, several: Array, cost_model: C
     back = np.arange(questions.rows)
     back[where] = questions.rows + np.arange(len(where))
     return joined([together, shared]).take(back)
+
+
+def _fitting(shared: Cells, apart: Cells) -> Cells:
+    """Return costs of samples that share a prompt, held against the memory that they need with one prompt a request.
+
+    With prompts of their own (`apart`) they lack more: what sharing saves is taken off.
+    """
+    at = QUANTITIES.index("memory_bytes")
+    saved = apart.value[:, at] - shared.value[:, at]
+    lacking = np.maximum(apart.shortfall_bytes - np.where(apart.shortfall_bytes > 0, saved, 0.0), 0.0)
+    answered = ~np.isnan(lacking) & ~np.isnan(shared.value[:, 0])
+    short = answered & (lacking > 0)
+    reason = np.where(answered, "", shared.reason).astype(object)
+    reason[short] = [f"{bytes_text(float(x))} short of memory" for x in lacking[short]]
+    return replace(shared, feasible=answered & ~short, reason=reason, shortfall_bytes=lacking)

@@ -11,6 +11,7 @@ import numpy as np
 from archcast.batches import DEFAULTS, QUANTITIES
 from archcast.cost_models import AnyModel
 from archcast.oracle.cells import Cells, pick_quantities, price, versions_of
+from archcast.oracle.checks import check_effect, check_one
 from archcast.oracle.questions import (
     ALIASES,
     KNOBS,
@@ -101,6 +102,7 @@ def curve(
     questions = as_questions(question)
     if questions.rows != 1:
         raise BadValueError(f"A curve is of one question, not {questions.rows}; ask for each in turn.")
+    check_one(questions)
     knob, own = find_knob(questions, knob)
     points = knob_values(knob, values)
     asked = at_values(questions.take(np.zeros(limited(len(points)), dtype=int)), knob, points, own)
@@ -113,9 +115,14 @@ def curve(
 
 
 def find_knob(questions: Questions, knob: str) -> tuple[str, bool]:
-    """Return a knob's name, and whether it is one of the model's own. Raises UnknownNameError: no such knob."""
+    """Return a knob's name, and whether it is one of the model's own.
+
+    Raises UnknownNameError: no such knob. BadValueError: one without values in between, or that changes nothing.
+    """
     name = ALIASES.get(str(knob), str(knob))
     if name in NUMBERS:
+        if "workload" in questions.columns:
+            check_effect(questions, name)
         return name, False
     workload = questions.columns["workload"][0] if "workload" in questions.columns else None
     known = find_model(workload).knobs() if workload is not None else {}

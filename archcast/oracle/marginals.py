@@ -25,6 +25,7 @@ import numpy as np
 from archcast.batches import QUANTITIES
 from archcast.cost_models import AnyModel
 from archcast.oracle.cells import Cells, pick_quantities, price, versions_of
+from archcast.oracle.checks import check_one
 from archcast.oracle.curves import at_values, find_knob, knob_values
 from archcast.oracle.questions import SAMPLES, Question, Questions, as_questions
 from archcast.oracle.words import quantity_text, text_table
@@ -95,6 +96,7 @@ def marginal(
     """
     names = pick_quantities(quantities)
     questions = as_questions(question)
+    check_one(questions)
     knob, own = find_knob(questions, knob)
     points = said_values(questions, knob, own) if at is None else knob_values(knob, at)
     if questions.rows == 1 and len(points) > 1:

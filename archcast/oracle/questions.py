@@ -61,7 +61,8 @@ def as_questions(given: Question | Sequence[Question] | Questions, what: str = "
         return given
     many = [given] if isinstance(given, Mapping) else list(given) if isinstance(given, Sequence) else None
     if many is None or isinstance(given, (str, bytes)):
-        raise BadValueError(f"A {what} is a mapping such as {{'workload': 'resnet-50', 'on': 'l40s'}}, not {given!r}.")
+        one = f"{'An' if what[0] in 'aeio' else 'A'} {what}"
+        raise BadValueError(f"{one} is a mapping such as {{'workload': 'resnet-50', 'on': 'l40s'}}, not {given!r}.")
     if not many:
         raise BadValueError(f"There is no {what}: the list is empty.")
     checked = [_checked(one, f"{what} {i + 1}" if len(many) > 1 else what) for i, one in enumerate(many)]
@@ -130,7 +131,7 @@ def _checked(one: Any, what: str) -> dict[str, Any]:
 
 def _value(key: str, value: Any) -> Any:
     if key in NUMBERS:
-        low = 0 if key in ("prompt", "generate", "count") else 1
+        low = 0 if key in ("prompt", "generate") else 1
         return float(whole_number(key, value, low=low, high=10**9 if key in SIZES[:3] else MOST_SAMPLES))
     if key == KNOBS and not isinstance(value, Mapping):
         raise BadValueError(f"knobs must be a mapping of the model's knobs to values, not {value!r}.")

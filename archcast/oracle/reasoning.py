@@ -16,6 +16,7 @@ import numpy as np
 from archcast.batches import QUANTITIES
 from archcast.cost_models import AnyModel
 from archcast.oracle.cells import Cells, combined, pick_quantities, price, versions_of
+from archcast.oracle.checks import check_effect, check_one, check_reads
 from archcast.oracle.curves import knob_values
 from archcast.oracle.marginals import said_values
 from archcast.oracle.names import device_names
@@ -83,7 +84,8 @@ def reasoning_cost(
     """Return what answers of so many thinking tokens and samples cost.
 
     Args:
-        question: the model, its device and its prompt; `batch` requests are answered at once.
+        question: the model, its device and its prompt; `batch` requests are answered at once. What `tokens` and
+            `samples` say holds over it.
         parallel: samples of a request share its cached prompt and decode together; else one after the other.
         verifier: a model with its device that reads prompt and answer (a reward model: generate=1 unless said).
         passes: how often it reads each answer.
@@ -96,8 +98,12 @@ def reasoning_cost(
     base = as_questions(question)
     if base.rows != 1:
         raise BadValueError(f"One question at a time, not {base.rows}; tokens and samples may be lists.")
+    check_one(base)
+    check_effect(base, "generate")
     thought, tries = knob_values("generate", tokens), knob_values(SAMPLES, samples)
     passes = whole_number("passes", passes, high=10**6)
+    if verifier is None and passes != 1:
+        raise BadValueError(f"passes={passes} is how often a verifier reads each answer, and there is no verifier.")
     cap = float(whole_number("truncate", truncate, high=10**9)) if truncate is not None else np.inf
     written = np.minimum(thought, cap)
     shape = (len(thought), len(tries))
@@ -134,6 +140,8 @@ def _verified(
     base = as_questions(verifier, "verifier")
     if base.rows != 1:
         raise BadValueError("There is one verifier; ask for several in turn.")
+    check_one(base)
+    check_reads(base)
     reads = base.take(np.zeros(asked.rows, dtype=int))
     said = {name for name in ("prompt", "generate") if name in base.columns}
     changes = {"prompt": length, "generate": np.ones(asked.rows)}

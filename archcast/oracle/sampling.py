@@ -25,6 +25,7 @@ import numpy as np
 from archcast.batches import QUANTITIES
 from archcast.cost_models import AnyModel
 from archcast.oracle.cells import Cells, pick_quantities, price
+from archcast.oracle.checks import check_names
 from archcast.oracle.curves import Curve
 from archcast.oracle.names import cell_normals, cell_words, device_names
 from archcast.oracle.questions import Question, Questions, as_questions
@@ -119,6 +120,7 @@ def scenarios(
         shape = what.shape if isinstance(what, CostTable) else (cells.value.shape[0],)
     else:
         questions = as_questions(what)
+        check_names(questions)
         cells, _ = price(questions, model)
         names, shape = QUANTITIES, (questions.rows,)
     single = isinstance(quantities, str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 
 from archcast.cost_models import AnyModel
 from archcast.oracle.cells import Cells, pick_quantities, price, versions_of
+from archcast.oracle.checks import check_names
 from archcast.oracle.questions import NAME, Question, Questions, as_questions, product
 from archcast.oracle.words import quantity_text, text_table
+from foundation.errors import BadValueError
 from workloads.table import Array
 
 ALLOCATED = ("latency_s", "energy_j", "memory_bytes", "cost_usd")
@@ -87,13 +90,18 @@ def cost_table(
         quantities: of latency_s, ttft_s, tpot_s, energy_j, memory_bytes, cost_usd; of the whole item.
         model: as in `predict`.
 
-    A cell that cannot be answered or does not fit is not feasible and has a reason; the others are answered.
+    A cell that cannot be answered or does not fit is not feasible and has a reason; the others are answered. Names that
+    no catalogue has are refused.
 
     Raises:
-        InputError: an unknown key or quantity, a number that is none, or no item or option.
+        InputError: an unknown key, quantity or name, a number that is none, or no item or option.
     """
     names = pick_quantities(quantities)
     rows, ways = as_questions(items, "item"), as_questions(options, "option")
+    for given in (rows, ways):
+        check_names(given)
+    for given, what in ((rows, "items"), (ways, "options")):
+        _told_apart(given, what)
     questions = product(rows, ways)
     cells, cost_model = price(questions, model)
     shape = (rows.rows, ways.rows)
@@ -117,6 +125,15 @@ def labels(questions: Questions, what: str) -> tuple[str, ...]:
         said = [_said(n, questions.columns[n][row]) for n in differ or list(questions.columns)[:2] if n != NAME]
         found.append(" ".join(word for word in said if word) or f"{what} {row + 1}")
     return tuple(found)
+
+
+def _told_apart(questions: Questions, what: str) -> None:
+    """Refuse a name that two rows are given. Raises BadValueError."""
+    given = [str(name) for name in questions.columns.get(NAME, np.array([])) if name is not None]
+    if again := next((name for name, times in Counter(given).items() if times > 1), ""):
+        raise BadValueError(
+            f"Two of the {what} have the name '{again}' (a name cannot stand twice); give each its own."
+        )
 
 
 def _said(name: str, value: Any) -> str:

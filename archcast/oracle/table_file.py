@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from archcast.cost_models import AnyModel
-from archcast.oracle.questions import key_of
+from archcast.oracle.checks import check_names
+from archcast.oracle.questions import as_questions, key_of
 from archcast.oracle.table import ALLOCATED, CostTable, cost_table
 from foundation.errors import BadFileError, InputError, nearest_names
 from foundation.yaml_file import YamlDocument, load_yaml
@@ -49,12 +50,17 @@ def _entries(document: YamlDocument, key: str) -> list[dict[str, Any]]:
         raise document.fault((key,), f"'{key}' must be a list of at least one mapping.")
     if len(found) > MOST_ENTRIES:
         raise document.fault((key,), f"{len(found):,} {key} are more than {MOST_ENTRIES:,}.")
+    seen: set[str] = set()
     for i, one in enumerate(found):
         if not isinstance(one, dict):
             raise document.fault((key, i), f"each of the {key} must be a mapping, not {one!r}.")
         for name in one:
             try:
                 key_of(str(name))
+                word = repr((name, one[name]))
+                if word not in seen:  # what many entries say is looked up once
+                    check_names(as_questions({name: one[name]}, key.removesuffix("s")))
+                seen.add(word)
             except InputError as error:
                 raise document.fault((key, i, str(name)), str(error)) from None
     return found

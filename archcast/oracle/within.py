@@ -16,6 +16,7 @@ import numpy as np
 from archcast.batches import QUANTITIES
 from archcast.cost_models import AnyModel
 from archcast.oracle.cells import Cells, pick_quantities, price, versions_of
+from archcast.oracle.checks import check_one
 from archcast.oracle.curves import LEAST, MOST, at_values, find_knob
 from archcast.oracle.questions import Question, Questions, as_questions
 from archcast.oracle.words import quantity_text, text_table
@@ -84,6 +85,7 @@ def max_within(
     if side not in SIDES:
         raise BadValueError(f"side must be value, lo or hi, not {side!r}.")
     questions = as_questions(question)
+    check_one(questions)
     knob, own = find_knob(questions, knob)
     search = _Search(questions, knob, own, budgets(budget, questions.rows), side, model)
     at, monotone = search.bracketed()
@@ -134,6 +136,8 @@ class _Search:
 
     def fits(self, at: Array, rows: Array) -> Array:
         """Return which values of some questions are within budget, shape (len(rows),)."""
+        if not len(rows):
+            return np.zeros(0, dtype=bool)
         cells, _ = self.cells(at, rows)
         good = cells.feasible.copy()
         for name, most in self.budget.items():

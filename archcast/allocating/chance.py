@@ -103,7 +103,7 @@ def solve_chance(
     made, tuned = cases.part(places[places % parts == 0]), cases.part(places[places % parts == 1])
     last = cases.part(places[places % 3 == 2]) if fresh is None else as_scenarios(fresh, problem.cost.shape)
     many = math.prod(int(n) for n in problem.extended().mask.sum(axis=1))
-    few = many <= MOST_CHOICES
+    few, anew = many <= MOST_CHOICES, many * problem.items <= MOST_AGAIN
     nominal = solve_exact(problem, time_limit_s=time_limit_s)
     small = isinstance(made, Cases) and problem.value.size <= SMALL_CELLS and made.count <= SMALL_CASES
     if few:
@@ -124,7 +124,7 @@ def solve_chance(
     return ChanceSolution(
         found, nominal, probability, joint, _coverage(problem, made, found, joint),
         _coverage(problem, last, found, joint), _assured(_coverage(problem, last, found, joint), last.count),
-        _coverage(problem, last, nominal, joint), method, safety, again if few and many * problem.items <= MOST_AGAIN else None,
+        _coverage(problem, last, nominal, joint), method, safety, again if few and anew else None,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ NOISE = 1e-9
 RELAXED_NOISE = 1e-6
 """Of the worth: a price times its budget that is less is the ellipsoid's tolerance, not a price."""
 
+Shares = tuple[float | None, float | None, float | None, float | None]
 Again = Callable[[Array], Solution]
 """From what is added to each budget to the answer."""
 
@@ -63,13 +64,14 @@ def used_of(posed: Posed, found: Solution, level: Array, chance: ChanceSolution 
     return tuple(rows)
 
 
-def _shares(chance: ChanceSolution | None, k: int) -> tuple[float | None, ...]:
+def _shares(chance: ChanceSolution | None, k: int) -> Shares:
     """Return the shares of scenarios in which budget k holds, as `Used` has them."""
     if chance is None:
-        return (None,) * 4
+        return None, None, None, None
     at = 0 if chance.joint else k
-    shares = (chance.in_sample, chance.out_of_sample, chance.assured, chance.nominal_coverage)
-    return tuple(float(share[at]) for share in shares)
+    parts = (chance.in_sample, chance.out_of_sample, chance.assured, chance.nominal_coverage)
+    made, fresh, assured, nominal = (float(part[at]) for part in parts)
+    return made, fresh, assured, nominal
 
 
 def _again(posed: Posed, risky: Knapsack, chance: ChanceSolution | None) -> tuple[Again, bool]:

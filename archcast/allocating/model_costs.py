@@ -13,6 +13,7 @@ long answers are. Intervals of sums are sums of ends (errors of one device go to
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +27,8 @@ from workloads.table import Array
 
 Term = tuple[float, int]
 """Factor and row of a question."""
+UNKNOWN = re.compile(r"Unknown .*?'([^']*)'")
+FILES = ("workload", "on")
 ADDED = ("latency_s", "energy_j", "cost_usd")
 
 
@@ -89,6 +92,7 @@ def model_costs(study: Study) -> Costs:
     cost, lo, hi = (put(getattr(cells, side)[None, :, pick])[0] for side in ("value", "lo", "hi"))
     lo = np.minimum(np.maximum(lo, 0.0), cost)
     reason, mask = _reasons(terms, cells.feasible, cells.reason)
+    _all_known(study, variants, reason)
     success = np.zeros(mask.shape)
     for i, item in enumerate(study.items):
         for j, variant in enumerate(variants):
@@ -191,6 +195,31 @@ def _composed(values: Array, terms: list[Any], batch: Array, names: tuple[str, .
                 else:
                     out[:, i, j, k] = values[:, used[0][1], k]
     return out
+
+
+def _all_known(study: Study, variants: list[Variant], reason: Array) -> None:
+    """Refuse names and files that do not exist: they are faults of the file, not options that do not fit.
+
+    Raises:
+        BadFileError: line and key of the name, with the nearest.
+    """
+    for i, j in np.argwhere(reason != ""):
+        words, option, item = str(reason[i, j]), variants[j].option, study.items[i]
+        places = (*((option.at, option.question), ((*option.at, "verifier"), option.verifier or {})),
+                  (item.at, item.question))  # fmt: skip
+        named = UNKNOWN.match(words)
+        for at, question in places:
+            for key, value in question.items():
+                own = value if isinstance(value, dict) else {key: value}
+                for inner, name in own.items():
+                    said = inner if isinstance(value, dict) else name
+                    if (named and said == named[1]) or (key in FILES and words.startswith((f"{name}:", f"{name},"))):
+                        file_key = "device" if key == "on" and not study.settings.has((*at, "on")) else key
+                        raise study.settings.fault(
+                            (*at, file_key, *([inner] if isinstance(value, dict) else [])), words
+                        )
+        if named:
+            raise study.settings.fault(option.at, words)
 
 
 def _reasons(terms: list[Any], feasible: Array, reason: Array) -> tuple[Array, Array]:

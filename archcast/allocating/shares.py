@@ -35,9 +35,9 @@ def solve_shares(study: Study, costs: Costs, posed: Posed) -> Plan | None:
     for k, name in enumerate(problem.names):
         larger = problem.budget.copy()
         larger[k] *= 1.1
-        one = problem.budget.copy()
-        one[k] += 1.0
-        gains = [solved(held, budget).value - found.value for budget in (larger, one)]
+        unit = problem.budget.copy()
+        unit[k] += 1.0
+        gains = [solved(held, budget).value - found.value for budget in (larger, unit)]
         more, one_more = (gain if gain > NOISE * abs(found.value) else 0.0 for gain in gains)
         tight = (more if problem.budget[k] > 0 else one_more) > 0
         used.append(Used(name, float(problem.budget[k]), float(found.used[k]), float(found.prices[k]) if tight else 0.0,

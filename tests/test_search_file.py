@@ -92,7 +92,8 @@ def test_values_that_cannot_be_are_refused(given: Any, words: str) -> None:
         ({"workload": "resnet-5"}, "Nearest: resnet"), ({"workload": None}, "needs the key 'workload'"),
         ({"batch": 0}, "batch must be"), ({"dtype": "int7"}, "Unknown number format"), ({"method": "rando"}, "random"),
         ({"design": "gpu"}, "npu-array"), ({"space": [1]}, "must be a mapping"),
-        ({"space": {"rows": 8}}, "says nothing"),
+        ({"space": {"rows": 8}}, "says nothing"), ({"objectives": ["latency_s", "latency_s"]}, "stands twice"),
+        ({"evaluations": 40}, "a grid evaluates every design"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_is_refused_with_what_to_do(change: dict[str, Any], words: str) -> None:
@@ -247,3 +248,22 @@ def test_the_example_has_a_million_designs(repository: Path) -> None:
     study = read_search(repository / "examples" / "npu_resnet50.yaml")
     assert study.problem.space.size >= 10**6
     assert study.name == "resnet-50"
+
+
+SERVING: dict[str, Any] = {
+    "kind": "search", "design": "gpu-serving", "workload": "llama-3.1-8b",
+    "space": {"device": "h100-sxm", "tp": 1, "instances": [1, 2], "most_tokens": 2048, "most_requests": 64},
+    "fixed": {"requests": 60}, "objectives": ["ttft_p99_s", "usd_per_million_tokens"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [{"batch": 64}, {"dtype": "fp64"}])
+def test_a_design_without_use_for_a_key_refuses_it_and_claims_nothing_of_it(key: dict[str, Any]) -> None:
+    from archcast.render.search_text import search_text
+    from archcast.searching.run import search
+
+    with pytest.raises(BadFileError, match=f"no use for '{next(iter(key))}'"):
+        read_search(SERVING | key)
+    answer = search(SERVING)
+    assert search_text(answer).startswith("llama-3.1-8b, on gpu-serving: 2 designs")
+    assert not {"batch", "dtype"} & set(answer.to_json())

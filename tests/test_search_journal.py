@@ -165,3 +165,18 @@ def test_a_log_of_another_sort_is_refused_before_anything_is_evaluated(tmp_path:
 
 def test_workers_find_what_one_process_finds() -> None:
     assert same(search(asked(), workers=2), search(asked()))
+
+
+def test_fewer_evaluations_than_are_kept_are_answered_with_all_and_a_note(tmp_path: Path) -> None:
+    search(asked(), seed=1, resume=tmp_path / "kept")
+    fewer = search(asked(), evaluations=30, seed=1, resume=tmp_path / "kept")
+    assert fewer.tally.designs == 60
+    assert any("60 designs were evaluated before, more than the 30 asked for" in note for note in fewer.notes)
+
+
+def test_a_file_is_no_folder_to_resume_from(tmp_path: Path) -> None:
+    place = tmp_path / "npu.yaml"
+    place.write_text("kind: search")
+    for data in (small(), asked()):
+        with pytest.raises(BadFileError, match="--resume takes a folder"):
+            search(data, resume=place)

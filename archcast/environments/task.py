@@ -248,7 +248,9 @@ def make_task(
         "fidelity": fidelity,
     }  # fmt: skip
     if kind.workload:
-        document |= {"workload": workload or start.workload, "batch": batch, "dtype": dtype}
+        document |= {"workload": workload or start.workload}
+        if kind.request:
+            document |= {"batch": batch, "dtype": dtype}
     elif workload:
         raise BadValueError(f"the environment '{found}' has no workload; leave it out.")
     study = read_search(document)

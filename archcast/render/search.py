@@ -64,7 +64,7 @@ def search_page(answer: SearchAnswer) -> str:
 
 def _header(answer: SearchAnswer) -> str:
     study = answer.study
-    asked: dict[str, object] = {"batch": study.batch, "format": study.dtype} if study.workload else {}
+    asked: dict[str, object] = {"batch": study.batch, "format": study.dtype} if study.request else {}
     chips = {"objectives": ", ".join(plain(name) for name in answer.objectives), **asked,
              **({"method": study.method, "fidelity": plain(study.fidelity)} if answer.run is not None else {}),
              **{plain(k): shown(k, v) for k, v in study.problem.fixed.items()}}  # fmt: skip

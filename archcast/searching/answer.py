@@ -138,8 +138,9 @@ class SearchAnswer:
             for row, shown, binds in zip(order, self.front, self.binds, strict=True)
         ]
         return {
-            "kind": "search", "verdict": self.verdict, "workload": study.name, "batch": study.batch,
-            "dtype": study.dtype, "design": study.design, "method": study.method, "fidelity": study.fidelity,
+            "kind": "search", "verdict": self.verdict, "workload": study.name,
+            **({"batch": study.batch, "dtype": study.dtype} if study.request else {}),
+            "design": study.design, "method": study.method, "fidelity": study.fidelity,
             "objectives": list(self.objectives), "seed": self.seed,
             "shard": None if self.shard.of == 1 else f"{self.shard.number}/{self.shard.of}",
             "space": {knob.name: _values(knob) for knob in study.problem.space.knobs},

@@ -80,6 +80,8 @@ class Design:
     """Closer ways to value the same designs, by name, such as `events`; `build` is the closed form."""
     open: tuple[str, ...] = ()
     """Knobs that adaptive methods may take from a range without steps: the problem does not look at listed values."""
+    request: bool = True
+    """Whether `batch` and `dtype` of a file mean something; where not, they are refused."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,10 @@ class Names(Choice):
     """Names without an order: `Names("ws", "os")`."""
 
     def __init__(self, *names: str) -> None:
-        super().__init__([str(name) for name in names])
+        found = [str(name) for name in names]
+        if again := next((name for name in found if found.count(name) > 1), ""):
+            raise BadValueError(f"The name '{again}' stands twice among {', '.join(found)}; give each once.")
+        super().__init__(found)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,8 @@ def search(
     changes = {key: value for key, value in (("method", method), ("evaluations", evaluations), ("fidelity", fidelity))
                if value}  # fmt: skip
     study = read_search(file, part, changes)
+    if resume and Path(resume).exists() and not Path(resume).is_dir():
+        raise BadFileError(resume, "this is a file; --resume takes a folder, in which it keeps what is done.")
     name = executor or ("processes" if workers != 1 else "serial")
     with find_executor(name, workers, address) if name != "serial" else nullcontext() as where:
         if study.method == GRID:
@@ -153,9 +155,13 @@ def _answer(
     front = _front(study, codes, tally.archive.values[order]) if len(order) else ()
     quick = study.fidelity == CLOSED_FORM  # steps from every design of the front take too long otherwise
     binds = binding(problem, codes) if len(order) and quick else tuple({} for _ in front)
+    notes = problem.notes
+    if run is not None and tally.designs > study.budget.evaluations:
+        kept = f"{tally.designs:,} designs were evaluated before, more than the {study.budget.evaluations:,} asked for"
+        notes = (*notes, f"{kept}: all that are kept are answered.")
     return SearchAnswer(
         study, tally, shard, seed, time.perf_counter() - started, front, binds, tally.archive.values[order],
-        problem.notes, codes, _versions(), run,
+        notes, codes, _versions(), run,
     )  # fmt: skip
 
 

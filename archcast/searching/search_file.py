@@ -87,6 +87,8 @@ class Study:
     budget: Budget = Budget(EVALUATIONS)
     options: Mapping[str, Any] = field(default_factory=dict)
     workload: bool = True
+    request: bool = True
+    """Whether `batch` and `dtype` mean something."""
 
 
 def read_search(
@@ -108,6 +110,9 @@ def read_search(
     settings.known((), data, TOP)
     design = settings.choice(("design",), data.get("design", "npu-array"), "design", tuple(DESIGNS))
     method = settings.choice(("method",), data.get("method", GRID), "method", METHODS)
+    if method == GRID and "evaluations" in (changes or {} if "method" in (changes or {}) else data):
+        hint = "Leave it out, or name a method that chooses designs, such as nsga2."
+        raise settings.fault(("evaluations",), "a grid evaluates every design, however many are asked for.", hint)
     kind = DESIGNS[design]
     known = (CLOSED_FORM, *kind.fidelities)
     fidelity = settings.choice(("fidelity",), data.get("fidelity", CLOSED_FORM), "fidelity", known)
@@ -134,7 +139,7 @@ def read_search(
     return Study(
         name, design, method, batch, dtype, problem, hashlib.sha256(digest.encode()).hexdigest()[:16], fidelity,
         built(kind.build) if close else None, _budget(settings, fidelity), settings.mapping(("options",)) or {},
-        kind.workload,
+        kind.workload, kind.workload and kind.request,
     )  # fmt: skip
 
 
@@ -144,6 +149,10 @@ def _model(settings: Settings, kind: Design, design: str) -> tuple[Model | None,
         if named := [key for key in ("workload", "knobs", "batch", "dtype") if key in settings.data]:
             raise settings.fault((named[0],), f"the design '{design}' takes no {named[0]}.", "Leave it out.")
         return None, design
+    if not kind.request and (named := [key for key in ("batch", "dtype") if key in settings.data]):
+        inside = [key for key in kind.knobs if named[0] in key]
+        hint = f"Knobs of its space are: {', '.join(inside)}." if inside else "Leave it out."
+        raise settings.fault((named[0],), f"the design '{design}' has no use for '{named[0]}'.", hint)
     if not settings.data.get("workload"):
         raise settings.fault((), "a file of kind 'search' needs the key 'workload'.", "Such as workload: resnet-50.")
     name = settings.near(str(settings.data["workload"]))
@@ -249,7 +258,9 @@ def _objectives(settings: Settings, kind: Design) -> tuple[str, ...]:
     if not isinstance(names, list) or not names:
         raise settings.fault(("objectives",), f"objectives is a list of at least one of {', '.join(kind.values)}.")
     found = [settings.choice(("objectives",), name, "objective", tuple(kind.values)) for name in names]
-    return tuple(dict.fromkeys(found))
+    if again := next((name for name in found if found.count(name) > 1), ""):
+        raise settings.fault(("objectives",), f"the objective '{again}' stands twice.", "Give each once.")
+    return tuple(found)
 
 
 def _limits(settings: Settings, kind: Design) -> tuple[Limit, ...]:

@@ -268,5 +268,5 @@ def gpu_serving(
 
 DESIGN = Design(
     KNOBS, NEEDED, DEFAULTS, FIXED, FIXED_DEFAULTS, VALUES, gpu_serving,
-    fidelities={"events": partial(gpu_serving, events=True)},
+    fidelities={"events": partial(gpu_serving, events=True)}, request=False,
 )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any
 
 from archcast.yaml_settings import Settings
 from foundation.checks import finite_number, whole_number
+from foundation.errors import BadValueError
 from foundation.yaml_file import Path_, YamlDocument, load_yaml
 
 TOP = (
@@ -39,6 +40,8 @@ EACH = ("latency_s", "ttft_s", "tpot_s", "memory_bytes")
 """Budgets that hold for each request rather than for all together, unless the file says otherwise."""
 MOST_ITEMS, MOST_OPTIONS, MOST_VARIANTS, MOST_CELLS = 2000, 200, 2000, 60_000
 SCENARIOS = 6000
+MOST_NUMBER = 1e12
+"""Of a count or a worth: far from where sums of products lose all digits."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,10 @@ def read_allocate(file: str | Path | Mapping[str, Any], overrides: Mapping[str, 
     """Return the study that a file (or a mapping with its keys) asks for, with overrides by dotted path.
 
     Raises:
-        BadFileError: file, line and key: an unknown key, a missing one, a bad value.
+        BadFileError: file, line and key: an unknown key, a missing one, a bad value. BadValueError: no file at all.
     """
+    if not isinstance(file, (str, Path, Mapping)):
+        raise BadValueError(f"allocate takes the path of a YAML file or a mapping with its keys, not {file!r:.80}.")
     document = YamlDocument(Path("allocate"), dict(file)) if isinstance(file, Mapping) else load_yaml(file)
     settings = Settings(document)
     for key, value in (overrides or {}).items():
@@ -242,9 +247,12 @@ def _items(settings: Settings, options: tuple[Option, ...]) -> tuple[Item, ...]:
         lengths = one.get("lengths")
         if lengths is not None and not (isinstance(lengths, dict) and lengths):
             raise settings.fault((*at, "lengths"), "'lengths' maps tokens to the share of answers that end by then.")
-        count = settings.at((*at, "count"), partial(finite_number, "count", one.get("count", 1), strict=True))
+        count = settings.at(
+            (*at, "count"), partial(finite_number, "count", one.get("count", 1), strict=True, high=MOST_NUMBER)
+        )
+        worth = settings.at((*at, "worth"), partial(finite_number, "worth", one.get("worth", 1), high=MOST_NUMBER))
         found.append(Item(
-            str(one["name"]), count, settings.at((*at, "worth"), partial(finite_number, "worth", one.get("worth", 1))),
+            str(one["name"]), count, worth,
             _named(settings, {k: v for k, v in one.items() if k not in own and v is not None}), success, read, lengths,
             at,
         ))  # fmt: skip

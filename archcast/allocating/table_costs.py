@@ -4,20 +4,53 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from archcast.allocating.allocate_file import MOST_CELLS, MOST_ITEMS, MOST_VARIANTS, Study
+from archcast.allocating.allocate_file import MOST_CELLS, MOST_ITEMS, MOST_NUMBER, MOST_VARIANTS, Study
 from archcast.allocating.costs import Costs, two_sided
 from foundation.checks import finite_number
-from foundation.errors import BadFileError
-from foundation.yaml_file import Path_, read_text
+from foundation.errors import BadFileError, BadValueError, nearest_names
+from foundation.yaml_file import read_text
 
 MOST_BYTES = 50_000_000
 FIXED = ("item", "option", "value", "count", "group")
+
+
+MOST_COST = 1e30
+"""Of one request. Far beyond what is asked for, and far from where sums of products lose all digits."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, of the file itself or of a CSV file (`path`, `line`)."""
+
+    study: Study
+    place: int
+    cells: Mapping[str, Any]
+    path: str = ""
+    line: int = 0
+
+    def fault(self, problem: str, key: str = "") -> BadFileError:
+        """Return the error for a fault of this row, with the line that has it."""
+        if self.path:
+            return BadFileError(self.path, problem, line=self.line)
+        return self.study.settings.fault(("table", self.place, *([key] if key else [])), problem)
+
+    def known(self, allowed: tuple[str, ...]) -> None:
+        """Refuse columns that are not among `allowed`. Raises BadFileError with the nearest."""
+        if not self.path:
+            self.study.settings.known(("table", self.place), self.cells, allowed)
+            return
+        for key in self.cells:
+            if key not in allowed:
+                near = nearest_names(str(key), allowed)
+                hint = f"Nearest: {', '.join(near)}." if near else f"Known: {', '.join(allowed)}."
+                raise BadFileError(self.path, f"unknown column '{key}'.", line=1, hint=hint)
 
 
 def ends(name: str) -> tuple[str, str]:
@@ -39,8 +72,8 @@ def table_costs(study: Study) -> Costs:
     rows = _rows(study)
     names = tuple(budget.name for budget in study.budgets)
     known = (*FIXED, *names, *(end for name in names for end in ends(name)))
-    items = tuple(dict.fromkeys(str(row.get("item")) for _, row in rows))
-    options = tuple(dict.fromkeys(str(row.get("option")) for _, row in rows))
+    items = tuple(dict.fromkeys(str(row.cells.get("item")) for row in rows))
+    options = tuple(dict.fromkeys(str(row.cells.get("option")) for row in rows))
     if len(items) > MOST_ITEMS or len(options) > MOST_VARIANTS or len(items) * len(options) > MOST_CELLS:
         raise study.settings.fault(("table",), f"{len(items):,} items x {len(options):,} options are too many.")
     shape = (len(items), len(options), len(names))
@@ -48,21 +81,23 @@ def table_costs(study: Study) -> Costs:
     worth, count, group = np.full(shape[:2], np.nan), np.ones(len(items)), np.zeros(shape[:2], dtype=int)
     groups: dict[str, int] = {}
     places, at_item = {n: j for j, n in enumerate(options)}, {n: i for i, n in enumerate(items)}
-    for at, row in rows:
-        study.settings.known(at, row, known)
-        read = partial(_number, study, at, row)
-        i, j = at_item[str(row.get("item"))], places[str(row.get("option"))]
+    said: dict[int, float | None] = {}
+    for row in rows:
+        row.known(known)
+        read = partial(_number, row)
+        i, j = at_item[str(row.cells.get("item"))], places[str(row.cells.get("option"))]
         if not np.isnan(worth[i, j]):
-            raise study.settings.fault(at, f"item '{items[i]}' with option '{options[j]}' stands twice in the table.")
-        worth[i, j] = read("value", low=-np.inf)
-        count[i] = read("count", 1.0)
-        group[i, j] = groups.setdefault(str(row.get("group") or ""), len(groups))
+            raise row.fault(f"item '{items[i]}' with option '{options[j]}' stands twice in the table.")
+        worth[i, j] = read("value", low=-MOST_NUMBER, most=MOST_NUMBER)
+        said[i] = _count(row, said.get(i))
+        count[i] = said[i] or 1.0
+        group[i, j] = groups.setdefault(str(row.cells.get("group") or ""), len(groups))
         for k, name in enumerate(names):
             cost[i, j, k] = read(name)
             low, high = ends(name)
             lo[i, j, k], hi[i, j, k] = read(low, cost[i, j, k]), read(high, cost[i, j, k])
             if not lo[i, j, k] <= cost[i, j, k] <= hi[i, j, k]:
-                raise study.settings.fault(at, f"{name} must lie between {low} and {high}.")
+                raise row.fault(f"{name} must lie between {low} and {high}.")
     limits = np.tile([b.most if b.of == "each" else np.inf for b in study.budgets], (len(items), 1))
     mask = ~np.isnan(worth)
 
@@ -81,36 +116,63 @@ def table_costs(study: Study) -> Costs:
     )  # fmt: skip
 
 
+def _count(row: Row, said: float | None) -> float | None:
+    """Return the requests of an item as far as its rows say. Raises BadFileError: two rows disagree."""
+    if row.cells.get("count") in (None, ""):
+        return said
+    given = _number(row, "count", most=MOST_NUMBER, strict=True)
+    if said is not None and said != given:
+        item = row.cells.get("item")
+        raise row.fault(f"item '{item}' has a count of {given:g} here and of {said:g} in a row above; give one count.")
+    return given
+
+
 def _number(
-    study: Study, at: Path_, row: Mapping[str, Any], name: str, default: float | None = None, low: float = 0.0
+    row: Row, name: str, default: float | None = None, low: float = 0.0, most: float = MOST_COST, strict: bool = False
 ) -> float:
-    value = row.get(name)
+    value = row.cells.get(name)
     if value in (None, ""):
         if default is None:
-            raise study.settings.fault(at, f"a row of the table has no '{name}'.")
+            raise row.fault(f"a row of the table has no '{name}'.")
         return default
-    return study.settings.at((*at, name), lambda: finite_number(name, value, low=low))
+    try:
+        return finite_number(name, value, low=low, high=most, strict=strict)
+    except BadValueError as error:
+        raise row.fault(str(error), name) from None
 
 
-def _rows(study: Study) -> list[tuple[Path_, Mapping[str, Any]]]:
-    """Return (place, row) of a table in the file, or of a CSV file beside it."""
+def _rows(study: Study) -> list[Row]:
+    """Return the rows of a table in the file, or of a CSV file beside it."""
     given = study.table
     if isinstance(given, str):
-        path = study.settings.near(given)
-        text = study.settings.at(("table",), lambda: read_text(path, max_bytes=MOST_BYTES))
-        try:
-            found: Sequence[Mapping[str, Any]] = list(csv.DictReader(io.StringIO(text), strict=True))
-        except csv.Error as error:
-            raise BadFileError(path, f"this is not a CSV table ({error}).") from None
-        if any(None in row for row in found):
-            raise BadFileError(path, "a row has more cells than the head has columns.")
+        found = _csv_rows(study, given)
     elif isinstance(given, list) and all(isinstance(row, dict) for row in given):
-        found = given
+        found = [Row(study, i, row) for i, row in enumerate(given)]
     else:
         raise study.settings.fault(("table",), "a table is a CSV file, or a list of rows {item, option, value, ...}.")
     if not found:
         raise study.settings.fault(("table",), "the table has no rows.")
-    for key in ("item", "option"):
-        if any(row.get(key) in (None, "") for row in found):
-            raise study.settings.fault(("table",), f"every row of the table needs '{key}'.")
-    return [(("table", i), row) for i, row in enumerate(found)]
+    for row in found:
+        for key in ("item", "option"):
+            if row.cells.get(key) in (None, ""):
+                raise row.fault(f"every row of the table needs '{key}'.")
+    return found
+
+
+def _csv_rows(study: Study, name: str) -> list[Row]:
+    """Return the rows of a CSV file, cells apart by commas, or by semicolons or tabs where the head has those only."""
+    path = study.settings.near(name)
+    text = study.settings.at(("table",), lambda: read_text(path, max_bytes=MOST_BYTES)).removeprefix("\ufeff")
+    head = text.split("\n", 1)[0]
+    apart = next((mark for mark in ",;\t" if mark in head), ",")
+    reader = csv.DictReader(io.StringIO(text), strict=True, delimiter=apart)
+    found = []
+    try:
+        for i, cells in enumerate(reader):
+            row = Row(study, i, cells, path, reader.line_num)
+            if None in cells:
+                raise row.fault("this row has more cells than the head has columns.")
+            found.append(row)
+    except csv.Error as error:
+        raise BadFileError(path, f"this is not a CSV table ({error}).", line=reader.line_num) from None
+    return found

@@ -45,7 +45,7 @@ class Frame:
         self.limits = service.settings.limits
         self.token = service.settings.token.encode()
         self.hosts: set[bytes] | None = {b""} if service.settings.local else None
-        self.count, self.running = 0, 0
+        self.count, self.running, self.waiting = 0, 0, 0
         self.prefix = service.id_prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,8 +60,11 @@ class Frame:
         given = headers.get(b"x-request-id")
         request_id = given if given and _SANE_ID.fullmatch(given) else b"%s%08x" % (self.prefix, self.count)
         call = Call(self.service, scope["method"], path, request_id, headers, receive, send)
+        call.frame = self
         self.running += 1
         try:
+            if len(headers) != len(scope["headers"]):
+                _one_host(scope["headers"])
             self._admit(call)
             if path in self.routes:
                 await self._answer(call, scope)
@@ -76,7 +79,10 @@ class Frame:
         except Exception as error:
             await call.our_fault(error)
         finally:
-            self.running -= 1
+            if call.waits:
+                self.waiting -= 1
+            else:
+                self.running -= 1
             call.note(perf_counter() - start)
 
     def _admit(self, call: Call) -> None:
@@ -94,6 +100,8 @@ class Frame:
                 raise RefusedError(401, "This service wants its token: send the header 'Authorization: Bearer TOKEN'.")
         if self.running > self.limits.concurrent and call.path not in OPEN:
             raise RefusedError(503, "The service is busy; send the same request again in a second.", retry_s=1)
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            raise RefusedError(415, "A body with a Content-Encoding is not read; send it uncompressed.")
 
     async def _answer(self, call: Call, scope: Scope) -> None:
         """Answer one of the routes that take JSON and give JSON."""
@@ -126,6 +134,8 @@ class Frame:
     async def _pass_on(self, call: Call, scope: Scope) -> None:
         """Let the FastAPI app answer, with the body counted and the headers of every answer added."""
         scope["archcast"] = call
+        if call.method == "HEAD" and not call.path.endswith("/events"):
+            scope = {**scope, "method": "GET"}  # a copy: the server's own knows that no body goes out
         upload = call.path == "/v1/uploads"
         most = self.limits.upload_bytes if upload else self.limits.body_bytes
         call.check_length(most)
@@ -134,6 +144,12 @@ class Frame:
         finally:
             route = scope.get("route")
             call.route = getattr(route, "path", None) or OTHER
+
+
+def _one_host(headers: Any) -> None:
+    """Refuse two Host headers: a proxy may have looked at the other one. Raises RefusedError."""
+    if sum(name == b"host" for name, _ in headers) > 1:
+        raise RefusedError(400, "The request has more than one Host header.")
 
 
 def _is_json(kind: bytes) -> bool:
@@ -155,8 +171,9 @@ def _query(text: bytes) -> dict[str, str]:
 class Call:
     """One request and its answer."""
 
-    __slots__ = ("failed", "headers", "hit", "method", "more", "path", "receive", "request_id", "route", "rows", "send",
-                 "service", "started", "status")  # fmt: skip
+    __slots__ = ("failed", "frame", "headers", "hit", "method", "more", "path", "receive", "request_id", "route",
+                 "rows", "send", "service", "started", "status", "waits")  # fmt: skip
+    frame: Frame
 
     def __init__(self, service: Service, method: str, path: str, request_id: bytes, headers: dict[bytes, bytes],
                  receive: Receive, send: Send) -> None:  # fmt: skip
@@ -164,8 +181,22 @@ class Call:
         self.headers, self.receive, self.send = headers, receive, send
         self.route, self.rows, self.status = OTHER, 0, 0
         self.hit: bool | None = None
-        self.started = self.failed = False
+        self.started = self.failed = self.waits = False
         self.more: list[tuple[bytes, bytes]] = []
+
+    def begin_waiting(self) -> None:
+        """Count this request from here on among those that only wait, which have a limit of their own.
+
+        Raises RefusedError: too many wait.
+        """
+        most = self.frame.limits.watching
+        if self.frame.waiting >= most:
+            raise RefusedError(
+                503, f"{most} requests already wait for jobs; ask for the job's state instead, or try again.", retry_s=5
+            )
+        self.waits = True
+        self.frame.running -= 1
+        self.frame.waiting += 1
 
     def check_length(self, most: int) -> None:
         """Refuse a body that says itself that it is too large, where its sender waits to hear. Raises RefusedError."""
@@ -212,16 +243,21 @@ class Call:
         return b"".join(parts)
 
     def counted(self, most: int) -> Receive:
-        """Return a `receive` that ends in an error where a body is too large or too slow."""
-        size = 0
-        limit_s = self.service.settings.limits.request_s
+        """Return a `receive` that ends in an error where a body is too large, too slow, or its sender leaves.
+
+        The whole body has one deadline, so that a byte now and then does not hold a place for ever.
+        """
+        size, whole = 0, False
+        deadline_s: float | None = None
 
         async def receive() -> Message:
-            nonlocal size
-            if self.started:  # a long answer waits here for its reader to leave
+            nonlocal size, whole, deadline_s
+            if self.started or whole:  # a long answer waits here for its reader to leave
                 return await self.receive()
+            if deadline_s is None:
+                deadline_s = asyncio.get_running_loop().time() + self.service.settings.limits.request_s
             try:
-                async with asyncio.timeout(limit_s):
+                async with asyncio.timeout_at(deadline_s):
                     message = await self.receive()
                     size += len(message.get("body", b""))
                     while size > most and message.get("more_body", False) and size <= most * DRAIN:
@@ -229,8 +265,11 @@ class Call:
                         size += len(message.get("body", b""))
             except TimeoutError:
                 raise self.too_slow() from None
+            if message["type"] != "http.request":
+                raise RefusedError(400, "The sender left before the body was whole.")
             if size > most:
                 raise self._too_large(most)
+            whole = not message.get("more_body", False)
             return message
 
         return receive
@@ -242,6 +281,8 @@ class Call:
             message["headers"] = [
                 *message.get("headers", ()), *self.service.headers, (b"x-request-id", self.request_id), *self.more
             ]  # fmt: skip
+        elif self.method == "HEAD":
+            message["body"] = b""
         await self.send(message)
 
     async def reply(self, status: int, body: bytes) -> None:

@@ -60,10 +60,13 @@ def _submitting(app: FastAPI, service: Service, store: JobStore) -> None:
         _want_json(request)
         asked = read(_READ_JOB, await request.body())
         check_document("request", asked.request, depth=limits.depth, values=limits.values)
+        if asked.wait_s > 0:
+            request.scope["archcast"].begin_waiting()
         job = await _aside(store.submit, asked.kind, asked.request, asked.key)
-        last = monotonic() + min(asked.wait_s, limits.wait_s)
+        last, pause_s = monotonic() + min(asked.wait_s, limits.wait_s), 0.05
         while not job.ended and monotonic() < last:
-            await asyncio.sleep(min(0.05, POLL_S))
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.2 * pause_s, POLL_S)
             job = await _aside(store.get, job.id)
         if job.state == "done" and asked.wait_s > 0:
             return _answer({**job.to_json(), "result": await _aside(store.result, job.id)})
@@ -104,8 +107,9 @@ def _watching(app: FastAPI, store: JobStore) -> None:
     @app.get(
         "/v1/jobs/{job}/events", tags=["jobs"], summary="Progress as server-sent events", response_class=EventStream
     )
-    async def events(job: str) -> Response:
+    async def events(request: Request, job: str) -> Response:
         first = await _aside(store.get, job)
+        request.scope["archcast"].begin_waiting()
         return EventStream(_events(store, first))
 
 

@@ -34,6 +34,8 @@ class Limits:
     request_s: float = 20.0
     """Time in which a body must have come, and again in which its answer must be found."""
     concurrent: int = 256
+    watching: int = 128
+    """Requests that only wait for a job (`wait_s`, streams of progress); they do not count among `concurrent`."""
     waiting: int = 32
     """Questions that wait for the process that answers the long ones."""
     memory_bytes: int = 6_000_000_000

@@ -162,3 +162,17 @@ def test_no_table_is_wider_than_the_page_or_the_sheet(chromium: str, tmp_path: P
     over = re.search(r'data-over="([-\d,]+)"', done.stdout)
     assert over is not None
     assert all(int(pixels) <= 0 for pixels in over[1].split(","))
+
+
+def test_the_page_of_kinds_is_that_of_the_designs() -> None:
+    from archcast.searching.document import PAGE, kinds_text
+
+    assert PAGE.read_text() == kinds_text()
+    assert "| `most_requests` | `space` | whole, 1 to 65536 | required |" in kinds_text()
+
+
+def test_money_is_shown_in_four_digits() -> None:
+    from archcast.render.search_words import shown
+
+    assert shown("usd_per_million_tokens", 0.282228120141) == "$0.2822"
+    assert shown("node_usd", 2500.0) == "$2,500"

@@ -30,6 +30,8 @@ def shown(name: str, value: Any) -> str:
         return f"{value:g} nm"
     if name.endswith("_bytes"):
         return _bytes(float(value))
+    if "usd" in name.split("_"):
+        return f"${value:,.4g}"
     kind = next((kind for end, kind in _KINDS if name.endswith(end)), None)
     if kind is None:
         return f"{value:,.12g}"

@@ -10,6 +10,7 @@ import pytest
 
 from archcast.allocating.allocate_file import read_allocate
 from archcast.allocating.run import allocate
+from archcast.render.allocate import allocate_page
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "test_time_budget.yaml"
 
@@ -93,3 +94,59 @@ def test_a_budget_of_nothing_has_no_share() -> None:
     assert found.used[0].share == 0
     assert found.used[0].binds
     assert "credits (none is allowed) binds" in found.summary
+
+
+UNSURE = "item option value credits credits_lo credits_hi"
+
+
+def test_the_first_line_says_requests_and_worth_in_words_that_are_no_share() -> None:
+    found = allocate(table(("a", "low", 1, 2), ("a", "high", 3, 5), ("b", "low", 1, 0)))
+    assert found.summary.startswith("t: 2 requests, worth 4.00 in all (certified the best); ")
+    risk = {"kind": "chance", "probability": 0.9}
+    rows = (("a", "much", 7, 5, 4, 6), ("a", "little", 1, 1, 1, 1))
+    safe = allocate(table(*rows, columns=UNSURE, risk=risk))
+    assert safe.summary.startswith("t: 1 request, worth 1.00 in all (7.00 if costs were certain); ")
+    assert "Worth 1.00, proved best: every choice was tried." in safe.text()
+    calm = allocate(table(*rows, columns=UNSURE, risk=risk, budgets={"credits": 50}))
+    assert "(as much as if costs were certain)" in calm.summary
+    assert "0.0 %" not in calm.text().split("budget ")[0]
+    assert "safety gives up nothing" in calm.text()
+
+
+def test_the_lower_end_of_coverage_is_printed() -> None:
+    risk = {"kind": "chance", "probability": 0.9}
+    found = allocate(table(("a", "much", 7, 5, 4, 6), ("a", "little", 1, 1, 1, 1.01), columns=UNSURE, risk=risk))
+    assert "at least (95 %)" in found.text()
+    assert found.used[0].assured == pytest.approx(0.05 ** (1 / 2000))  # all of 2,000 held
+    assert "99.9 %" in found.text()
+
+
+def test_a_table_of_many_items_says_how_many_it_shows() -> None:
+    rows = [(f"i{i}", "one", 1, 0) for i in range(60)]
+    found = allocate(table(*rows))
+    assert "40 of 60; --json has all." in found.text()
+    assert "40 of 60; --json has all." in allocate_page(found)
+    assert "--json has all" not in allocate(table(*rows[:40])).text()
+
+
+@pytest.mark.parametrize(
+    ("credits", "euros", "words"),
+    [
+        (3, 99, "; raise credits to at least 5.01, or choose: at most one."),
+        (6, 6, "not all of them together; 1.34 times as much of every budget is enough, or choose: at most one."),
+    ],
+)
+def test_what_is_infeasible_says_what_would_do_and_that_does(credits: float, euros: float, words: str) -> None:
+    """Least credits 5.004; both at 6: each option takes 8 of one of them, 8 / 6 = 1.3334 times is enough."""
+    rows = (("a", "x", 1, 5.004, 8), ("a", "y", 1, 8, 3))
+    asked = table(*rows, columns="item option value credits euros", budgets={"credits": credits, "euros": euros})
+    assert words in allocate(asked).summary
+    enough = {"credits": 5.01, "euros": 99} if credits == 3 else {"credits": 6 * 1.34, "euros": 6 * 1.34}
+    assert allocate({**asked, "budgets": enough}).verdict == "feasible"
+
+
+def test_what_upper_ends_hold_is_told_apart_from_sums_of_draws() -> None:
+    found = allocate(table(("a", "x", 1, 4, 3, 5), ("a", "y", 0, 1, 1, 1), columns=UNSURE, risk="upper"))
+    assert found.used[0].level == 5
+    assert "In all, most likely [90 % of joint draws]: credits 4.00 [" in found.text()
+    assert "Held against budgets are sums of all costs at their upper ends" in found.text()

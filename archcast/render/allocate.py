@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archcast.allocating.words import amount, plain
+from archcast.allocating.words import LEAST_SHOWN, amount, plain
 from archcast.render.allocate_front import STYLE, budgets_html, worth_html
-from archcast.render.allocate_text import item_rows
+from archcast.render.allocate_text import cut, item_rows
 from archcast.render.document import document
 from archcast.render.human import digits, percent
 from archcast.render.markup import esc, section
@@ -78,7 +78,8 @@ def _cards(answer: Allocation) -> str:
          f"{amount(answer.main, total.lo)} .. {amount(answer.main, total.hi)}", "90 % of joint draws"),
     ]  # fmt: skip
     if answer.study.risk.kind != "nominal":
-        cards.append(("Price of risk", percent(max(answer.price_of_risk, 0.0)), "",
+        lost = answer.price_of_risk
+        cards.append(("Price of risk", percent(lost) if lost >= LEAST_SHOWN else "nothing", "",
                       f"of {digits(answer.nominal_worth)} at most likely costs"))  # fmt: skip
     html = "".join(
         f'<div class="stat"><span class="name">{esc(name)}</span><span class="big">{esc(value)}</span>'
@@ -99,7 +100,7 @@ def _frontier(answer: Allocation) -> str:
 def _items(answer: Allocation) -> str:
     rows = item_rows(answer)
     numbers = range(2, len(rows[0]))
-    lead = "Costs are of one request, with 90 % intervals; success is the caller's."
+    lead = " ".join(["Costs are of one request, with 90 % intervals; success is the caller's.", *cut(answer)])
     return section("Who gets what", _table(rows, numbers), lead=lead, name="items")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from archcast.allocating.words import amount, plain
+from archcast.allocating.words import LEAST_SHOWN, amount, plain, whole
 from archcast.render.human import digits, percent
 
 if TYPE_CHECKING:
@@ -17,10 +17,16 @@ def allocate_text(answer: Allocation) -> str:
     """Return the answer as lines."""
     parts = [answer.summary]
     if answer.chosen:
-        parts += ["", *aligned(item_rows(answer)), "", *aligned(budget_rows(answer)), "", *_more(answer)]
+        parts += ["", *aligned(item_rows(answer)), *cut(answer), "", *aligned(budget_rows(answer)), "", *_more(answer)]
     if answer.refused:
         parts += ["", "Options left out:", *(f"  {n:,} pairs: {why}" for why, n in answer.refused.items())]
     return "\n".join([*parts, "", *(f"note: {note}" for note in answer.notes)])
+
+
+def cut(answer: Allocation) -> list[str]:
+    """Return the line that says how many items a table leaves out, if any."""
+    many = len(answer.chosen)
+    return [f"{LISTED} of {many:,}; --json has all."] if many > LISTED else []
 
 
 def shown_costs(answer: Allocation) -> list[str]:
@@ -40,7 +46,7 @@ def item_rows(answer: Allocation) -> list[list[str]]:
             if n in one.costs else "" for n in names
         ]  # fmt: skip
         rate = [] if not rates else ["" if one.success is None else percent(one.success)]
-        rows.append([one.item, one.option, digits(one.count * one.share), *rate, digits(one.value), *costs])
+        rows.append([one.item, one.option, whole(one.count * one.share), *rate, digits(one.value), *costs])
     return rows
 
 
@@ -71,15 +77,13 @@ def aligned(rows: list[list[str]]) -> list[str]:
 
 
 def _more(answer: Allocation) -> list[str]:
-    lines = [
-        f"Worth {digits(answer.worth)}, at most {digits(answer.bound)} (gap {_gap(answer.gap)}, by {answer.bound_by}, "
-        f"{answer.method}, {answer.status})."
-    ]
+    lines = [_proof(answer)]
     if answer.study.risk.kind != "nominal":
         lines.append(
             f"At most likely costs alone: worth {digits(answer.nominal_worth)}; safety gives up "
-            f"{percent(max(answer.price_of_risk, 0.0))}."
-        )
+            f"{percent(answer.price_of_risk)}." if answer.price_of_risk >= LEAST_SHOWN
+            else "At most likely costs alone no choice is worth more: safety gives up nothing."
+        )  # fmt: skip
         lines += [
             f"  that choice would keep {plain(one.name)} in {percent(one.nominal_coverage)} of scenarios only."
             for one in answer.used if one.nominal_coverage is not None and one.nominal_coverage < (one.coverage or 0)
@@ -94,10 +98,22 @@ def _more(answer: Allocation) -> list[str]:
     totals = [
         f"{plain(n)} {amount(n, q.value)} [{amount(n, q.lo)} .. {amount(n, q.hi)}]" for n, q in answer.totals.items()
     ]
-    lines.append(f"In all: {', '.join(totals)}.")
+    lines.append(f"In all, most likely [90 % of joint draws]: {', '.join(totals)}.")
+    if answer.study.risk.kind in ("upper", "robust"):
+        lines.append(f"Held against budgets are sums of {answer.basis}, which joint draws seldom reach.")
     lines += [f"Next best: '{c.item}' from {c.before} to {c.after}, worth {c.worth:+.4g}." for c in answer.nearest]
     return lines
 
 
-def _gap(gap: float) -> str:
-    return "0" if gap <= 1e-12 else f"{100 * gap:.2g} %"
+def _proof(answer: Allocation) -> str:
+    """Return the sentence that says how good the choice is and what proves it."""
+    by = {"prices": "prices of the budgets", "solver": "the solver"}.get(answer.bound_by, answer.bound_by)
+    if answer.bound_by == "enumeration":
+        return f"Worth {digits(answer.worth)}, proved best: every choice was tried."
+    if answer.gap <= 1e-12:
+        return f"Worth {digits(answer.worth)}, proved best by {by}."
+    stopped = "; the time was up" if answer.status == "time limit" else ""
+    return (
+        f"Worth {digits(answer.worth)}, at most {digits(answer.bound)} (gap {100 * answer.gap:.2g} %, proved by {by}; "
+        f"found by {answer.method}{stopped})."
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +15,7 @@ from archcast.service.answers import NUMPY, Answers
 from archcast.service.faults import RefusedError, error_of, fault
 from archcast.service.settings import Limits
 from archcast.service.versions import versions
-from foundation.errors import ArchcastError, BadFileError, UnknownNameError
+from foundation.errors import ArchcastError, BadFileError, BadValueError, UnknownNameError
 
 if TYPE_CHECKING:
     from archcast.service.jobs import JobStore
@@ -39,8 +40,40 @@ class Transport(Protocol):
 
 
 def sent(document: Mapping[str, Any]) -> bytes:
-    """Return what a client sends: arrays as lists; NaN, which JSON lacks, as null."""
-    return orjson.dumps(document, default=_plain, option=NUMPY)
+    """Return what a client sends: arrays as lists; NaN, which JSON lacks, as null; whole numbers as keys are text.
+
+    Raises:
+        BadValueError: a value or a key that JSON has no form for.
+    """
+    try:
+        return orjson.dumps(document, default=_plain, option=NUMPY)
+    except TypeError as error:
+        if "Dict key" not in str(error):
+            raise BadValueError(f"This cannot be sent: {error.__cause__ or error}.") from None
+    try:
+        return orjson.dumps(_with_text_keys(document), default=_plain, option=NUMPY)
+    except (TypeError, RecursionError) as error:
+        raise BadValueError(f"This cannot be sent: {error.__cause__ or error}.") from None
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Return a document whose keys are text, as YAML 1.2 reads them. Raises BadValueError."""
+    if isinstance(value, Mapping):
+        found = {_key(key): _with_text_keys(one) for key, one in value.items()}
+        if len(found) != len(value):
+            raise BadValueError(f"Two keys are the same once they are text, among {', '.join(found)[:100]}.")
+        return found
+    return [_with_text_keys(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return str(key)
+    if key is True:  # PyYAML reads the key `on:` so
+        return "on"
+    if isinstance(key, Integral) and not isinstance(key, bool):
+        return str(int(key))
+    raise BadValueError(f"A key of a document must be text or a whole number, not {str(key)[:80]!r}; put it in quotes.")
 
 
 def _plain(value: Any) -> Any:

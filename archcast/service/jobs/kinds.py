@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from archcast.service.jobs.requests import no_paths, words_of
 from archcast.service.jobs.uploads import MEASUREMENTS, Uploads
 from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
+from foundation.yaml_file import key_text
 
 Report = Callable[..., None]
 """report(done, whole=0, note=""): tells how far the job is."""
@@ -32,6 +34,9 @@ TAKEN: dict[str, tuple[str, ...]] = {
 }
 """The keys of a request of each kind."""
 FILE = "request.yaml"
+_FILE = re.compile(r"\.(csv|parquet|onnx|csv\.gz|jsonl?|ya?ml)$", re.IGNORECASE)
+"""Endings of the files that the readers of jobs take; no catalogue has such a name."""
+FREE = frozenset({"name", "notes", "source", "sources", "title", "description", "text", "url"})
 SHARDS = "shards"
 """The folder, in a job's own, in which a search keeps what is done."""
 
@@ -50,6 +55,7 @@ def check_request(kind: str, request: Mapping[str, Any], uploads: Uploads) -> No
     if kind == "calibrate":
         _check_tables(request, uploads)
         return
+    _check_files(request, uploads)
     file = request.get("file")
     if isinstance(file, str) and kind == "simulate":
         _check_name(file)
@@ -60,6 +66,22 @@ def check_request(kind: str, request: Mapping[str, Any], uploads: Uploads) -> No
         raise BadValueError("file.kind must be a word, the kind of the file.")
     if not isinstance(request.get("settings") or {}, Mapping):
         raise BadValueError("settings must be a mapping of dotted keys to values.")
+
+
+def _check_files(request: Mapping[str, Any], uploads: Uploads) -> None:
+    """Refuse a text that names a file where no upload has that name. Raises BadValueError."""
+    for at, word in words_of(request):
+        if _FILE.search(word) and not _is_free(at) and not uploads.has(word.partition("=")[2] or word):
+            where = f"key '{key_text(at)}': " if at else ""
+            raise BadValueError(
+                f"{where}'{word[:80]}' is not among the uploads; send it to /v1/uploads and write the name that comes "
+                "back."
+            )
+
+
+def _is_free(at: tuple[str | int, ...]) -> bool:
+    """Tell whether what stands under a key is for people, whatever it looks like."""
+    return next((name for name in reversed(at) if isinstance(name, str)), "") in FREE
 
 
 def _check_name(name: str) -> None:

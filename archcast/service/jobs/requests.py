@@ -27,6 +27,7 @@ def plain_request(request: object, most_bytes: int) -> tuple[str, str]:
     if not isinstance(request, Mapping):
         raise BadValueError("A request must be a mapping of names to values.")
     bounded(request)
+    request = _with_on(request)
     try:
         text = json.dumps(request, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
@@ -38,6 +39,16 @@ def plain_request(request: object, most_bytes: int) -> tuple[str, str]:
             f"The request has {size:,} bytes; at most {most_bytes:,} are taken. Send tables as uploads instead."
         )
     return text, hashlib.sha256(sorted_text.encode()).hexdigest()
+
+
+def _with_on(value: Any) -> Any:
+    """Return a document, bounded in depth, in which the key `on` stands where a reader of YAML 1.1 left true."""
+    if isinstance(value, Mapping):
+        return {
+            "on" if key is True or (key == "true" and "on" not in value) else key: _with_on(one)
+            for key, one in value.items()
+        }
+    return [_with_on(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def bounded(document: object) -> None:

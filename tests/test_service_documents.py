@@ -1,0 +1,73 @@
+"""Documents as Python's readers of YAML give them, and files that nobody sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from service_server import shared_server
+
+from archcast.service.client import Client
+from archcast.service.jobs import JobStore
+from archcast.service.transports import sent
+from foundation.errors import ArchcastError, BadValueError
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "test_time_budget.yaml"
+TABLE = b"arrival_s,prompt,generate\n0,10,10\n1,20,10\n"
+
+
+@pytest.fixture(scope="module", params=["in process", "over http"])
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    with Client(shared_server().url if request.param == "over http" else "") as found:
+        yield found
+
+
+def test_a_file_read_by_pyyaml_is_allocated(client: Client) -> None:
+    yaml = pytest.importorskip("yaml")
+    found = client.allocate(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8")))
+    assert found["verdict"] == "feasible"
+    assert found["summary"] == client.allocate(EXAMPLE)["summary"]
+
+
+def test_what_cannot_be_sent_is_refused_with_a_sentence(client: Client) -> None:
+    for asked in ({"knobs": {1: 2}}, {"knobs": {"x": object()}}, {"knobs": {(1, 2): 3}}, {"batch": object()}):
+        with pytest.raises(ArchcastError):
+            client.predict("resnet-50", on="h100-sxm", **asked)
+    with pytest.raises(BadValueError, match=r"\(1, 2\)"):
+        client.submit("simulate", {"file": {(1, 2): 3}})
+    with pytest.raises(BadValueError, match="must be text or a whole number"):
+        client.submit("simulate", {"file": {False: 3}})
+
+
+def test_keys_that_meet_as_text_are_refused() -> None:
+    assert json.loads(sent({"a": {1: [{True: 2}]}})) == {"a": {"1": [{"on": 2}]}}
+    with pytest.raises(BadValueError, match="the same once they are text"):
+        sent({1: 2, "1": 3})
+
+
+def test_a_key_that_yaml_1_1_turned_into_true_is_on(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs.sqlite")
+    asked: list[dict[Any, Any]] = [{"file": {"kind": "x", key: "l40s"}} for key in ("on", "true", True)]
+    jobs = [store.submit("simulate", one, key="same") for one in asked]
+    assert len({job.id for job in jobs}) == 1
+    assert store.request(jobs[0].id)["file"]["on"] == "l40s"
+    store.close()
+
+
+def test_a_file_that_is_no_upload_is_refused_before_the_job_is_queued(client: Client) -> None:
+    for kind, file in (("plan", {"kind": "plan", "trace": "traffic.csv"}),
+                       ("simulate", {"kind": "serving", "traffic": {"trace": {"file": "mine.parquet"}}}),
+                       ("simulate", {"kind": "run", "workload": "0123456789abcdef-net.onnx", "on": "h100-sxm"})):  # fmt: skip
+        with pytest.raises(BadValueError, match="is not among the uploads; send it to /v1/uploads"):
+            client.submit(kind, {"file": file})
+
+
+def test_an_upload_and_a_name_for_people_are_taken(client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "traffic.csv"
+    file.write_bytes(TABLE)
+    name = client.upload(file)["name"]
+    request = {"file": {"kind": "plan", "name": "plan.yaml", "trace": name}}
+    assert client.submit("plan", request)["kind"] == "plan"

@@ -149,4 +149,20 @@ def test_what_upper_ends_hold_is_told_apart_from_sums_of_draws() -> None:
     found = allocate(table(("a", "x", 1, 4, 3, 5), ("a", "y", 0, 1, 1, 1), columns=UNSURE, risk="upper"))
     assert found.used[0].level == 5
     assert "In all, most likely [90 % of joint draws]: credits 4.00 [" in found.text()
-    assert "Held against budgets are sums of all costs at their upper ends" in found.text()
+    assert "Held against budgets is the sum of single upper ends" in found.text()
+    assert found.totals["credits"].hi == pytest.approx(5, rel=0.02)  # one item: the 95 % quantile is the upper end
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_budget_with_room_to_spare_has_no_price_and_does_not_bind(seed: int) -> None:
+    """Euros are a tenth of what they may be: rounding of the prices is not a price. Credits bind."""
+    rng = np.random.default_rng(seed)
+    rows = [(f"i{i}", f"o{j}", rng.uniform(0, 10), rng.uniform(1, 10), rng.uniform(0, 1))
+            for i in range(30) for j in range(6)]  # fmt: skip
+    named = [(i, o, float(v), float(c), float(e)) for i, o, v, c, e in rows]
+    asked = table(*named, columns="item option value credits euros", budgets={"credits": 90, "euros": 300})
+    credits, euros = allocate(asked).used
+    assert (euros.price, euros.more, euros.binds) == (0, 0, False)
+    assert credits.binds
+    more = allocate({**asked, "budgets": {"credits": 91, "euros": 300}}).worth - allocate(asked).worth
+    assert credits.one_more == pytest.approx(more, abs=1e-9)

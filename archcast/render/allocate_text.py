@@ -99,8 +99,12 @@ def _more(answer: Allocation) -> list[str]:
         f"{plain(n)} {amount(n, q.value)} [{amount(n, q.lo)} .. {amount(n, q.hi)}]" for n, q in answer.totals.items()
     ]
     lines.append(f"In all, most likely [90 % of joint draws]: {', '.join(totals)}.")
-    if answer.study.risk.kind in ("upper", "robust"):
-        lines.append(f"Held against budgets are sums of {answer.basis}, which joint draws seldom reach.")
+    held = {
+        "upper": "Held against budgets is the sum of single upper ends: 95 % of joint draws end below it, or near it "
+        "where errors go together.",
+        "robust": f"Held against budgets are {answer.basis}; in joint draws more items or fewer err together.",
+    }
+    lines += [held[answer.study.risk.kind]] if answer.study.risk.kind in held else []
     lines += [f"Next best: '{c.item}' from {c.before} to {c.after}, worth {c.worth:+.4g}." for c in answer.nearest]
     return lines
 

@@ -58,9 +58,12 @@ def test_a_key_that_yaml_1_1_turned_into_true_is_on(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_upload_is_refused_before_the_job_is_queued(client: Client) -> None:
-    for kind, file in (("plan", {"kind": "plan", "trace": "traffic.csv"}),
-                       ("simulate", {"kind": "serving", "traffic": {"trace": {"file": "mine.parquet"}}}),
-                       ("simulate", {"kind": "run", "workload": "0123456789abcdef-net.onnx", "on": "h100-sxm"})):  # fmt: skip
+    files: list[tuple[str, dict[str, Any]]] = [
+        ("plan", {"kind": "plan", "trace": "traffic.csv"}),
+        ("simulate", {"kind": "serving", "traffic": {"trace": {"file": "mine.parquet"}}}),
+        ("simulate", {"kind": "run", "workload": "0123456789abcdef-net.onnx", "on": "h100-sxm"}),
+    ]
+    for kind, file in files:
         with pytest.raises(BadValueError, match="is not among the uploads; send it to /v1/uploads"):
             client.submit(kind, {"file": file})
 

@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from archcast.service.catalogue_routes import catalogue_routes
 from archcast.service.faults import RefusedError, ShapeError, fault, status_of
@@ -20,10 +21,14 @@ from archcast.service.openapi import openapi
 from archcast.service.page_routes import page_routes
 from archcast.service.service import Service
 from archcast.service.settings import Settings
-from foundation.errors import ArchcastError
+from foundation.errors import ArchcastError, UnknownNameError
 
 SENTENCES = {404: "There is nothing at this path; GET /openapi.json lists the routes.",
              405: "This path does not take that method; GET /openapi.json lists the routes."}  # fmt: skip
+
+
+SEVERAL = frozenset({"state"})
+"""Query parameters that may stand more than once."""
 
 
 class Application(FastAPI):
@@ -57,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = Application(
         title="archcast", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         swagger_ui_oauth2_redirect_url=None, redirect_slashes=False, openapi_url="/openapi.json",
+        dependencies=[Depends(_known_query)],
         summary="What a workload costs on hardware that you do not have, with an interval and a source.",
     )  # fmt: skip
     app.state.service = service
@@ -70,6 +76,30 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = lambda: openapi(app, service)  # type: ignore[method-assign]
     app.frame = Frame(super(Application, app).__call__, service)
     return app
+
+
+async def _known_query(request: Request) -> None:
+    """Refuse query parameters that the route does not take, or one twice. Raises UnknownNameError, RefusedError."""
+    given = request.query_params
+    if not given or not request.url.path.startswith("/v1/"):
+        return
+    known = {one.alias for one in request.scope["route"].dependant.query_params}
+    for name in given:
+        if name not in known:
+            raise UnknownNameError("query parameter", name[:100], known, "" if known else "This route takes none.")
+        if name not in SEVERAL and len(given.getlist(name)) > 1:
+            raise RefusedError(422, f"The query parameter '{name}' stands twice.", at=name)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods that a path takes, in any of its routes."""
+    found: set[str] = set()
+    for route in app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    if "GET" in found and not request.url.path.endswith("/events"):
+        found.add("HEAD")
+    return sorted(found)
 
 
 async def _warm(service: Service) -> None:
@@ -119,6 +149,8 @@ def _error_answers(app: FastAPI, service: Service) -> None:
         found = answer(request, RefusedError(error.status_code, SENTENCES.get(error.status_code, str(error.detail))))
         for name, value in (error.headers or {}).items():
             found.headers[name] = value
+        if error.status_code == 405:
+            found.headers["allow"] = ", ".join(_methods(app, request))
         return found
 
     @app.exception_handler(RequestValidationError)

@@ -21,7 +21,7 @@ def catalogue_routes(app: FastAPI, service: Service) -> None:
     async def devices(kind: Word = "", vendor: Word = "", has: Word = "") -> Response:
         return _answer(listed("devices", kind=kind, vendor=vendor, has=has))
 
-    @app.get("/v1/devices/{name}", tags=["catalogue"], summary="One device with its figures and sources")
+    @app.get("/v1/devices/{name:path}", tags=["catalogue"], summary="One device with its figures and sources")
     async def device(name: str) -> Response:
         return _answer(entry("devices", name))
 
@@ -29,7 +29,7 @@ def catalogue_routes(app: FastAPI, service: Service) -> None:
     async def workloads(kind: Word = "", has: Word = "") -> Response:
         return _answer(listed("workloads", kind=kind, has=has))
 
-    @app.get("/v1/workloads/{name}", tags=["catalogue"], summary="One network: parameters, MACs, knobs")
+    @app.get("/v1/workloads/{name:path}", tags=["catalogue"], summary="One network: parameters, MACs, knobs")
     async def workload(name: str) -> Response:
         return _answer(entry("workloads", name))
 

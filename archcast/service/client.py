@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foundation.errors import BadValueError, UnsupportedError
+from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
 from workloads.table import Array
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Client:
         url: such as http://127.0.0.1:8000.
         token: where the service demands one.
         timeout_s: longest that one request may take.
+        retry_s: how long in all what a busy service (503) refused is sent again; 0: never. A submission is only sent
+            again where it has a key.
         data: in this process, the folder of jobs; by default one that is deleted with the client.
 
     Answers are JSON documents; those of many rows are columns, numpy arrays by name. What is refused is raised as the
@@ -42,13 +44,14 @@ class Client:
     """
 
     def __init__(
-        self, url: str = "", *, token: str = "", timeout_s: float = 60.0, data: str | Path | None = None
+        self, url: str = "", *, token: str = "", timeout_s: float = 60.0, retry_s: float = 15.0,
+        data: str | Path | None = None,
     ) -> None:  # fmt: skip
         from archcast.service.transports import InProcess, OverHttp
 
         if url and data is not None:
             raise BadValueError("data is the folder of jobs in this process; a service has its own.")
-        self.transport: Transport = OverHttp(url, token, timeout_s) if url else InProcess(data)
+        self.transport: Transport = OverHttp(url, token, timeout_s, retry_s) if url else InProcess(data)
 
     def __enter__(self) -> Client:
         return self
@@ -85,6 +88,10 @@ class Client:
 
     def oracle(self, verb: str, **asked: Any) -> dict[str, Any]:
         """Return the answer of one of the allocator's verbs: cost_table, curve, marginal, max_within, ..."""
+        from archcast.service.oracle_shapes import SHAPES
+
+        if verb not in SHAPES:
+            raise UnknownNameError("verb of the oracle", str(verb)[:100], SHAPES, f"Known: {', '.join(SHAPES)}.")
         return self._answer(f"/v1/oracle/{verb}", asked)
 
     def cost_table(self, items: Any, options: Any, **asked: Any) -> dict[str, Any]:

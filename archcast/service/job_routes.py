@@ -20,6 +20,7 @@ from archcast.service.service import Service, json_answer
 from archcast.service.settings import UPLOADS, Settings
 from archcast.service.shapes import JobRequest
 from archcast.service.versions import versions
+from foundation.errors import UnknownNameError
 
 POLL_S = 0.25
 STREAM_S = 900.0
@@ -75,7 +76,7 @@ def _submitting(app: FastAPI, service: Service, store: JobStore) -> None:
     @app.get("/v1/jobs", tags=["jobs"], summary="Jobs, the newest first")
     async def jobs(
         state: Annotated[list[str] | None, Query(max_length=10)] = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        limit: int = 100,
         before: Annotated[str, Query(max_length=100)] = "",
     ) -> Response:
         found = await _aside(store.list, state or (), limit, before)
@@ -150,7 +151,11 @@ def _uploads(app: FastAPI, store: JobStore) -> None:
 
     @app.delete("/v1/uploads/{name}", tags=["jobs"], summary="Delete an upload")
     async def delete(name: str) -> Response:
-        await _aside(uploads.delete, name)
+        try:
+            await _aside(uploads.delete, name)
+        except UnknownNameError as error:
+            error.status = 404  # type: ignore[attr-defined]
+            raise
         return _answer({"name": name, "state": "deleted"})
 
 

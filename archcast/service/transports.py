@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from numbers import Integral
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from archcast.service.answers import NUMPY, Answers
-from archcast.service.faults import RefusedError, error_of, fault
+from archcast.service.faults import RefusedError, ShapeError, error_of, fault
 from archcast.service.settings import Limits
 from archcast.service.versions import versions
 from foundation.errors import ArchcastError, BadFileError, BadValueError, UnknownNameError
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 TYPES = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
 """Ending of an upload -> its media type."""
+FILTERS = {"devices": ("kind", "vendor", "has"), "workloads": ("kind", "has")}
+"""Filters of the lists, as the routes take them."""
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class Transport(Protocol):
@@ -96,21 +102,35 @@ def as_answered() -> Iterator[None]:
 class OverHttp:
     """A service at an address; one connection is kept."""
 
-    def __init__(self, url: str, token: str, timeout_s: float) -> None:
+    def __init__(self, url: str, token: str, timeout_s: float, retry_s: float = 0.0) -> None:
         import httpx
 
+        if not url.lower().startswith(("http://", "https://")):
+            raise BadValueError(f"The address of a service begins with http:// or https://: write http://{url[:200]}.")
+        self.retry_s = retry_s
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
         self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, follow_redirects=False)
         self.failed = httpx.HTTPError, httpx.InvalidURL
 
     def _ask(self, method: str, path: str, *, content: bytes = b"", kind: str = "application/json",
-             query: Mapping[str, Any] | None = None) -> dict[str, Any]:  # fmt: skip
+             query: Mapping[str, Any] | None = None, again: bool = True) -> dict[str, Any]:  # fmt: skip
+        """Return an answer. One that is too busy is asked `again`, where that is safe, when it says."""
         headers = {"content-type": kind} if content else {}
-        try:
-            response = self.http.request(method, path, content=content or None, headers=headers, params=query or None)
-        except self.failed as error:
-            raise RefusedError(503, f"The service at {self.url} does not answer ({error}); is it running?") from None
+        last = time.monotonic() + self.retry_s
+        while True:
+            try:
+                response = self.http.request(
+                    method, path, content=content or None, headers=headers, params=query or None
+                )
+            except self.failed as error:
+                raise RefusedError(
+                    503, f"The service at {self.url} does not answer ({error}); is it running?"
+                ) from None
+            wait_s = _wait_s(response.headers.get("retry-after", ""))
+            if response.status_code != 503 or not again or wait_s is None or time.monotonic() + wait_s > last:
+                break
+            time.sleep(wait_s)
         try:
             document = orjson.loads(response.content)
         except orjson.JSONDecodeError:
@@ -128,15 +148,13 @@ class OverHttp:
         return self._ask("GET", f"/v1/{what}", query=filters)
 
     def entry(self, what: str, name: str) -> dict[str, Any]:
-        from urllib.parse import quote
-
-        return self._ask("GET", f"/v1/{what}/{quote(name, safe='')}")
+        return self._ask("GET", f"/v1/{what}/{_quoted(name)}")
 
     def submit(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        return self._ask("POST", "/v1/jobs", content=sent(document))
+        return self._ask("POST", "/v1/jobs", content=sent(document), again=bool(document.get("key")))
 
     def job(self, id: str) -> dict[str, Any]:
-        return self._ask("GET", f"/v1/jobs/{id}")
+        return self._ask("GET", f"/v1/jobs/{_id(id)}")
 
     def jobs(self, state: str, limit: int) -> list[dict[str, Any]]:
         query = {"limit": limit, **({"state": state} if state else {})}
@@ -144,11 +162,11 @@ class OverHttp:
         return found
 
     def result(self, id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask("GET", f"/v1/jobs/{id}/result")["result"]
+        found: dict[str, Any] = self._ask("GET", f"/v1/jobs/{_id(id)}/result")["result"]
         return found
 
     def cancel(self, id: str) -> dict[str, Any]:
-        return self._ask("DELETE", f"/v1/jobs/{id}")
+        return self._ask("DELETE", f"/v1/jobs/{_id(id)}")
 
     def upload(self, file: Path) -> dict[str, Any]:
         kind = TYPES.get(file.suffix.lower(), "application/octet-stream")
@@ -156,6 +174,26 @@ class OverHttp:
 
     def close(self) -> None:
         self.http.close()
+
+
+def _wait_s(header: str) -> float | None:
+    """Return the seconds of a Retry-After, with some chance so that not all come back at once; None: there is none."""
+    return int(header) + random.uniform(0.0, 0.5) if header.isdecimal() and len(header) < 6 else None
+
+
+def _quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="").replace(".", "%2E") if set(name) == {"."} else quote(name, safe="")
+
+
+def _id(id: str) -> str:
+    """Return an id as part of an address. Raises NoSuchJobError: no job has such an id."""
+    if not (isinstance(id, str) and _JOB_ID.fullmatch(id)):
+        from archcast.service.jobs.store import absent
+
+        raise absent(id)
+    return id
 
 
 class InProcess:
@@ -179,6 +217,11 @@ class InProcess:
         from archcast.service.catalogue_answers import listed
 
         with as_answered():
+            for name, value in filters.items():
+                if name not in FILTERS[what]:
+                    raise UnknownNameError("query parameter", name[:100], FILTERS[what])
+                if len(value) > 100:
+                    raise ShapeError(f"{name}: string should have at most 100 characters.", name)
             return _decoded(listed(what, **filters))
 
     def entry(self, what: str, name: str) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class JobStore(Leases):
         with self.database.read() as db:
             row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (_text(id),)).fetchone()
         if row is None:
-            raise _absent(id)
+            raise absent(id)
         return _job(row)
 
     def request(self, id: str) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class JobStore(Leases):
         with self.database.read() as db:
             row = db.execute("SELECT request FROM jobs WHERE id = ?", (_text(id),)).fetchone()
         if row is None:
-            raise _absent(id)
+            raise absent(id)
         return dict(json.loads(row["request"]))
 
     def list(self, states: Iterable[str] = (), limit: int = 100, before: str = "") -> list[Job]:
@@ -153,7 +153,7 @@ class JobStore(Leases):
             if before:
                 row = db.execute("SELECT place FROM jobs WHERE id = ?", (_text(before),)).fetchone()
                 if row is None:
-                    raise _absent(before)
+                    raise absent(before)
                 place = row["place"]
             rows = db.execute(
                 f"SELECT {_COLUMNS} FROM jobs WHERE state IN ({marks}) AND place < ? ORDER BY place DESC LIMIT ?",
@@ -176,7 +176,7 @@ class JobStore(Leases):
         with self.database.change() as db:
             row = db.execute("SELECT state, attempts FROM jobs WHERE id = ?", (_text(id),)).fetchone()
             if row is None:
-                raise _absent(id)
+                raise absent(id)
             if row["state"] == QUEUED:
                 self._end(db, "id = ? AND state = 'queued'", (id,), CANCELLED)
             elif row["state"] == RUNNING:
@@ -195,7 +195,7 @@ class JobStore(Leases):
         with self.database.read() as db:
             row = db.execute("SELECT document FROM results WHERE job = ?", (id,)).fetchone()
         if row is None:  # deleted in between
-            raise _absent(id)
+            raise absent(id)
         return json.loads(zlib.decompress(row["document"]))
 
     def wait(self, id: str, timeout_s: float) -> Job:
@@ -216,7 +216,7 @@ class JobStore(Leases):
         with self.database.change() as db:
             row = db.execute("SELECT state FROM jobs WHERE id = ?", (_text(id),)).fetchone()
             if row is None:
-                raise _absent(id)
+                raise absent(id)
             if row["state"] not in ENDED:
                 raise NotDoneError(f"The job {id} has not ended ({row['state']}); cancel it first.", row["state"])
             _forget(db, [id])
@@ -278,7 +278,8 @@ def _text(id: object) -> str:
     return id if isinstance(id, str) and len(id) <= 100 and id.isascii() else ""
 
 
-def _absent(id: object) -> NoSuchJobError:
+def absent(id: object) -> NoSuchJobError:
+    """Return the error of an id that no job has."""
     return NoSuchJobError(f"There is no job '{_text(id)}'; it may have been deleted, or was never here.")
 
 

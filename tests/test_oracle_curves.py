@@ -242,3 +242,14 @@ def test_a_knob_that_no_budget_ends_is_answered_with_the_most_that_is_tried() ->
     found = max_within(PICTURE, "tp", {"latency_s": 1e9}, model="physics")
     assert found.at[0] == 10**6
     assert found.binds == ("nothing up to 1,000,000",)
+
+
+def test_a_budget_that_nothing_meets_is_said_in_a_sentence() -> None:
+    text = max_within(CHAT, "generate", {"latency_s": 1e-6}, model="physics").text()
+    assert "No generate fits: the least already breaks" in text
+
+
+def test_a_curve_that_falls_is_called_falling() -> None:
+    question = {"workload": "llama-3.1-8b", "on": "h100-sxm", "batch": 8}
+    text = curve(question, "tp", [1, 2, 4], ["memory_bytes"], model="physics").text()
+    assert "Falls as tp grows: memory_bytes." in text

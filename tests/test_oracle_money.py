@@ -73,7 +73,7 @@ def test_nobody_is_cheaper_and_more_often_right_than_the_frontier(candidates: li
     found = cost_of_pass(cost, success)
     for i in found.front:
         assert not any((c <= cost[i] and s > success[i]) or (c < cost[i] and s >= success[i]) for c, s in candidates)
-    for s in success:
+    for s in (s for s in success if s > 0):  # who never succeeds is no choice
         assert cost[found.cheapest(s)] == min(c for c, r in candidates if r >= s)
 
 
@@ -174,3 +174,19 @@ def test_a_verifier_reads_prompt_and_answer_as_often_as_asked() -> None:
     alone = reasoning_cost(CHAT, [256], [8], parallel=False).of("latency_s")[0, 0]
     one = predict_batch(workload="qwen3-0.6b", on="l40s", prompt=512 + 256, generate=1)["latency_s"][0]
     assert sequence == pytest.approx(alone + 8 * one, rel=1e-9)
+
+
+def test_uses_are_written_out_and_who_never_succeeds_is_not_on_the_frontier() -> None:
+    assert break_even(25, 0.0, 0.002).text() == "Pays back after 12,500 uses [12,500, 12,500]."
+    found = cost_of_pass([1, 2], [0.0, 0.5])
+    assert found.front == (1,)
+    assert "frontier" not in found.text()
+    assert cost_of_pass([1], [0.0]).front == ()
+    assert cost_of_pass([1], [0.0]).cheapest(0.0) == -1
+
+
+def test_what_no_value_equals_is_said_with_why() -> None:
+    tiny = {**CHAT, "prompt": 1, "generate": 1}
+    found = iso(tiny, CHAT, "time", model="physics")
+    assert not np.isfinite(found.at["latency_s"].value)
+    assert "No generate makes y cost what x does: by latency_s the least of it costs more." in found.text()

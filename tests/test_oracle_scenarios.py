@@ -121,3 +121,10 @@ def test_bad_input_is_one_sentence(changes: dict[str, object], words: str) -> No
     with pytest.raises(ArchcastError) as caught:
         scenarios(table, **{"n": 10, **changes})  # type: ignore[arg-type]
     assert words in str(caught.value)
+
+
+def test_draws_of_a_table_are_read_by_item_and_option_and_of_a_curve_by_value() -> None:
+    table = cost_table([{**ITEMS[0], "name": "short"}], [{**OPTIONS[0], "name": "big"}], ["latency_s"])
+    assert scenarios(table, 50, 1).text().splitlines()[1].startswith("short, big  latency_s")
+    along = scenarios(curve({**ITEMS[0], **OPTIONS[0]}, "generate", [8, 64], ["latency_s"]), 50, 1)
+    assert [line.split("  ")[0] for line in along.text().splitlines()[1:]] == ["generate 8", "generate 64"]

@@ -80,7 +80,11 @@ class Curve:
             ends = zip(self.quantities, self.value[row], self.lo[row], self.hi[row], strict=True)
             lines.append([f"{at:g}", *(quantity_text(n, *e) for n, *e in ends), str(self.reason[row])])
         falls = [name for name, rises in self.monotone.items() if not rises]
-        note = f"\nNot monotone in {self.knob}: {', '.join(falls)}." if falls else ""
+        order = np.argsort(self.values, kind="stable")
+        down = [name for name in falls if rises(-self.of(name)[order])]
+        mixed = [name for name in falls if name not in down]
+        note = f"\nFalls as {self.knob} grows: {', '.join(down)}." if down else ""
+        note += f"\nNot monotone in {self.knob}: {', '.join(mixed)}." if mixed else ""
         return text_table([self.knob, *self.quantities, ""], lines) + note
 
 

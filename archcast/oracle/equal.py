@@ -58,7 +58,16 @@ class Iso:
             lines.append([name, f"{solved[0]} [{solved[1]}, {solved[2]}]" if q else "",
                           f"{number_text(r.value)} [{number_text(r.lo)}, {number_text(r.hi)}]",
                           number_text(self.gap[name])])  # fmt: skip
-        return text_table(["by", f"equal at {self.knob}", "y / x as asked", "over the ratio of FLOP"], lines)
+        table = text_table(["by", f"equal at {self.knob}", "y / x as asked", "over the ratio of FLOP"], lines)
+        none = [name for name, q in self.at.items() if not np.isfinite(q.value)]
+        if not none:
+            return table
+        why = [
+            "the least of it costs more" if self.ratio[name].value > 1 else "no value of it that fits costs so much"
+            for name in none
+        ]
+        said = "; ".join(f"by {name} {words}" for name, words in zip(none, why, strict=True))
+        return f"{table}\nNo {self.knob} makes y cost what x does: {said}."
 
 
 def iso(

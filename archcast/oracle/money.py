@@ -50,7 +50,7 @@ class BreakEven:
     def text(self) -> str:
         if not np.isfinite(self.uses.value):
             return "It never pays: each use costs no less than the other way."
-        words = [number_text(x) if np.isfinite(x) else "never" for x in (self.uses.value, self.uses.lo, self.uses.hi)]
+        words = [_uses_text(x) for x in (self.uses.value, self.uses.lo, self.uses.hi)]
         return f"Pays back after {words[0]} uses [{words[1]}, {words[2]}]."
 
 
@@ -65,6 +65,13 @@ def break_even(fixed: Amount, per_use: Amount, other_per_use: Amount) -> BreakEv
     least, most = _uses(once.lo, other.hi - ours.lo), _uses(once.hi, other.lo - ours.hi)
     uses = Quantity(_uses(once.value, other.value - ours.value), least, most)
     return BreakEven(once, ours, other, uses)
+
+
+def _uses_text(uses: float) -> str:
+    """Return a number of uses: '12,500', '0.25', 'never'."""
+    if not np.isfinite(uses):
+        return "never"
+    return f"{uses:,.0f}" if uses >= 1000 else number_text(uses)
 
 
 def _uses(fixed: float, saved: float) -> float:
@@ -93,8 +100,8 @@ def amount(name: str, given: Amount) -> Quantity:
 class CostOfPass:
     """What one success costs on average: cost / success of each candidate; `value`, `lo`, `hi` of shape (candidates,).
 
-    `front` lists the candidates on the frontier by rising success: none is both cheaper and at least as often right.
-    From success `rates[i - 1]` (0 at first) to `rates[i]`, `front[i]` is the cheapest that reaches it. `best` is the
+    `front` lists the candidates on the frontier by rising success: each succeeds at times, none is both cheaper and at
+    least as often right. From success `rates[i - 1]` (0 at first) to `rates[i]`, `front[i]` is the cheapest that reaches it. `best` is the
     candidate of least cost a success (-1: none ever succeeds).
     """
 
@@ -173,5 +180,5 @@ def _amounts(name: str, given: Any) -> Array:
 def _front(cost: Array, success: Array) -> tuple[int, ...]:
     """Return candidates that no other beats in both, by rising success (of equal ones the first)."""
     order = np.lexsort((np.arange(len(cost)), -success, cost))
-    best = np.maximum.accumulate(np.concatenate(([-1.0], success[order][:-1])))
-    return tuple(int(i) for i in order[success[order] > best])
+    best = np.maximum.accumulate(np.concatenate(([0.0], success[order][:-1])))
+    return tuple(int(i) for i in order[success[order] > best])  # who never succeeds is no choice

@@ -40,6 +40,8 @@ COVERAGE = 0.9
 NORMAL_95 = 1.6448536269514722
 """The 95 % quantile of the standard normal distribution: an interval of 90 % ends there on both sides."""
 MOST_DRAWS = 100_000_000
+MOST_CELLS = 20
+"""That people read."""
 TIMES = ("latency_s", "ttft_s", "tpot_s")
 
 
@@ -55,6 +57,8 @@ class Scenarios:
     seed: int
     common: float
     single: bool = False
+    cells: tuple[str, ...] = ()
+    """Name of each cell (item and option, value of a curve's knob) where people read it."""
 
     @property
     def n(self) -> int:
@@ -91,10 +95,11 @@ class Scenarios:
         flat = self.values.reshape(self.n, -1, len(self.quantities))
         lines = []
         for k, name in enumerate(self.quantities):
-            for cell in range(min(flat.shape[1], 20)):
+            for cell in range(min(flat.shape[1], MOST_CELLS)):
                 if not np.isnan(flat[0, cell, k]):
                     q = np.quantile(flat[:, cell, k], (0.05, 0.5, 0.95))
-                    lines.append([f"cell {cell + 1}", name, *(number_text(float(x), UNITS.get(name, "")) for x in q)])
+                    words = [number_text(float(x), UNITS.get(name, "")) for x in q]
+                    lines.append([self.cells[cell] if self.cells else f"cell {cell + 1}", name, *words])
         return text_table(["", "quantity", "p5", "p50", "p95"], lines)
 
 
@@ -131,7 +136,15 @@ def scenarios(
         )
     drawn = draw(cells, questions, names, n, RandomStreams(seed), common)
     return Scenarios(drawn[..., 0].reshape(n, *shape) if single else drawn.reshape(n, *shape, len(names)), names,
-                     seed, common, single)  # fmt: skip
+                     seed, common, single, _cell_names(what))  # fmt: skip
+
+
+def _cell_names(what: object) -> tuple[str, ...]:
+    if isinstance(what, CostTable):
+        return tuple(f"{item}, {option}" for item in what.items[:MOST_CELLS] for option in what.options)[:MOST_CELLS]
+    if isinstance(what, Curve):
+        return tuple(f"{what.knob} {value:g}" for value in what.values[:MOST_CELLS].tolist())
+    return ()
 
 
 def draw(

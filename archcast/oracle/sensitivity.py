@@ -123,7 +123,7 @@ def sensitivities(question: Question | Sequence[Question], knobs: Sequence[str] 
         raise BadValueError(f"No figure is given; there are {', '.join(known)}.")
     for name in figures:
         if name not in known and not name.startswith("peak_flop_per_s."):
-            raise UnknownNameError("figure of a device", str(name), known)
+            raise UnknownNameError("figure of a device", str(name), known, f"Known: {', '.join(known)}.")
     shape = (questions.rows, len(figures), len(COSTS))
     value, below, above = (np.zeros(shape) for _ in range(3))
     bound: list[dict[str, float]] = [{}] * questions.rows

@@ -65,7 +65,12 @@ class Within:
             ends = zip(self.quantities, self.value[row], self.lo[row], self.hi[row], strict=True)
             note = self.binds[row] + ("" if self.monotone[row] else " (not monotone)")
             lines.append([f"{at:,}", *(quantity_text(n, *e) for n, *e in ends), note])
-        return text_table([f"most {self.knob}", *self.quantities, "the next one breaks"], lines)
+        table = text_table([f"most {self.knob}", *self.quantities, "the next one breaks"], lines)
+        none = [row + 1 for row in np.flatnonzero(self.at == 0)]
+        if not none:
+            return table
+        which = "" if len(self.at) == 1 else f" of question {', '.join(map(str, none))}"
+        return f"{table}\nNo {self.knob}{which} fits: the least already breaks what the last column names."
 
 
 def max_within(
@@ -91,7 +96,7 @@ def max_within(
     at, monotone = search.bracketed()
     at, again = search.beyond(at)
     cells, cost_model = search.cells(np.maximum(at, search.least), np.arange(questions.rows))
-    after, _ = search.cells(np.minimum(at + 1, search.most), np.arange(questions.rows))
+    after, _ = search.cells(np.clip(at + 1, search.least, search.most), np.arange(questions.rows))
     names = tuple(dict.fromkeys((*search.budget, "latency_s", "energy_j", "memory_bytes", "cost_usd")))
     pick = [QUANTITIES.index(name) for name in names]
     costs = [np.where((at > 0)[:, None], getattr(cells, s)[:, pick], np.nan) for s in SIDES]

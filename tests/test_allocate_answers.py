@@ -153,7 +153,7 @@ def test_what_upper_ends_hold_is_told_apart_from_sums_of_draws() -> None:
     assert found.totals["credits"].hi == pytest.approx(5, rel=0.02)  # one item: the 95 % quantile is the upper end
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_budget_with_room_to_spare_has_no_price_and_does_not_bind(seed: int) -> None:
     """Euros are a tenth of what they may be: rounding of the prices is not a price. Credits bind."""
     rng = np.random.default_rng(seed)

@@ -101,8 +101,8 @@ class CostOfPass:
     """What one success costs on average: cost / success of each candidate; `value`, `lo`, `hi` of shape (candidates,).
 
     `front` lists the candidates on the frontier by rising success: each succeeds at times, none is both cheaper and at
-    least as often right. From success `rates[i - 1]` (0 at first) to `rates[i]`, `front[i]` is the cheapest that reaches it. `best` is the
-    candidate of least cost a success (-1: none ever succeeds).
+    least as often right. From success `rates[i - 1]` (0 at first) to `rates[i]`, `front[i]` is the cheapest that
+    reaches it. `best` is the candidate of least cost a success (-1: none ever succeeds).
     """
 
     candidates: tuple[str, ...]

@@ -12,6 +12,8 @@ from archcast.render.human import Shown, percent, text
 from archcast.render.markup import esc, num, tip
 from costmodel.estimate import Estimate, Quantity
 
+LABEL_AFTER, ZERO_FROM = 40.0, 8.0
+"""Percent of a memory bar: where the limit lies left of these, its label stands right of it, and no zero beside."""
 COLOURS = 8
 """The page's style sheet has colours c0 to c7 for parts without a colour of their own."""
 
@@ -118,8 +120,10 @@ def _memory_bar(parts: Sequence[Part], capacity: float, most: float, shortfall: 
             f'<defs>{hatch}<rect class="stripe" width="3" height="8"/></pattern></defs><rect x="{num(limit)}%" '
             f'width="{num(100 * shortfall / extent)}%" height="34" fill="url(#hatch)">{about}</rect>'
         )
+    zero = "<span>0</span>" if limit >= ZERO_FROM else ""
+    side = "cap after" if limit < LABEL_AFTER else "cap"
     scale = (
-        f'<div class="scale"><span>0</span><span class="cap" style="left:{num(limit)}%">'
+        f'<div class="scale">{zero}<span class="{side}" style="left:{num(limit)}%">'
         f"{text(capacity, 'bytes')} usable</span></div>"
     )
     legend = "".join(

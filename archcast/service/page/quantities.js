@@ -1,6 +1,8 @@
 // The quantities of an answer: what they are called, how they print, and what follows from others.
 // Labels and meanings are those of archcast/render/breakdown.py.
 
+import { text } from "./format.js";
+
 export const AXES = [
   ["latency_s", "Latency", "s", "one whole batch, from start to last output"],
   ["ttft_s", "First token", "s", "TTFT: from start to the first output token"],
@@ -51,6 +53,24 @@ export function intervalColumns(field) {
   return [field, `${stem}_lo_${unit}`, `${stem}_hi_${unit}`];
 }
 
+// The service's reasons say decimal bytes; the page shows binary ones: what is a figure of the answer is said as that.
+const DECIMAL = [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]];
+function decimal(bytes) {
+  const [size, unit] = DECIMAL.find(([each]) => bytes >= 0.1 * each) || [1, "B"];
+  return `${(bytes / size).toFixed(size > 1 ? 2 : 0)} ${unit}`;
+}
+
+export function inBinary(answer) {
+  if (!answer.reason) return answer;
+  const memory = answer.memory_bytes ? answer.memory_bytes.value : 0;
+  const figures = [answer.shortfall_bytes, memory, answer.capacity_bytes].filter((bytes) => bytes > 0);
+  const reason = answer.reason.replace(/\d+(\.\d+)? [GMk]?B\b/g, (words) => {
+    const found = figures.find((bytes) => decimal(bytes) === words);
+    return found ? text(found, "bytes") : words;
+  });
+  return { ...answer, reason };
+}
+
 // Row `at` of columns, in the form of a single answer.
 export function rowOf(columns, at) {
   const row = { verdict: columns.verdict[at], reason: columns.reason[at], shortfall_bytes: columns.shortfall_bytes[at] };
@@ -58,5 +78,5 @@ export function rowOf(columns, at) {
     const [value, lo, hi] = intervalColumns(field).map((name) => (columns[name] ? columns[name][at] : null));
     if (value !== null && value !== undefined) row[field] = { value, lo, hi };
   }
-  return row;
+  return inBinary(row);
 }

@@ -1,6 +1,6 @@
 // The service: one function for every call, its errors as one sentence, and answers that never overtake newer ones.
 
-import { AXES, rowOf } from "./quantities.js";
+import { AXES, inBinary, rowOf } from "./quantities.js";
 
 const TOKEN = "archcast-token";
 
@@ -22,7 +22,8 @@ export const token = {
 export async function call(path, { method = "GET", body, signal } = {}) {
   const headers = { accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
-  if (token.get()) headers.authorization = `Bearer ${token.get()}`;
+  const sent = token.get();
+  if (sent) headers.authorization = `Bearer ${sent}`;
   let response;
   try {
     response = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
@@ -33,8 +34,16 @@ export async function call(path, { method = "GET", body, signal } = {}) {
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
   const failure = new ServiceError(response.status, answer.error || {});
-  if (response.status === 401) document.dispatchEvent(new CustomEvent("token-needed", { detail: failure.message }));
+  if (response.status === 401) refused(failure, sent);
   throw failure;
+}
+
+// The service speaks to programs here (of headers); people are told about the token. One that was refused is forgotten.
+function refused(failure, sent) {
+  failure.message = sent ? "The token was not accepted." : "This service wants its token.";
+  failure.hint = "The button Token at the top takes one.";
+  if (sent && token.get() === sent) token.set("");
+  document.dispatchEvent(new CustomEvent("token-needed", { detail: { wrong: Boolean(sent) } }));
 }
 
 // latest() returns a function that runs `work(signal)`: a newer run ends the older one, whose answer is dropped (null).
@@ -53,7 +62,7 @@ export function latest() {
   };
 }
 
-export const predict = (body, signal) => call("/v1/predict", { method: "POST", body, signal });
+export const predict = (body, signal) => call("/v1/predict", { method: "POST", body, signal }).then(inBinary);
 export const report = (body, signal) => call("/v1/report", { method: "POST", body, signal });
 
 // Columns know neither users in service nor a count alone (the fastest mapping differs from row to row).
@@ -82,5 +91,5 @@ function kept(answer) {
   if (answer.error) return { verdict: "infeasible", reason: answer.error.message, shortfall_bytes: null };
   const found = { verdict: answer.verdict, reason: answer.reason, shortfall_bytes: answer.shortfall_bytes, mapping: answer.mapping };
   for (const { field } of AXES) if (answer[field]) found[field] = answer[field];
-  return found;
+  return inBinary(found);
 }

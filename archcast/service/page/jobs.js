@@ -2,7 +2,7 @@
 
 import { call, latest } from "./api.js";
 import { announce, byId, freshId, h, replace } from "./dom.js";
-import { percent, text } from "./format.js";
+import { percent, text, whole } from "./format.js";
 import { drawResult } from "./results.js";
 import { set, state } from "./state.js";
 
@@ -23,7 +23,9 @@ let form;
 let jobs = [];
 let timer = 0;
 let shownJob = "";
+let doomed = ""; // the job whose deletion waits for a second word
 const lastState = new Map();
+const sent = new Map(); // id -> file, of what this tab has sent
 
 export function buildJobs() {
   const ids = ["kind", "example", "text", "seed"].map(freshId);
@@ -31,16 +33,13 @@ export function buildJobs() {
     kind: h("select", { id: ids[0] }, KINDS.map((kind) => h("option", { value: kind }, kind))),
     example: h("select", { id: ids[1], onchange: (event) => fillExample(event.target.value) },
       h("option", { value: "" }, "Start from an example …"), EXAMPLES.map(([, name, label]) => h("option", { value: name }, label))),
-    text: h("textarea", { id: ids[2], rows: 14, spellcheck: "false", autocapitalize: "none", wrap: "off", "aria-describedby": "job-trouble" }),
+    text: h("textarea", { id: ids[2], rows: 12, spellcheck: "false", autocapitalize: "none", wrap: "off", "aria-describedby": "job-trouble" }),
     send: h("button", { type: "submit", class: "main" }, "Send the job"),
     trouble: h("p", { id: "job-trouble", class: "verdict no", role: "alert", hidden: true }),
   };
   replace(byId("jobs"),
-    h("section", { class: "card", "aria-labelledby": "jobs-title" },
-      h("h1", { id: "jobs-title", class: "second" }, "Jobs"),
-      h("p", { class: "lead" }, "What takes longer than an answer runs as a job: it survives a restart of the service, and its result stays."),
-      h("div", { id: "job-list" }, h("p", { class: "note" }, "Asking …"))),
-    h("section", { class: "card", id: "job-result", hidden: true, tabindex: "-1", "aria-label": "Result" }),
+    h("div", null, h("h1", { id: "jobs-title", class: "second" }, "Jobs"),
+      h("p", { class: "lead" }, "What takes longer than an answer runs as a job: it survives a restart of the service, and its result stays.")),
     h("section", { class: "card", "aria-labelledby": "send-title" },
       h("h2", { id: "send-title" }, "Send a job"),
       h("p", { class: "lead" }, "The file that the command line takes, as YAML or JSON. Names are those of the catalogue; no path of the server can be used."),
@@ -49,7 +48,11 @@ export function buildJobs() {
           h("div", { class: "field" }, h("label", { for: ids[1] }, "Example"), form.example),
           h("div", { class: "field" }, h("label", { for: ids[0] }, "Kind"), form.kind)),
         h("div", { class: "field" }, h("label", { for: ids[2] }, "File"), form.text),
-        form.trouble, h("div", { class: "buttons" }, form.send))));
+        form.trouble, h("div", { class: "buttons" }, form.send))),
+    h("section", { class: "card", id: "job-card", tabindex: "-1", "aria-labelledby": "list-title" },
+      h("h2", { id: "list-title" }, "Sent jobs"),
+      h("div", { id: "job-list" }, h("p", { class: "note" }, "Asking …"))),
+    h("section", { class: "card", id: "job-result", hidden: true, tabindex: "-1", "aria-label": "Result" }));
 }
 
 async function fillExample(name) {
@@ -90,8 +93,10 @@ async function submit(event) {
     const file = await parsed(form.text.value);
     const { id } = await call("/v1/jobs", { method: "POST", body: { kind: form.kind.value, request: { file } } });
     announce(`Job sent: ${form.kind.value}`);
+    sent.set(id, file);
     set({ job: id });
     await refreshJobs();
+    byId("job-card").scrollIntoView({ block: "nearest" });
   } catch (error) {
     form.trouble.textContent = error.message;
     form.trouble.hidden = false;
@@ -134,13 +139,35 @@ function tellChanges() {
   }
 }
 
+// "1,200 of 3,000 designs" where the job counts things; a share where it only knows how far it is.
+function counted(job) {
+  if (!(job.whole > 1) || !job.note) return [job.whole > 0 ? percent(Math.min(1, job.done / job.whole)) : "", job.note];
+  if (job.state === "done") return [`${whole(job.done)} ${job.note}`];
+  return [percent(Math.min(1, job.done / job.whole)), `${whole(job.done)} of ${whole(job.whole)} ${job.note}`];
+}
+
 function progress(job) {
   const share = job.whole > 0 ? Math.min(1, job.done / job.whole) : null;
   if (job.state === "failed") return h("span", { class: "why" }, job.error || "It failed.");
-  if (job.state !== "running" && job.state !== "queued") return h("span", { class: "soft" }, job.note || "");
+  if (job.state !== "running" && job.state !== "queued") return h("span", { class: "soft" }, job.note ? counted(job).filter(Boolean).join(" · ") : "");
   const label = `${job.kind}: ${share === null ? "running" : percent(share)}`;
   return [h("progress", { "aria-label": label, max: 1, value: share === null ? undefined : share }),
-    h("small", null, [share === null ? "" : percent(share), job.note, job.cancelling ? "stopping" : ""].filter(Boolean).join(" · "))];
+    h("small", null, [...counted(job), job.cancelling ? "stopping" : ""].filter(Boolean).join(" · "))];
+}
+
+// What the job is about, in a word of its file: known where the service tells the request, or this tab has sent it.
+function nameOf(job) {
+  const file = (job.request && job.request.file) || sent.get(job.id) || {};
+  const found = [file.name, file.title, file.model, file.workload].find((each) => typeof each === "string" && each);
+  return found || (file.kind && file.kind !== job.kind ? String(file.kind) : "");
+}
+
+// The time of day; the day too where it is not today.
+function sentAt(job) {
+  const then = new Date(1000 * job.created_s);
+  const time = then.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  if (then.toDateString() === new Date().toDateString()) return time;
+  return `${then.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
 }
 
 const lasted = (job) => (job.started_s ? text((job.ended_s || Date.now() / 1000) - job.started_s, "s") : "-");
@@ -149,20 +176,45 @@ function actions(job) {
   const found = [];
   if (!ENDED.has(job.state)) found.push(h("button", { type: "button", "data-act": `cancel-${job.id}`, "aria-label": `Cancel ${job.kind} ${job.id}`, disabled: job.cancelling || null, onclick: () => cancel(job) }, "Cancel"));
   if (job.state === "done") found.push(h("button", { type: "button", "data-act": `show-${job.id}`, "aria-label": `Show the result of ${job.kind} ${job.id}`, onclick: () => { shownJob = ""; set({ job: job.id }, { push: true }); showResult(job, true); } }, "Result"));
-  return found;
+  if (!ENDED.has(job.state)) return found;
+  const what = `${job.kind} ${nameOf(job) || `of ${sentAt(job)}`}`;
+  if (doomed !== job.id) return [...found, h("button", { type: "button", class: "quiet", "data-act": `forget-${job.id}`, "aria-label": `Delete ${what}`, onclick: () => doom(job.id) }, "Delete")];
+  return [h("button", { type: "button", class: "danger", "data-act": `forget-${job.id}`, "aria-label": `Delete ${what} and its result for good`, onclick: () => forget(job) }, "Delete for good"),
+    h("button", { type: "button", class: "quiet", "data-act": `keep-${job.id}`, onclick: () => doom("") }, "Keep")];
+}
+
+// Deleting is asked once: the button becomes the question, and keeps the focus.
+function doom(id) {
+  doomed = id;
+  if (id) announce("Delete the job and its result for good? Press again to delete.");
+  draw();
+}
+
+async function forget(job) {
+  doomed = "";
+  try {
+    await call(`/v1/jobs/${encodeURIComponent(job.id)}?forget=true`, { method: "DELETE" });
+    announce(`Job ${job.kind} is deleted`);
+    sent.delete(job.id);
+    if (state.job === job.id) set({ job: undefined });
+  } catch (error) {
+    announce(error.message);
+  }
+  await refreshJobs();
+  if (document.activeElement === document.body) byId("job-card").focus();
 }
 
 // The list is drawn anew with each answer; the focus stays where it was.
 function draw() {
   const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.act : "";
-  const rows = jobs.map((job) => h("tr", { "data-job": job.id, "data-state": job.state },
-    h("th", { scope: "row" }, job.kind, h("small", null, job.id.slice(0, 12))),
+  const rows = jobs.map((job) => h("tr", { "data-job": job.id, title: `Job ${job.id}`, "data-state": job.state },
+    h("th", { scope: "row" }, nameOf(job) ? [nameOf(job), h("small", null, `${job.kind}, ${sentAt(job)}`)] : [job.kind, h("small", null, `sent ${sentAt(job)}`)]),
     h("td", null, h("span", { class: `state ${job.state}` }, job.state)),
-    h("td", { class: "progress" }, progress(job)), h("td", { class: "n" }, lasted(job)), h("td", { class: "n" }, actions(job))));
+    h("td", { class: "progress" }, progress(job)), h("td", { class: "n" }, lasted(job)), h("td", { class: "n acts" }, actions(job))));
   const heads = ["Job", "State", "Progress"].map((name) => h("th", { scope: "col" }, name));
   replace(byId("job-list"), jobs.length
     ? h("table", { class: "jobs" }, h("thead", null, h("tr", null, heads, h("th", { scope: "col", class: "n" }, "Took"), h("th", { scope: "col", class: "n" }, h("span", { class: "unseen" }, "Actions")))), h("tbody", null, rows))
-    : h("p", { class: "note" }, "There are no jobs yet; the form below sends one."));
+    : h("p", { class: "note" }, "There are no jobs yet; the form above sends one."));
   if (focused) {
     const again = [...byId("job-list").querySelectorAll("[data-act]")].find((each) => each.dataset.act === focused || each.dataset.act.endsWith(focused.slice(focused.indexOf("-"))));
     if (again) again.focus();

@@ -224,6 +224,63 @@ def test_a_number_that_is_none_is_said_in_the_words_of_the_service(page: Page) -
     expect(page.locator("#answer-title")).to_contain_text("llama-3.1-8b")
 
 
+def test_a_wrong_number_is_said_at_its_box_and_nothing_is_sent(page: Page) -> None:
+    show(page, "#workload=resnet-50&on=l40s&batch=4")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    box, stale = page.get_by_label("Batch", exact=True), page.locator("#stale")
+    fault = page.locator(f"#{(box.get_attribute('aria-describedby') or '').split()[-1]}")
+    expect(fault).to_have_attribute("aria-live", "polite")
+    for typed in ("8.5", "1e9", "99999999999999999", "-3", "0"):
+        box.fill("")
+        box.press_sequentially(typed)
+        box.press("Tab")
+        page.wait_for_timeout(350)  # longer than typing rests
+        expect(fault).to_have_text("Not sent: give a whole number from 1 to 10,000,000.")
+        expect(box).to_have_value(typed)
+        expect(stale).to_have_text("What stands below was asked with batch 4.")
+        assert float(page.locator("#answer").evaluate("(each) => getComputedStyle(each).opacity")) < 0.6
+    assert asked == []
+    box.fill("8")
+    expect(stale).to_be_hidden()
+    expect(fault).to_have_text("")
+    answer = ac.predict("resnet-50", on="l40s", batch=8)
+    expect(page.locator('.stat[data-quantity="latency_s"] .ends')).to_have_text(expected(answer.latency_s, "s")[1])  # type: ignore[arg-type]
+    expect(page.locator("#answer")).to_have_css("opacity", "1")
+
+
+def test_a_wrong_number_under_the_curve_is_said_and_leaves_the_handle(page: Page) -> None:
+    show(page, "#workload=resnet-50&on=l40s&batch=4")
+    page.get_by_label("Exactly").fill("2.5")
+    expect(page.locator(".exactly .fault")).to_contain_text("a whole number from 1 to 10,000,000")
+    expect(page.locator(".chief .name")).to_have_text("Latency at batch 4")
+    page.get_by_label("Exactly").fill("6")
+    expect(page.locator(".chief .name")).to_have_text("Latency at batch 6")
+    expect(page.locator(".exactly .fault")).to_have_text("")
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_small_share_of_memory_is_labelled_inside_its_card_and_in_one_unit(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    show(page, "#workload=llama-3.1-405b&on=rtx-4090")
+    label = page.locator("#report .scale .cap").first
+    expect(label).to_have_text("23.0 GiB usable")
+    inner, outer = label.bounding_box(), label.locator("xpath=..").bounding_box()
+    assert inner is not None
+    assert outer is not None
+    assert outer["x"] <= inner["x"]
+    assert inner["x"] + inner["width"] <= outer["x"] + outer["width"]
+    zero = label.locator("xpath=preceding-sibling::span")
+    if zero.count():
+        box = zero.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] < inner["x"]
+    answer = ac.predict("llama-3.1-405b", on="rtx-4090")
+    missing, held = text(answer.shortfall_bytes, "bytes"), text(answer.memory_bytes.value, "bytes")
+    expect(page.locator(".chief")).to_contain_text(f"{missing} short of the {held} that it must hold")
+    assert not re.search(r"\d [GM]B(?!/)", page.locator("#answer, #whatif").all_inner_texts().__str__())
+
+
 def slider(page: Page) -> Locator:
     return page.locator("#whatif").get_by_role("slider")
 
@@ -492,6 +549,49 @@ def test_a_job_shows_its_progress_and_ends_when_it_is_cancelled(page: Page) -> N
     expect(row).to_have_attribute("data-state", "cancelled", timeout=20_000)
 
 
+SHORT_SEARCH = """
+kind: search
+workload: resnet-50
+dtype: int8
+space:
+  rows: [8, 16]
+  cols: [8, 16, 32]
+  input_buffer_bytes: [64 KiB]
+  weight_buffer_bytes: [256 KiB]
+  output_buffer_bytes: [64 KiB]
+  dataflow: [ws]
+  dram_bandwidth_bytes_per_s: [17.1 GB/s]
+fixed: {clock_hz: 1 GHz, node_nm: 16, dram: lpddr4}
+objectives: [latency_s, energy_j]
+"""
+
+
+def test_a_job_has_a_name_a_time_and_a_count_and_is_deleted_when_asked_once(page: Page) -> None:
+    show(page, "#view=jobs")
+    form, listed = page.locator("#jobs form").bounding_box(), page.locator("#job-list").bounding_box()
+    assert form is not None
+    assert listed is not None
+    assert form["y"] + form["height"] < listed["y"]
+    page.get_by_label("Kind", exact=True).select_option("search")
+    put_file(page, SHORT_SEARCH)
+    before = page.locator("table.jobs tbody tr").count()
+    page.get_by_role("button", name="Send the job").click()
+    expect(page.locator("table.jobs tbody tr")).to_have_count(before + 1)
+    row = page.locator("table.jobs tbody tr").first
+    expect(row).to_have_attribute("data-state", "done", timeout=30_000)
+    expect(row.get_by_role("rowheader")).to_have_text(re.compile(r"^resnet-50search, \d\d:\d\d$"))
+    expect(row.locator(".progress")).to_have_text("6 designs")
+    job = row.get_attribute("data-job")
+    row.get_by_role("button", name="Delete search resnet-50").click()
+    row.get_by_role("button", name="Keep").click()
+    assert page.request.get(f"/v1/jobs/{job}").status == 200
+    row.get_by_role("button", name="Delete search resnet-50").click()
+    page.keyboard.press("Enter")  # the question has the focus
+    expect(page.locator(f'tr[data-job="{job}"]')).to_have_count(0)
+    expect(page.locator("#job-result")).to_be_hidden()
+    assert page.request.get(f"/v1/jobs/{job}").status == 404
+
+
 def test_a_wrong_token_is_said_and_the_right_one_answers(
     browser: Browser, services: tuple[str, str], watched: list[str]
 ) -> None:
@@ -499,12 +599,17 @@ def test_a_wrong_token_is_said_and_the_right_one_answers(
         page.goto("/")
         dialog = page.get_by_role("dialog")
         expect(dialog).to_contain_text("wants its token")
+        expect(page.locator("#trouble")).to_have_text(re.compile("wants its token"))
         for given in ("wrong-wrong-wrong", TOKEN):
             page.get_by_label("Token", exact=True).fill(given)
             page.get_by_role("button", name="Use it").click()
             if given != TOKEN:
                 expect(dialog).to_be_visible()
-                expect(dialog).to_contain_text("wants its token")
+                expect(dialog.get_by_role("heading")).to_have_text("The token was not accepted")
+                expect(page.get_by_label("Token", exact=True)).to_have_attribute("aria-invalid", "true")
+                expect(page.locator("#trouble")).to_contain_text("not accepted")
+                assert not re.search("header|Bearer", page.locator("body").inner_text())
+                assert page.evaluate("sessionStorage.length") == 0  # a refused token is not kept
                 assert page.locator(".stat").count() == 0
         page.wait_for_selector(READY)
         assert_shows(page, ac.predict("llama-3.1-8b", on="h100-sxm"), GENERATOR)

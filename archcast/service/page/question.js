@@ -3,10 +3,10 @@
 import { announce, byId, debounced, freshId, h, replace } from "./dom.js";
 import { combobox } from "./combobox.js";
 import { text, whole } from "./format.js";
+import { drawNumber, drawStale, numberField } from "./number.js";
 import { NUMBERS, appliesTo, set, state } from "./state.js";
 
 const TYPING_MS = 250;
-const MOST = { batch: 1e7, concurrency: 1e7, count: 65536, prompt: 1e9, generate: 1e9 };
 const KNOBS = [
   ["batch", "Batch", "starts together"],
   ["concurrency", "Users in service", "instead of a batch"],
@@ -32,19 +32,9 @@ let pieces = {};
 export const deviceRow = (id) => devices.get(id);
 
 function number(name, label, hint) {
-  const id = freshId(name);
-  const later = debounced((value) => set({ [name]: value }), TYPING_MS);
-  const input = h("input", {
-    id, type: "number", inputmode: "numeric", min: 1, max: MOST[name], step: 1, "aria-describedby": `${id}-hint`, name,
-    oninput: (event) => {
-      const good = event.target.validity.valid;
-      event.target.setAttribute("aria-invalid", good ? "false" : "true");
-      if (good) later(event.target.value === "" ? undefined : Number(event.target.value));
-    },
-  });
+  const { box, input } = numberField(name, label, hint);
   fields[name] = input;
-  return h("div", { class: name === "count" ? "field rare" : "field", "data-knob": name },
-    h("label", { for: id }, label), input, h("small", { class: "hint", id: `${id}-hint` }, hint));
+  return box;
 }
 
 function format() {
@@ -186,15 +176,8 @@ export function drawQuestion() {
   chips.parentElement.hidden = !comparing && state.on.length < 2;
   pieces.kinds.hidden = !comparing;
   drawFormats(defaults);
-  for (const name of NUMBERS) {
-    const input = fields[name];
-    input.closest(".field").hidden = !shows[name];
-    input.placeholder = name === "batch" || name === "count" ? "1" : name === "concurrency" ? "none" : String((defaults && defaults[name]) ?? "");
-    if (document.activeElement !== input) {
-      input.value = state[name] ?? "";
-      input.setAttribute("aria-invalid", "false");
-    }
-  }
+  for (const name of NUMBERS) drawNumber(name, fields[name], shows[name]);
+  drawStale();
   if (document.activeElement !== fields.software) fields.software.value = state.software || "";
   document.querySelector(".many").classList.toggle("several", state.on.length > 1);
 }

@@ -4,6 +4,7 @@ import { columnar, latest, predictRows } from "./api.js";
 import { announce, byId, debounced, freshId, h, replace } from "./dom.js";
 import { EDGES, drawCurve } from "./curve.js";
 import { digits, shown, text, whole } from "./format.js";
+import { MOST, say, sentence } from "./number.js";
 import { axisOf } from "./quantities.js";
 import { appliesTo, question, set, state } from "./state.js";
 
@@ -89,7 +90,8 @@ export function buildWhatif() {
       oninput: (event) => { if (picture) moveTo(picture.nearest(Number(event.target.value) / WIDE)); },
     }),
     slideLabel: h("label", { for: ids[2], class: "unseen" }),
-    exact: h("input", { id: ids[3], type: "number", inputmode: "numeric", min: 1, step: 1, oninput: typedExact }),
+    exact: h("input", { id: ids[3], type: "number", inputmode: "numeric", min: 1, step: 1, "aria-describedby": `${ids[3]}-fault`, oninput: typedExact }),
+    fault: h("small", { class: "fault", id: `${ids[3]}-fault`, "aria-live": "polite" }),
     use: h("button", { type: "button", onclick: () => set({ [knobNow()]: points[at].x }) }, "Ask"),
     chart: h("div", { class: "chart" }),
     readout: h("div", { class: "readout" }),
@@ -105,7 +107,7 @@ export function buildWhatif() {
         h("label", { class: "check" }, parts.log, "Log scale"))),
     parts.readout, parts.chart, parts.wait,
     h("div", { class: "slider" }, parts.slideLabel, parts.slide),
-    h("div", { class: "exactly" }, h("label", { for: ids[3] }, "Exactly"), parts.exact, parts.use));
+    h("div", { class: "exactly" }, h("label", { for: ids[3] }, "Exactly"), parts.exact, parts.use, parts.fault));
   parts.slide.style.setProperty("--left", `${EDGES.left}px`);
   parts.slide.style.setProperty("--right", `${EDGES.right}px`);
   new ResizeObserver(debounced(() => { if (points.length) draw(); }, 120)).observe(parts.chart);
@@ -121,7 +123,11 @@ function byKey(event) {
 
 const typedExact = debounced(() => {
   const value = Number(parts.exact.value);
-  if (!Number.isSafeInteger(value) || value < 1 || value > 1e7) return;
+  const most = MOST[knobNow()];
+  const good = Number.isSafeInteger(value) && value >= 1 && value <= most;
+  const empty = parts.exact.value === "" && !parts.exact.validity.badInput;
+  say(parts.exact, parts.fault, good || empty ? "" : sentence(most));
+  if (!good) return;
   const known = points.findIndex((point) => point.x === value);
   if (known >= 0) moveTo(known);
   else {
@@ -212,7 +218,10 @@ function show() {
   picture.move(at);
   parts.slide.value = Math.round(WIDE * picture.place(at));
   parts.slide.setAttribute("aria-valuetext", spoken(point, axis, knob));
-  if (document.activeElement !== parts.exact) parts.exact.value = point.x;
+  if (document.activeElement !== parts.exact) {
+    parts.exact.value = point.x;
+    say(parts.exact, parts.fault, "");
+  }
   parts.use.textContent = `Ask with ${whole(point.x)}`;
   parts.use.disabled = point.x === valueNow(knob);
   drawReadout(point, axis, knob);

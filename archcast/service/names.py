@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archcast.service.faults import ShapeError
+from archcast.service.near import Index, index_of, shortlist
 from archcast.service.reading import check_document
 from archcast.service.settings import Limits
 from foundation.errors import BadFileError, InputError, UnknownNameError
@@ -52,19 +53,31 @@ def workload_of(value: str | dict[str, Any], limits: Limits) -> str | Model:
 @lru_cache(maxsize=4096)
 def workload_name(name: str) -> str:
     """Return a name where the catalogue of workloads has it. Raises UnknownNameError."""
-    from workloads.catalogue import architecture_facts, examples, plain_name, workload_names
+    from workloads.catalogue import examples, plain_name
 
     plain = plain_name(name)
     if not looks_like_path(name):
         if plain in examples():
             return plain
-        try:
-            architecture_facts(name)
+        if plain in _workloads():
             return name
-        except UnknownNameError:
-            pass
     hint = "GET /v1/workloads lists them; a config.json or a workload file can be sent as a JSON object."
-    raise UnknownNameError("workload", name, [*workload_names(), *examples()], hint)
+    raise UnknownNameError("workload", name, shortlist(_workload_index(), name), hint)
+
+
+@cache
+def _workloads() -> frozenset[str]:
+    """Return the names and aliases of the built-in architectures."""
+    from workloads.catalogue import architecture_facts, workload_names
+
+    return frozenset(known for name in workload_names() for known in (name, *architecture_facts(name)["aliases"]))
+
+
+@cache
+def _workload_index() -> Index:
+    from workloads.catalogue import examples, workload_names
+
+    return index_of([*workload_names(), *examples()])
 
 
 def device_of(value: str | dict[str, Any], limits: Limits) -> str | DeviceSpec:
@@ -78,9 +91,10 @@ def device_of(value: str | dict[str, Any], limits: Limits) -> str | DeviceSpec:
 @lru_cache(maxsize=4096)
 def device_name(name: str) -> str:
     """Return a name where the catalogue has it (`id:2xbig` are cores of one). Raises UnknownNameError."""
-    from hardware_specs import device_ids, load_device
+    from hardware_specs import load_device
+    from hardware_specs.catalogue import plain_name
 
-    if not looks_like_path(name):
+    if not looks_like_path(name) and plain_name(name.partition(":")[0]) in _devices():
         try:
             load_device(name)
             return name
@@ -91,7 +105,24 @@ def device_name(name: str) -> str:
             if "devices: ask for" in extra:  # a node's name
                 raise
     hint = "GET /v1/devices lists them; a device file can be sent as a JSON object."
-    raise UnknownNameError("device", name, device_ids(), hint)
+    raise UnknownNameError("device", name, shortlist(_device_index(), name), hint)
+
+
+@cache
+def _devices() -> frozenset[str]:
+    """Return the names that the reader of devices has an answer for: ids, aliases, this machine, and nodes."""
+    from hardware_specs.catalogue import HOST_CPU, compiled_entries
+
+    nodes = compiled_entries("nodes")
+    also = (alias for entry in nodes.values() for alias in entry.get("aliases", ()))
+    return frozenset({*compiled_entries("devices"), *compiled_entries("aliases"), HOST_CPU, *nodes, *also})
+
+
+@cache
+def _device_index() -> Index:
+    from hardware_specs import device_ids
+
+    return index_of(device_ids())
 
 
 def cost_model_name(name: str) -> AnyModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -40,8 +40,7 @@ def clients() -> Iterator[tuple[Client, Client]]:
 
 @pytest.fixture(scope="module")
 def app() -> Application:
-    found: Any = create_app(Settings(side=False, log=False))
-    return found
+    return cast(Application, create_app(Settings(side=False, log=False)))
 
 
 @pytest.mark.parametrize("what", REFUSED)

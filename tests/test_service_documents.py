@@ -33,7 +33,13 @@ def test_a_file_read_by_pyyaml_is_allocated(client: Client) -> None:
 
 
 def test_what_cannot_be_sent_is_refused_with_a_sentence(client: Client) -> None:
-    for asked in ({"knobs": {1: 2}}, {"knobs": {"x": object()}}, {"knobs": {(1, 2): 3}}, {"batch": object()}):
+    refused: list[dict[str, Any]] = [
+        {"knobs": {1: 2}},
+        {"knobs": {"x": object()}},
+        {"knobs": {(1, 2): 3}},
+        {"batch": object()},
+    ]
+    for asked in refused:
         with pytest.raises(ArchcastError):
             client.predict("resnet-50", on="h100-sxm", **asked)
     with pytest.raises(BadValueError, match=r"\(1, 2\)"):

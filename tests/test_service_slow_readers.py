@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -20,7 +20,7 @@ JSON = {"content-type": "application/json", "host": "127.0.0.1"}
 
 
 def small(data: Path, **limits: Any) -> Application:
-    return create_app(Settings(side=False, log=False, data=data, limits=replace(Limits(), **limits)))
+    return cast(Application, create_app(Settings(side=False, log=False, data=data, limits=replace(Limits(), **limits))))
 
 
 def told(app: Application, path: str, receive: Any) -> list[int]:

@@ -33,7 +33,7 @@ def test_a_file_read_by_pyyaml_is_allocated(client: Client) -> None:
 
 
 def test_what_cannot_be_sent_is_refused_with_a_sentence(client: Client) -> None:
-    refused: list[dict[str, Any]] = [
+    refused: list[dict[str, dict[Any, Any] | object]] = [
         {"knobs": {1: 2}},
         {"knobs": {"x": object()}},
         {"knobs": {(1, 2): 3}},

@@ -1,4 +1,4 @@
-"""The README's second screen: its four commands work, and their first lines are those that it shows, but for numbers."""
+"""The README's second screen: its four commands work, with the first lines that it shows, but for numbers."""
 
 from __future__ import annotations
 

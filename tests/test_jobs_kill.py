@@ -6,11 +6,13 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,19 @@ def kill(service: subprocess.Popen[str]) -> None:
     service.wait()
     assert service.stdout is not None
     service.stdout.close()
+
+
+def stop_between_writes(service: subprocess.Popen[str], file: Path) -> None:
+    """Stop a process while it holds no lock of the store, which nobody could take from one that is stopped."""
+    while True:
+        os.kill(service.pid, signal.SIGSTOP)
+        with closing(sqlite3.connect(file, timeout=0.2, isolation_level=None)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError:
+                os.kill(service.pid, signal.SIGCONT)
+                time.sleep(0.02)
 
 
 def until(holds: Callable[[], bool], timeout_s: float) -> None:
@@ -126,7 +141,7 @@ def test_a_service_that_was_silent_for_long_commits_nothing_that_another_has_tak
     silent = start(tmp_path, "first", 1.0)
     ids = [store.submit("beat", {"number": n, "seconds": 0.6}).id for n in range(4)]
     until(lambda: store.counts()["running"] == 3, 10)
-    os.kill(silent.pid, signal.SIGSTOP)
+    stop_between_writes(silent, tmp_path / "jobs.sqlite")
     second = start(tmp_path, "second", 1.0)
     try:
         until(lambda: store.counts()["done"] == 4, 20)

@@ -117,7 +117,7 @@ def test_batches_and_populations_follow_the_size_of_the_run() -> None:
         ({"evaluations": 0}, "evaluations"),
         ({"seconds": -1}, "seconds"), ({"batch_size": 1.5}, "batch_size"), ({"when": {"rows": "ws"}}, "is a mapping"),
         ({"when": {"rows": {"colz": 8}}}, "Nearest: cols"), ({"when": {"cols": {"dataflow": "xs"}}}, "Nearest: ws"),
-        ({"when": {"cols": {"rows": 8}}}, "listed values"), ({"method": "grid"}, "exactly one of"),
+        ({"when": {"cols": {"rows": 8}}}, "listed values"), ({"method": "grid"}, "a grid evaluates every design"),
         ({"space_rows": {"from": 0.5, "to": 8}}, "at least 1"), ({"options": [1]}, "must be a mapping"),
     ],
 )  # fmt: skip

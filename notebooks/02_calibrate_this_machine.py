@@ -90,7 +90,7 @@ TEXT = ("device", "op", "dtype", "phase", "padding")
 ASIDE = ("software", "source", "latency_s", "energy_j", "power_w", "memory_bytes", "n_repeat", "latency_std_s")
 
 
-def predicted(model):
+def predicted(model: str) -> np.ndarray:
     """Return the predicted seconds of all rows, and the ends of their intervals, shape (3, rows)."""
     found = np.full((3, len(rows)), np.nan)
     for kind in np.unique(kinds):

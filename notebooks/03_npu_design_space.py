@@ -170,7 +170,7 @@ plt.show()
 # %%
 
 
-def one_design(knobs):
+def one_design(knobs: dict) -> dict | None:
     """Return a design of the space by its knobs, None where it breaks a limit."""
     found = ac.search(study | {"space": {name: knobs[name] for name in study["space"]}}).front
     return found[0] if found else None

@@ -79,7 +79,7 @@ SEEDS, STEPS, BATCH = range(1, 6), 16, 10
 counts = np.array(space.shape)[:, None]
 
 
-def walk(study, rng):
+def walk(study, rng: np.random.Generator) -> np.ndarray:
     """Return codes of designs one or two knobs away from designs of the front."""
     if not study.evaluations:
         return rng.integers(0, counts, (len(counts), BATCH))
@@ -89,7 +89,7 @@ def walk(study, rng):
     return np.where(changed, rng.integers(0, counts, codes.shape), codes)
 
 
-def run(method, seed):
+def run(method: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return rewards (evaluations,) and values (evaluations, objectives) of one search."""
     step = environments.make(**NPU, num_envs=BATCH)
     step.reset(seed=seed)
@@ -128,7 +128,7 @@ spent = np.arange(1, STEPS * BATCH + 1)
 best = {method: np.array([np.maximum.accumulate(rewards) for rewards, _ in found]) for method, found in runs.items()}
 
 
-def small_multiples(curves, ylabel, title, bottom):
+def small_multiples(curves: dict[str, np.ndarray], ylabel: str, title: str, bottom: float) -> None:
     """Draw one panel a method, with all means in grey behind it."""
     figure, panels = plt.subplots(2, 3, figsize=(9.2, 4.8), sharex=True, sharey=True)
     for number, (axes, (method, by_seed)) in enumerate(zip(panels.flat, curves.items(), strict=True)):
@@ -146,7 +146,7 @@ def small_multiples(curves, ylabel, title, bottom):
     plt.show()
 
 
-def points(by_seed):
+def points(by_seed: np.ndarray) -> np.ndarray:
     """Return the evaluations at which a curve has its points."""
     return np.linspace(spent[-1] / by_seed.shape[1], spent[-1], by_seed.shape[1])
 
@@ -168,7 +168,7 @@ everything = everything[np.isfinite(everything).all(axis=1)]  # a design that do
 low, high = everything.min(axis=0), everything.max(axis=0)
 
 
-def volume(values):
+def volume(values: np.ndarray) -> float:
     """Return the hypervolume of designs, with logarithms of values from 0 (best seen) to 1.1 (beyond the worst)."""
     shares = (np.log(values) - low) / (high - low)
     return hypervolume(shares[np.isfinite(shares).all(axis=1)], np.array([1.1, 1.1]))

@@ -41,7 +41,7 @@ options = [
 skill, hardness = {"8B": 0.0, "30B": 1.0, "70B": 1.3}, {"look up": -2.2, "steps": 0.4, "hard": 2.4}
 
 
-def success(item, model, t, n):
+def success(item: str, model: str, t: int, n: int) -> float:
     """Return a made-up rate: more tokens and samples help, most of all with what is neither easy nor hopeless."""
     effort = 0.35 * np.log2(t / 256) + 0.2 * np.log2(n)
     return round(float(1 / (1 + np.exp(hardness[item] - skill[model] - effort))), 3)
@@ -145,7 +145,7 @@ print(f"safety gives up {safe.price_of_risk:.1%} of the worth")
 counts = np.array([item["count"] for item in items])
 
 
-def bill(answer):
+def bill(answer) -> np.ndarray:
     """Return the dollars that a choice costs in every scenario."""
     places = [names.index(one.option) for one in answer.chosen]
     return (dollars[:, np.arange(len(items)), places] * counts).sum(axis=1)

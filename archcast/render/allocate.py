@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from archcast.allocating.words import LEAST_SHOWN, amount, plain
 from archcast.render.allocate_front import STYLE, budgets_html, worth_html
 from archcast.render.allocate_text import cut, item_rows
-from archcast.render.document import document
+from archcast.render.document import report
 from archcast.render.human import digits, percent
 from archcast.render.markup import esc, section
 from foundation.files import write_text_whole
@@ -26,20 +26,14 @@ def write_allocate_html(answer: Allocation, path: str | Path) -> None:
 
 def allocate_page(answer: Allocation) -> str:
     """Return the page as text."""
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     parts = [_header(answer)]
     if answer.chosen:
         parts += [_cards(answer), _frontier(answer), _items(answer), _budgets(answer), _next(answer)]
     else:
         parts.append(_lacking(answer))
     parts += [_refused(answer), _provenance(answer)]
-    version = esc(answer.versions.get("archcast", ""))
-    parts.append(
-        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
-    )
     title = f"{answer.study.name} - allocation - archcast"
-    return document(title, style + STYLE + KEYS, f"<main>{''.join(parts)}</main>", script)
+    return report(title, STYLE + KEYS, parts, answer.versions.get("archcast", ""))
 
 
 def _header(answer: Allocation) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archcast.render.document import document
+from archcast.render.document import report
 from archcast.render.human import digits, percent, printable, text
 from archcast.render.markup import esc, section
 from archcast.render.serving_charts import STYLE, Axis, Line, chart
@@ -151,11 +151,8 @@ def _causes(number: Uncertain, causes: Mapping[str, int]) -> str:
 
 def cluster_page(answer: Cluster) -> str:
     """Return one self-contained page: cards, levels over time, waits, the comparison, and provenance."""
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    body = "".join((_header(answer), _cards(answer), _over_time(answer), _placements(answer), _provenance(answer)))
-    title = f"{Path(answer.file).name} - archcast"
-    return document(title, style + STYLE, f"<main>{body}</main>", script)
+    parts = (_header(answer), _cards(answer), _over_time(answer), _placements(answer), _provenance(answer))
+    return report(f"{Path(answer.file).name} - archcast", STYLE, parts, answer.versions.get("archcast", ""))
 
 
 def _header(answer: Cluster) -> str:

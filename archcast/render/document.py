@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
+from pathlib import Path
 
 from archcast.render.markup import esc
 
@@ -27,3 +29,16 @@ def document(title: str, style: str, body: str, script: str = "") -> str:
         '<meta name="referrer" content="no-referrer">'
         f"<title>{esc(title)}</title><style>{style}</style></head>\n<body>{body}{code}</body></html>\n"
     )
+
+
+def report(title: str, style: str, parts: Iterable[str], version: str) -> str:
+    """Return a page of sections in the house's style, `style` added to it, with its footer and the house's script."""
+    folder = Path(__file__).parent
+    house, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return document(title, house + style, f"<main>{''.join(parts)}{footer(version)}</main>", script)
+
+
+def footer(version: str) -> str:
+    """Return who wrote a page."""
+    said = f"Written by archcast {esc(version)}. The page loads nothing and sends nothing."
+    return f'<footer class="wide">{said}</footer>'

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archcast.growing.words import usd
-from archcast.render.document import document
+from archcast.render.document import report
 from archcast.render.growth_charts import STYLE, capacity_html, carbon_html, fan_svg, money_html, tornado_svg
 from archcast.render.growth_text import beside, later_rows, now_words, price_words, sensitivity_rows
 from archcast.render.human import digits, percent
@@ -24,19 +24,13 @@ WORDS = "td.words{white-space:normal}"
 
 def growth_page(answer: Growth) -> str:
     """Return the page as text."""
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     parts = [_header(answer), _fan(answer), _capacity(answer), _later(answer)]
     if answer.verdict == "feasible":  # what is not served has no price, so plans cannot be held against each other
         parts.insert(1, _cards(answer))
         parts += [_money(answer), _carbon(answer), _tornado(answer), _others(answer), _regret(answer)]
     parts += [_break_even(answer), _provenance(answer)]
-    version = esc(answer.versions.get("archcast", ""))
-    parts.append(
-        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
-    )
     title = f"{Path(answer.file).name} - archcast"
-    return document(title, style + STYLE + WORDS, f"<main>{''.join(parts)}</main>", script)
+    return report(title, STYLE + WORDS, parts, answer.versions.get("archcast", ""))
 
 
 def _header(answer: Growth) -> str:

@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from archcast.render.document import document
+from archcast.render.document import document, footer
 from archcast.render.header import answer_section, header
 from archcast.render.human import text
-from archcast.render.markup import esc, section
+from archcast.render.markup import section
 from archcast.render.paths import paths_section
 from archcast.render.sections import (
     energy_section,
@@ -83,11 +83,7 @@ def _sections(estimate: Estimate, timeline: Drawable | None, device: DeviceSpec 
     else:
         parts.append(memory_section(estimate))
     parts.append(provenance_section(estimate, device))
-    version = esc(estimate.versions.get("archcast", ""))
-    parts.append(
-        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
-    )
-    return parts
+    return [*parts, footer(estimate.versions.get("archcast", ""))]
 
 
 def _timeline_section(timeline: Drawable | None, title: str) -> str:

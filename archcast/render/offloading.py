@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archcast.render.document import document
+from archcast.render.document import report
 from archcast.render.human import digits, percent, text
 from archcast.render.markup import esc, section
 from archcast.render.offloading_json import asked, servers
@@ -26,15 +26,9 @@ OF_ASKED = "delay minus that of the asked"
 
 def offloading_page(answer: Offloading) -> str:
     """Return the page as text."""
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     study = answer.study
     parts = [_header(answer), _front(study), _table(study), _over_time(study), _servers(study), _provenance(answer)]
-    version = esc(answer.versions["archcast"])
-    parts.append(
-        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
-    )
-    return document(f"{Path(answer.file).name} - archcast", style + STYLE, f"<main>{''.join(parts)}</main>", script)
+    return report(f"{Path(answer.file).name} - archcast", STYLE, parts, answer.versions.get("archcast", ""))
 
 
 def _header(answer: Offloading) -> str:

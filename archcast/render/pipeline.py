@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archcast.pipeline_agreement import blocking_stages
-from archcast.render.document import document
+from archcast.render.document import report
 from archcast.render.human import digits, percent, text, unit_of
 from archcast.render.markup import esc, section
 from archcast.render.pipeline_chain import chain
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 def pipeline_page(answer: Pipeline) -> str:
     """Return the page as text."""
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     rows = stage_rows(answer)
     parts = [_header(answer, rows), _cards(answer, rows), _chain(answer, rows), _rates(rows)]
     parts += [_window(window) for window in answer.windows]
@@ -48,13 +45,7 @@ def pipeline_page(answer: Pipeline) -> str:
         _power(answer, rows), losses(answer, rows), latency(answer, rows), physics(answer), services(answer),
         details(answer, rows), provenance(answer),
     ]  # fmt: skip
-    version = esc(answer.versions.get("archcast", ""))
-    parts.append(
-        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
-    )
-    return document(
-        f"{answer.spec.name} - archcast", style + CHART_STYLE + STYLE, f"<main>{''.join(parts)}</main>", script
-    )
+    return report(f"{answer.spec.name} - archcast", CHART_STYLE + STYLE, parts, answer.versions.get("archcast", ""))
 
 
 def _header(answer: Pipeline, rows: list[StageRow]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from archcast.planning.pipeline_binds import degraded_words
 from archcast.planning.pipeline_confirm import room_events
 from archcast.planning.pipeline_words import buffer_words, demand_words, limits_words, share
-from archcast.render.document import document
+from archcast.render.document import report
 from archcast.render.human import percent, text
 from archcast.render.markup import esc, section
 from archcast.render.pipeline_charts import STYLE as BAR_STYLE
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 def pipeline_plan_page(plan: PipelinePlan) -> str:
     """Return the page as text."""
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     parts = [_header(plan)]
     if plan.chosen is not None:
         parts += [_cards(plan, plan.chosen), _pictures(plan), _front(plan)]
@@ -35,12 +33,8 @@ def pipeline_plan_page(plan: PipelinePlan) -> str:
             parts += [_events(plan), over_time(plan.confirmation.counted, degraded_words(plan.study))]
         parts += [_robustness(plan), chain_sections(plan)]
     parts.append(_provenance(plan))
-    version = esc(plan.versions.get("archcast", ""))
-    parts.append(
-        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
-    )
-    body = f"<main>{''.join(parts)}</main>"
-    return document(f"{Path(plan.file).name} - archcast", style + CHART_STYLE + BAR_STYLE + STYLE, body, script)
+    title, style = f"{Path(plan.file).name} - archcast", CHART_STYLE + BAR_STYLE + STYLE
+    return report(title, style, parts, plan.versions.get("archcast", ""))
 
 
 def _header(plan: PipelinePlan) -> str:

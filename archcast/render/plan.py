@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archcast.planning.words import amount, binds_of, name_of, objectives
-from archcast.render.document import document
+from archcast.render.document import report
 from archcast.render.human import digits, percent, text
 from archcast.render.markup import esc, section
 from archcast.render.plan_front import STYLE, front_svgs
@@ -37,8 +37,6 @@ def write_plan_html(plan: Plan, path: str | Path) -> None:
 
 def plan_page(plan: Plan) -> str:
     """Return the page as text."""
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     parts = [_header(plan)]
     if plan.chosen is not None:
         parts += [_cards(plan, plan.chosen), _chosen(plan, plan.chosen), _money(plan)]
@@ -51,12 +49,7 @@ def plan_page(plan: Plan) -> str:
     if plan.chosen is not None:
         parts += [_over_time(plan, plan.chosen.outcome), _robustness(plan), _fleets(plan)]
     parts += [_cannot(plan), _provenance(plan)]
-    version = esc(plan.versions.get("archcast", ""))
-    parts.append(
-        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
-    )
-    body = f"<main>{''.join(parts)}</main>"
-    return document(f"{Path(plan.file).name} - archcast", style + CHART_STYLE + STYLE, body, script)
+    return report(f"{Path(plan.file).name} - archcast", CHART_STYLE + STYLE, parts, plan.versions.get("archcast", ""))
 
 
 def _binds(fleet: Fleet) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from archcast.render.bars import numbered, stacked
 from archcast.render.breakdown import Part, grouped
-from archcast.render.document import document
+from archcast.render.document import report
 from archcast.render.human import percent
 from archcast.render.markup import esc, section
 from archcast.render.search_course import course_html
@@ -48,18 +48,12 @@ def write_search_html(answer: SearchAnswer, path: str | Path) -> None:
 
 def search_page(answer: SearchAnswer) -> str:
     """Return the page as text."""
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     parts = [_header(answer)]
     if answer.front:
         parts += [_cards(answer), _front(answer), *_course(answer), _reach(answer), *_knee(answer), _list(answer)]
     parts += [_refused(answer), _provenance(answer)]
-    version = esc(answer.versions.get("archcast", ""))
-    parts.append(
-        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
-    )
     title = f"{answer.study.name} - search - archcast"
-    return document(title, style + STYLE, f"<main>{''.join(parts)}</main>", script)
+    return report(title, STYLE, parts, answer.versions.get("archcast", ""))
 
 
 def _header(answer: SearchAnswer) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from archcast.render.document import document
+from archcast.render.document import report
 from archcast.render.human import digits, listed, percent, text, unit_of
 from archcast.render.markup import esc, section
 from archcast.render.serving_charts import STYLE, Axis, Line, chart
@@ -36,8 +36,6 @@ MEANING = {
 
 def serving_page(answer: Serving) -> str:
     """Return the page as text."""
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     parts = [_header(answer)]
     if answer.study is not None:
         study = answer.study
@@ -49,12 +47,8 @@ def serving_page(answer: Serving) -> str:
         ]
         parts += [_load(study), _details(answer, study)]
     parts.append(_provenance(answer))
-    version = esc(answer.versions.get("archcast", ""))
-    parts.append(
-        f'<footer class="wide">Written by archcast {version}. The page loads nothing and sends nothing.</footer>'
-    )
     title = f"{Path(answer.file).name} - archcast"
-    return document(title, style + STYLE, f"<main>{''.join(parts)}</main>", script)
+    return report(title, STYLE, parts, answer.versions.get("archcast", ""))
 
 
 def _header(answer: Serving) -> str:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Columns = dict[str, Array]
 Progress = Callable[[float, float, str], None]
-WAIT_S = 10.0
-"""How long one request of the client waits for a job before it asks again."""
 
 
 class Client:

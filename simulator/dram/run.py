@@ -52,10 +52,6 @@ class DramRun:
         return float((self.final - self.trace.arrival).mean()) * self.device.cycle_s
 
     @property
-    def latency_p99_s(self) -> float:
-        return float(np.percentile(self.final - self.trace.arrival, 99)) * self.device.cycle_s
-
-    @property
     def cycles(self) -> int:
         """Return the cycles from 0 to the last answer."""
         return int(self.final.max())

@@ -18,6 +18,7 @@ from archcast.question import Question, Target, ask, find_target, mappings_of, p
 from archcast.turns import fastest, turn_note, turns_of
 from costmodel.collectives import fabric_of, has_traffic
 from costmodel.costs import DividedCosts
+from costmodel.edge_llm_shipped import shipped_answer
 from costmodel.estimate import Detail, Estimate, Quantity, Totals, compose, memory_quantity, time_shares
 from costmodel.memory import MARGIN, MemoryReport, memory_of
 from costmodel.on_chip import OnChip, placed
@@ -84,9 +85,10 @@ def predict(
 def _by_names(
     workload: object, on: object, model: object, asked: Mapping[str, Any], knobs: Mapping[str, Any]
 ) -> bool:  # fmt: skip
-    """Say whether nothing in a question is a file or an object, which may be another one the next time."""
+    """Say whether the same words have the same answer next time: no file, no object, no coefficients held out."""
     return (
-        isinstance(workload, str) and isinstance(on, str) and not on.lower().endswith((".yaml", ".yml"))
+        shipped_answer()
+        and isinstance(workload, str) and isinstance(on, str) and not on.lower().endswith((".yaml", ".yml"))
         and (model is None or (type(model) is str and model == PHYSICS))
         and all(isinstance(value, PLAIN) for value in (*asked.values(), *knobs.values()))
         and not is_path(workload)

@@ -68,6 +68,11 @@ def others_instead(found: ShippedTokens) -> Iterator[None]:
         _instead.pop()
 
 
+def shipped_answer() -> bool:
+    """Say whether the coefficients that come along answer, as they do outside of every `others_instead`."""
+    return not _instead
+
+
 def known_tokens() -> ShippedTokens:
     """Return the coefficients that answer."""
     return _instead[-1] if _instead else shipped_tokens()

@@ -9,6 +9,7 @@ import pytest
 
 import archcast as ac
 from archcast import prediction
+from costmodel.edge_llm_shipped import others_instead, shipped_tokens
 from costmodel.protocol import PhysicsModel
 from foundation.errors import InputError
 from workloads import catalogue
@@ -75,3 +76,12 @@ def test_an_object_is_asked_each_time(counted: list[Any]) -> None:
         ac.predict("resnet-50", on="jetson-agx-orin", model=PhysicsModel())
         ac.predict(ac.load_model("resnet-50"), on="jetson-agx-orin")
     assert len(counted) == 4
+
+
+def test_a_question_under_coefficients_held_out_is_asked_each_time(counted: list[Any]) -> None:
+    shipped = ac.predict("resnet-50", on="jetson-agx-orin")
+    for _ in range(2):
+        with others_instead(shipped_tokens()):
+            assert ac.predict("resnet-50", on="jetson-agx-orin") is not shipped
+    assert ac.predict("resnet-50", on="jetson-agx-orin") is shipped
+    assert len(counted) == 3

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from archcast.growing.growth_file import GrowthStudy, read_growth
+from archcast.growing.growth_file import read_growth
 from archcast.growing.options import Options
+from archcast.growing.study import GrowthStudy
 from archcast.growing.tree import Tree, tree_of
 from foundation.yaml_file import YamlDocument, parse_yaml
 

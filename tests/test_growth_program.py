@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from archcast.allocating.two_stage import reserve, solve_two_stage
 from archcast.growing.course import course_of
-from archcast.growing.growth_file import Peak
 from archcast.growing.options import Options
 from archcast.growing.program import build
 from archcast.growing.solve import Solved, solve
+from archcast.growing.study import Peak
 from archcast.growing.tree import Tree
 from archcast.growing.values import World, values_of
 from archcast.growing.worst import separable, solve_worst

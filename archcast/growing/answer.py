@@ -13,11 +13,11 @@ from archcast.growing.break_even import BreakEven
 from archcast.growing.capacity import Capacity
 from archcast.growing.course import WAYS, Course
 from archcast.growing.dates import month_text
-from archcast.growing.growth_file import GrowthStudy
 from archcast.growing.intervals import Intervals
 from archcast.growing.options import Books, Options
 from archcast.growing.program import PARTS
 from archcast.growing.solve import Solved
+from archcast.growing.study import GrowthStudy
 from archcast.growing.values import Other, Values
 from workloads.table import Array
 

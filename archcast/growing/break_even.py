@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from archcast.growing.growth_file import GrowthStudy
 from archcast.growing.options import Options
+from archcast.growing.study import GrowthStudy
 
 
 @dataclass(frozen=True)

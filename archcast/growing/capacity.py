@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archcast.growing.growth_file import GrowthStudy
+from archcast.growing.study import GrowthStudy
 from archcast.planning.closed_form import Form, Profiles, closed_forms
 from archcast.planning.demand import Demand, demand_of
 from archcast.planning.engines import Candidate, Site, candidates_of, model_of, sites_of, stack_of_study

@@ -11,7 +11,7 @@ import numpy as np
 from archcast.growing.capacity import Capacity, Instance
 from archcast.growing.dates import year_of
 from archcast.growing.ends import Ends
-from archcast.growing.growth_file import Future, GrowthStudy
+from archcast.growing.study import Future, GrowthStudy
 from hardware_specs.books import PURCHASES, REGIONS, TRENDS, BookSpec, Purchase, Region, Trends, load_book
 from workloads.table import Array
 

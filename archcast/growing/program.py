@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from archcast.growing.growth_file import GrowthStudy
 from archcast.growing.options import Options
+from archcast.growing.study import GrowthStudy
 from archcast.growing.tree import Tree
 from foundation.errors import UnsupportedError
 from workloads.table import Array

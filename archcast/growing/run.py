@@ -16,11 +16,12 @@ from archcast.growing.break_even import break_evens
 from archcast.growing.capacity import Capacity, capacity_of
 from archcast.growing.course import course_of
 from archcast.growing.ends import Ends
-from archcast.growing.growth_file import GrowthStudy, read_growth
+from archcast.growing.growth_file import read_growth
 from archcast.growing.intervals import intervals_of
 from archcast.growing.options import Books, kinds_of, load_books, options_of
 from archcast.growing.program import build
 from archcast.growing.solve import Solved, solve
+from archcast.growing.study import GrowthStudy
 from archcast.growing.tree import Tree, demand_tree
 from archcast.growing.values import World, values_of
 from archcast.growing.words import binds_of, summary_of

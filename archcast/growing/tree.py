@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archcast.growing.growth_file import GrowthStudy, Lognormal
+from archcast.growing.study import GrowthStudy, Lognormal
 from workloads.table import Array
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from archcast.growing.ends import GROUPS, Ends
-from archcast.growing.growth_file import GrowthStudy
 from archcast.growing.options import Books, Kind, Options, options_of
 from archcast.growing.program import build
 from archcast.growing.solve import LOST, Solved, solve
+from archcast.growing.study import GrowthStudy
 from archcast.growing.tree import Tree
 from foundation.errors import UnsupportedError
 from workloads.table import Array

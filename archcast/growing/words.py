@@ -7,9 +7,9 @@ import numpy as np
 from archcast.growing.capacity import Capacity
 from archcast.growing.course import Course
 from archcast.growing.dates import month_text
-from archcast.growing.growth_file import GrowthStudy
 from archcast.growing.options import Options
 from archcast.growing.solve import Solved
+from archcast.growing.study import GrowthStudy
 from archcast.render.human import listed, percent
 from workloads.table import Array
 

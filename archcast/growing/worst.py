@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from archcast.growing.growth_file import GrowthStudy
 from archcast.growing.options import Options
 from archcast.growing.program import build
 from archcast.growing.solve import GAP, Solved, solve
+from archcast.growing.study import GrowthStudy
 from archcast.growing.tree import Tree
 
 

@@ -80,3 +80,31 @@ def test_an_upload_and_a_name_for_people_are_taken(client: Client, tmp_path: Pat
     name = client.upload(file)["name"]
     request = {"file": {"kind": "plan", "name": "plan.yaml", "trace": name}}
     assert client.submit("plan", request)["kind"] == "plan"
+
+
+@pytest.mark.parametrize("device", ["h100-sxm", "rk3588", "gemmini-128x128"])
+def test_the_answer_about_a_device_is_taken_back_as_a_device(client: Client, device: str) -> None:
+    known = client.predict("mobilenet-v2", on=device)
+    assert client.predict("mobilenet-v2", on=client.device(device)) == known
+    question = {"workload": "mobilenet-v2", "on": client.device(device)}
+    assert client.curve(question, "batch", [1, 2]) == client.curve({**question, "on": device}, "batch", [1, 2])
+
+
+def test_what_was_changed_in_a_device_changes_the_answer_or_is_refused_with_its_key(client: Client) -> None:
+    device = client.device("h100-sxm")
+    faster = {"value": 6.7e12, "lo": 6e12, "hi": 7e12, "source": "", "estimated": True}
+    pins = {"bus_width_bits": None, "transfer_rate_hz": None}
+    memory = [{**device["memory"][0], **pins, "bandwidth_bytes_per_s": faster}, *device["memory"][1:]]
+    asked = {"prompt": 64, "generate": 64, "model": "physics"}
+    plain, quick = (client.predict("llama-3.1-8b", on=on, **asked) for on in (device, {**device, "memory": memory}))
+    assert quick["latency_s"]["value"] < 0.8 * plain["latency_s"]["value"]
+    refused = {
+        r"key 'memory\[0\]\.bandwidth_bytes_per_s': the value 9\.9e\+12 lies outside its range": {
+            "memory": [{**memory[0], "bandwidth_bytes_per_s": {**faster, "value": 9.9e12}}]
+        },
+        "key 'vendoor'": {"vendoor": "x"},
+        "looks like a path": {"like": "../../etc/passwd"},
+    }
+    for sentence, change in refused.items():
+        with pytest.raises(ArchcastError, match=sentence):
+            client.predict("llama-3.1-8b", on={**device, **change})

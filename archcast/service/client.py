@@ -208,6 +208,10 @@ class Client:
         """Cancel a job."""
         return self.transport.cancel(id)
 
+    def forget(self, id: str) -> None:
+        """Delete a job that has ended, with its result and its model."""
+        self.transport.forget(id)
+
     def upload(self, file: str | Path) -> dict[str, Any]:
         """Send a CSV, Parquet or ONNX file; the answer has the name under which jobs know it."""
         return self.transport.upload(Path(file))

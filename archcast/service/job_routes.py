@@ -16,7 +16,7 @@ from fastapi.responses import Response, StreamingResponse
 from archcast.service.faults import RefusedError
 from archcast.service.jobs import Job, JobStore
 from archcast.service.reading import check_document, read
-from archcast.service.service import Service, json_answer
+from archcast.service.service import Service, json_answer, store_file
 from archcast.service.settings import UPLOADS, Settings
 from archcast.service.shapes import JobRequest
 from archcast.service.versions import versions
@@ -33,7 +33,7 @@ Found = TypeVar("Found")
 def open_store(settings: Settings) -> JobStore:
     """Return the store of a service's folder. Raises StoreError, BadFileError."""
     assert settings.data is not None
-    return JobStore(settings.data / "jobs.sqlite")
+    return JobStore(store_file(settings.data))
 
 
 def job_routes(app: FastAPI, service: Service) -> None:

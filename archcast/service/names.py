@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archcast.cost_models import PHYSICS
 from archcast.service.faults import ShapeError
 from archcast.service.near import Index, index_of, shortlist
 from archcast.service.reading import check_document
@@ -21,6 +23,7 @@ from foundation.errors import BadFileError, InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from archcast.cost_models import AnyModel
+    from costmodel.protocol import CostModel
     from hardware_specs import DeviceSpec
     from workloads.model import Model
 
@@ -29,8 +32,13 @@ FREE = frozenset({"source", "sources", "url", "notes", "name", "description", "a
 """Keys of inline documents whose texts no reader takes for a file."""
 REFERENCES = frozenset({"workload", "on", "device", "like", "model", "network", "link", "intra_link", "inter_link",
                         "node", "cluster", "base", "draft"})  # fmt: skip
+SERVED = "shipped"
+"""Name of the cost model that is served."""
 ENDINGS = (".yaml", ".yml", ".json", ".onnx", ".mlir", ".stablehlo", ".pt2", ".tflite", ".safetensors", ".gguf", ".csv",
            ".parquet")  # fmt: skip
+
+OWN: ContextVar[Callable[[str], CostModel | None] | None] = ContextVar("own cost models", default=None)
+"""While a question is answered: what finds a cost model of one's own by the id of its job (`own_models`)."""
 
 
 def looks_like_path(text: str) -> bool:
@@ -126,15 +134,35 @@ def _device_index() -> Index:
 
 
 def cost_model_name(name: str) -> AnyModel:
-    """Return what `find_cost_model` takes: a folder of the server is never named. Raises UnknownNameError."""
-    if name in ("", "shipped"):
+    """Return what `find_cost_model` takes: a folder of the server is never named.
+
+    Raises:
+        UnknownNameError: no such model. NotDoneError, BadValueError: a job's id that stands for no model.
+    """
+    if name in ("", SERVED):
         return None
-    from archcast.cost_models import PHYSICS
+    if is_built_in(name):
+        return name
+    find = OWN.get()
+    found = find(name) if find is not None else None
+    if found is None:
+        known = built_in_models()
+        hint = f"Known: {', '.join(known)}; a model of your own is named by the id of its calibrate job."
+        raise UnknownNameError("cost model", name, known, hint)
+    return found
+
+
+def is_built_in(name: str) -> bool:
+    """Tell whether a name is that of a cost model of the installation."""
+    return name in built_in_models() and not looks_like_path(name) and (name == PHYSICS or not Path(name).exists())
+
+
+@cache
+def built_in_models() -> tuple[str, ...]:
+    """Return the names of the cost models that every service of this installation has."""
     from costmodel.contract import offered
 
-    if name == PHYSICS or (not looks_like_path(name) and name in offered() and not Path(name).exists()):
-        return name
-    raise UnknownNameError("cost model", name, [PHYSICS, "shipped", *offered()])
+    return (PHYSICS, SERVED, *offered())
 
 
 def check_references(name: str, document: Any) -> None:
@@ -165,12 +193,13 @@ def _is_known(text: str) -> bool:
 
 
 def _texts(key: str, item: Any) -> Iterator[tuple[str, str]]:
-    """Yield (key, text) of every text in a document; its depth was checked before."""
+    """Yield (key, text) of every text in a document, its sources apart; its depth was checked before."""
     if isinstance(item, str):
         yield key, item
     elif isinstance(item, dict):
         for inner, value in item.items():
-            yield from _texts(inner, value)
+            if inner != "sources":  # citations by name: no reader takes one for a file
+                yield from _texts(inner, value)
     elif isinstance(item, list):
         for value in item:
             yield from _texts(key, value)
@@ -193,9 +222,33 @@ def _inline_model(text: str) -> Model:
 def _inline_device(text: str) -> DeviceSpec:
     from hardware_specs import load_device
 
-    check_references("on", json.loads(text))
+    document = json.loads(text)
+    if _has_ends(document):
+        return _answered_device({key: value for key, value in document.items() if key != "versions"})
+    check_references("on", document)
     found: DeviceSpec = _through_file(text, "device.yaml", load_device)
     return found
+
+
+def _has_ends(item: Any) -> bool:
+    """Tell whether a figure of a document has both ends, as answers write them; files have a range."""
+    if isinstance(item, dict):
+        return {"value", "lo", "hi"} <= item.keys() or any(_has_ends(value) for value in item.values())
+    return isinstance(item, list) and any(_has_ends(value) for value in item)
+
+
+def _answered_device(document: dict[str, Any]) -> DeviceSpec:
+    """Return the device that an answer of /v1/devices/NAME describes, whatever was changed in it.
+
+    Raises:
+        BadFileError: what it says cannot be true. ShapeError: a text that could be taken for a file.
+    """
+    from foundation.yaml_file import YamlDocument
+    from hardware_specs.reader import validated
+    from hardware_specs.schema import DeviceSpec
+
+    check_references("on", {key: value for key, value in document.items() if key not in ("id", "aliases")})
+    return validated(YamlDocument(Path("device.json"), document), document, DeviceSpec)
 
 
 def _through_file(text: str, name: str, load: Any) -> Any:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import traceback
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import orjson
 from starlette.responses import Response
 
-from archcast.service.answers import Answers
 from archcast.service.cache import AnswerCache
 from archcast.service.logs import RequestLog
 from archcast.service.metrics import Metrics
-from archcast.service.settings import Settings
+from archcast.service.names import built_in_models
+from archcast.service.own_models import OwnAnswers, OwnModels
+from archcast.service.settings import Settings, SideLimits
 from archcast.service.side import Side
 from archcast.service.together import Together
 from archcast.service.versions import versions
@@ -30,6 +32,11 @@ PASSED_ON = (
 )  # fmt: skip
 
 
+def store_file(data: Path) -> Path:
+    """Return the file of the jobs in a service's folder."""
+    return data / "jobs.sqlite"
+
+
 class _Weight(msgspec.Struct):
     """What decides how long a question takes."""
 
@@ -38,6 +45,7 @@ class _Weight(msgspec.Struct):
     count: msgspec.Raw = msgspec.Raw(b"null")
     concurrency: msgspec.Raw = msgspec.Raw(b"null")
     knobs: msgspec.Raw = msgspec.Raw(b"{}")
+    model: str = ""
 
 
 _READ_WEIGHT = msgspec.json.Decoder(_Weight)
@@ -48,13 +56,14 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.answers = Answers(settings.limits)
+        self.answers = OwnAnswers(settings.limits, OwnModels(lambda: self.jobs))
         self.together = Together(self.answers)
-        self.cache = AnswerCache(settings.limits.cache_bytes)
+        self.cache = AnswerCache(settings.limits.cache_bytes, built_in_models())
         self.metrics = Metrics((*self.answers.routes, *PASSED_ON), settings.metrics)
         self.log = RequestLog(settings.log)
         self.watch = Watch(settings.limits.request_s)
-        self.side = Side(settings.limits, self.log) if settings.side else None
+        store = "" if settings.data is None else str(store_file(settings.data))
+        self.side = Side(SideLimits(**vars(settings.limits), store=store), self.log) if settings.side else None
         self.id_prefix = os.urandom(6).hex().encode()
         self.headers = [
             (b"x-archcast-version", versions()["service"].encode()), (b"x-content-type-options", b"nosniff"),
@@ -75,7 +84,7 @@ class Service:
             return False  # it will be refused at once
         plain = all(bytes(raw)[:1] == b'"' for raw in (weight.workload, weight.on))
         alone = bytes(weight.count) in (b"null", b"1") and bytes(weight.concurrency) == b"null"
-        return not (plain and alone and bytes(weight.knobs) == b"{}")
+        return not (plain and alone and bytes(weight.knobs) == b"{}" and weight.model in ("", *built_in_models()))
 
     def fault_body(self, found: dict[str, Any], request_id: bytes) -> bytes:
         """Return the body of an answer that is an error."""

@@ -46,6 +46,13 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class SideLimits(Limits):
+    """What the helper process is told: the limits, and the file of the jobs whose models may be asked ('': none)."""
+
+    store: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a service runs. `data` holds jobs and uploads; without it there are neither."""
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import IO, Any
+from functools import cache
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
 from archcast.service.answers import Answers, Encoded, too_much_memory
 from archcast.service.faults import fault
-from archcast.service.settings import Limits
+from archcast.service.own_models import OwnAnswers, OwnModels
+from archcast.service.settings import SideLimits
 from archcast.service.side import LENGTHS
 from archcast.service.versions import versions
 from foundation.errors import ArchcastError
+
+if TYPE_CHECKING:
+    from archcast.service.jobs import JobStore
 
 
 def main() -> None:
@@ -23,9 +28,9 @@ def main() -> None:
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not stand among the answers
     header, _ = _read(source)
-    limits = Limits(**header["limits"])
+    limits = SideLimits(**header["limits"])
     _bound_memory(limits.memory_bytes)
-    answers = Answers(limits)
+    answers = OwnAnswers(limits, OwnModels(cache(lambda: _jobs(limits.store))))
     _ = answers.routes, versions()
     _write(sink, {"ready": True}, b"")
     while True:
@@ -35,6 +40,15 @@ def main() -> None:
             return
         found, answer = _answered(answers, header, body)
         _write(sink, found, answer)
+
+
+def _jobs(file: str) -> JobStore | None:
+    """Return the jobs whose models may be asked, opened when the first is."""
+    if not file:
+        return None
+    from archcast.service.jobs import JobStore
+
+    return JobStore(file)
 
 
 def _answered(answers: Answers, header: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:

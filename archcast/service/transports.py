@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from archcast.service.answers import NUMPY, Answers
+from archcast.service.answers import NUMPY
 from archcast.service.faults import RefusedError, ShapeError, error_of, fault
+from archcast.service.own_models import OwnAnswers, OwnModels
 from archcast.service.settings import Limits
 from archcast.service.versions import versions
 from foundation.errors import ArchcastError, BadFileError, BadValueError, UnknownNameError
@@ -41,6 +42,7 @@ class Transport(Protocol):
     def jobs(self, state: str, limit: int) -> list[dict[str, Any]]: ...
     def result(self, id: str) -> dict[str, Any]: ...
     def cancel(self, id: str) -> dict[str, Any]: ...
+    def forget(self, id: str) -> None: ...
     def upload(self, file: Path) -> dict[str, Any]: ...
     def close(self) -> None: ...
 
@@ -168,6 +170,9 @@ class OverHttp:
     def cancel(self, id: str) -> dict[str, Any]:
         return self._ask("DELETE", f"/v1/jobs/{_id(id)}")
 
+    def forget(self, id: str) -> None:
+        self._ask("DELETE", f"/v1/jobs/{_id(id)}", query={"forget": "true"})
+
     def upload(self, file: Path) -> dict[str, Any]:
         kind = TYPES.get(file.suffix.lower(), "application/octet-stream")
         return self._ask("POST", "/v1/uploads", content=_content(file), kind=kind, query={"name": file.name})
@@ -200,7 +205,7 @@ class InProcess:
     """The functions behind the routes, called with what would be sent and answered with what would come back."""
 
     def __init__(self, data: str | Path | None) -> None:
-        self.answers = Answers(Limits())
+        self.answers = OwnAnswers(Limits(), OwnModels(self._known_jobs))
         self.data = data
         self._stack = contextlib.ExitStack()
         self._open: JobStore | None = None
@@ -255,6 +260,10 @@ class InProcess:
         with as_answered():
             return _decoded(self._store().cancel(id).to_json())
 
+    def forget(self, id: str) -> None:
+        with as_answered():
+            self._store().delete(id)
+
     def upload(self, file: Path) -> dict[str, Any]:
         import io
 
@@ -264,6 +273,10 @@ class InProcess:
     def close(self) -> None:
         self._stack.close()
         self._open = None
+
+    def _known_jobs(self) -> JobStore | None:
+        """Return the jobs that there may be: none before the first where the folder is a temporary one."""
+        return self._store() if self._open is not None or self.data is not None else None
 
     def _store(self) -> JobStore:
         """Return the store of jobs, opened and worked through from the first on."""

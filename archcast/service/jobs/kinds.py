@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from archcast.service.jobs.artefacts import may_be_job
 from archcast.service.jobs.requests import no_paths, words_of
 from archcast.service.jobs.uploads import MEASUREMENTS, Uploads
 from foundation.errors import BadValueError, UnknownNameError, UnsupportedError
@@ -27,7 +28,7 @@ KINDS: dict[str, str] = {
 }
 TAKEN: dict[str, tuple[str, ...]] = {
     "simulate": ("file", "settings", "seed", "replications"),
-    "calibrate": ("uploads", "exclude", "devices", "column_map", "skip_bad", "seed", "max_rows"),
+    "calibrate": ("uploads", "exclude", "devices", "column_map", "skip_bad", "seed", "max_rows", "base"),
     "search": ("file", "method", "evaluations", "fidelity", "seed", "shard"),
     "plan": ("file", "settings", "seed"),
     "allocate": ("file", "settings", "seed"),
@@ -103,6 +104,8 @@ def _check_tables(request: Mapping[str, Any], uploads: Uploads) -> None:
         raise BadValueError("devices must be a list of names of devices.")
     if not isinstance(request.get("column_map", ""), str) or not isinstance(request.get("skip_bad", False), bool):
         raise BadValueError("column_map must be text, and skip_bad true or false.")
+    if request.get("base") is not None and not may_be_job(request["base"]):
+        raise BadValueError("base must be the id of a calibrate job, whose model is started from.")
     excluded = [request["exclude"]] if request.get("exclude") is not None else []
     for name in [*names, *excluded]:
         found = uploads.get(name)

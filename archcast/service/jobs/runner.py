@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from archcast.service.jobs.artefacts import put_models
 from archcast.service.jobs.folders import clear
 from archcast.service.jobs.job import INTERNAL, BusyError, Claim, StoreError
 from archcast.service.jobs.kinds import uploads_of
@@ -20,7 +21,7 @@ from archcast.service.jobs.owner import Owner
 from archcast.service.jobs.store import JobStore
 from archcast.service.jobs.work import Work, outcome_of, tail_of
 from foundation.checks import whole_number
-from foundation.errors import ArchcastError, UnknownNameError
+from foundation.errors import ArchcastError, InputError
 
 _LOG = logging.getLogger("archcast.jobs")
 TICK_S = 0.05
@@ -145,7 +146,7 @@ class Runner:
             if (left := outcome_of(folder, self.store.limits.result_bytes)) is not None:  # of a runner that died
                 self._commit(claim, left)
                 continue
-            if not self._put_uploads(claim, folder):
+            if not self._put_named(claim, folder):
                 continue
             try:
                 work = Work(claim, self.store.kinds[claim.kind], folder, self.store.limits)
@@ -155,14 +156,15 @@ class Runner:
             self._works.append(work)
             self.store.started(claim, work.child)
 
-    def _put_uploads(self, claim: Claim, folder: Path) -> bool:
-        """Put the uploads that a request names into the job's folder; fails the job where one is gone."""
+    def _put_named(self, claim: Claim, folder: Path) -> bool:
+        """Put the uploads and models that a request names into the job's folder; fails the job where one is gone."""
         uploads = self.store.uploads
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             for name in uploads_of(claim.request, uploads):
                 uploads.put_into(folder, name)
-        except UnknownNameError as error:  # deleted this moment
+            put_models(self.store, claim.request, folder)
+        except InputError as error:  # deleted meanwhile
             self._told(claim, self.store.fail(claim, str(error), type(error).__name__))
             return False
         return True

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from archcast.service.jobs.artefacts import check_models
 from archcast.service.jobs.folders import clear_left, clear_parts
 from archcast.service.jobs.job import (
     CANCELLED,
@@ -91,7 +92,9 @@ class JobStore(Leases):
         if (found := self._of_key(key, digest)) is not None:
             return found
         if self.check is not None:
-            self.check(kind, json.loads(text), self.uploads)
+            asked = json.loads(text)
+            self.check(kind, asked, self.uploads)
+            check_models(self, asked)
         return self._queued(kind, text, digest, key)
 
     def _queued(self, kind: str, text: str, digest: str, key: str) -> Job:

@@ -16,7 +16,8 @@ from archcast.fallback import is_alone, runtime_of
 from archcast.frame_rate import laid_out
 from archcast.prediction import answer, bytes_text, lacking_tile, linked_devices
 from archcast.quantities import quantities
-from archcast.question import MAX_BATCH, MAX_TOKENS, Question, ask, parallel
+from archcast.question import MAX_BATCH, MAX_TOKENS, MOST_DEVICES, Question, ask, parallel
+from archcast.software import check_software
 from costmodel.collectives import fabric_of
 from costmodel.error_parts import error_parts
 from costmodel.estimate import compose
@@ -68,9 +69,29 @@ def predict_batch(*, model: AnyModel = None, **columns: Any) -> dict[str, Any]:
     A row that cannot be answered is `infeasible` with a `reason`; the others are answered.
 
     Raises:
-        UnknownNameError: a column that does not exist. BadValueError: columns of different lengths.
+        UnknownNameError: a column that does not exist. BadValueError: columns of different lengths, or a number that is
+            no size (zero, negative, NaN), with its row.
     """
+    check_sizes(columns)
     return batch_columns(columns, find_cost_model(model))
+
+
+def check_sizes(columns: Mapping[str, Any]) -> None:
+    """Refuse numbers that are no sizes, in the words of `predict`. Raises BadValueError: the first, with its row."""
+    for name in (*SIZES, *COUNTS):
+        given = columns.get(name, DEFAULTS[name])
+        many = hasattr(given, "__len__") and not isinstance(given, (str, bytes))
+        values = _listed(given) if many else [given]
+        numbers = _numbers(values, len(values))
+        low = 0 if DEFAULTS[name] == 0 else 1
+        high = MAX_BATCH if name == "batch" else MAX_TOKENS if name in SIZES else MOST_DEVICES
+        with np.errstate(invalid="ignore"):
+            bad = ~((numbers >= low) & (numbers <= high) & (numbers == np.floor(numbers)))
+        if bad.any():
+            row = int(np.argmax(bad))
+            where = f"Row {row + 1}: " if many else ""
+            value = values[row].item() if isinstance(values[row], np.generic) else values[row]
+            raise BadValueError(where + _refusal(name, value, low, high))
 
 
 def batch_columns(columns: Mapping[str, Any], cost_model: CostModel, *, errors: bool = False) -> dict[str, Any]:
@@ -192,6 +213,7 @@ def _answer(
         key["workload"], key["on"], dtype=key["dtype"], kv_dtype=key["kv_dtype"], mode=key["mode"],
         software=key["software"],
     )  # fmt: skip
+    check_software(key["software"], cost_model, question.target.spec)
     sizes, good = _sizes(where, table, out)
     if not good.any():
         return

@@ -15,6 +15,7 @@ from archcast.fallback import as_run, costs_under_runtime, runtime_of, under_run
 from archcast.frame_rate import laid_out, with_frame_rate
 from archcast.quantities import TOKENS, quantities
 from archcast.question import Question, Target, ask, find_target, mappings_of, parallel
+from archcast.software import check_software, is_measured
 from archcast.turns import fastest, turn_note, turns_of
 from costmodel.collectives import fabric_of, has_traffic
 from costmodel.costs import DividedCosts
@@ -62,7 +63,8 @@ def predict(
         model: a cost model, the folder of an artefact, 'physics' (the closed form), or the name of a package's model
             (None: the artefact that ships, under concurrency tempered by the closed form).
         software: a runtime of the catalogue (docs/runtimes.md), which leaves to the host what its accelerator does not
-            take, or the stack whose calibration applies; under concurrency also what it adds to its kernels.
+            take, or the stack whose calibration applies; under concurrency also what it adds to its kernels. A slip of
+            such a name is refused; a name near none is a stack of your own, with a note that nothing is known of it.
         allow_fallback: a format that the device lacks is replaced by the nearest that it has, in place of a refusal.
 
     Raises:
@@ -109,6 +111,7 @@ def _predict(
 ) -> Estimate:  # fmt: skip
     question = ask(workload, on, knobs=knobs, software=software, **request)
     cost_model = find_serving_model(model) if question.concurrency else find_cost_model(model)
+    check_software(software, cost_model, question.target.spec, own=True)
     fixed = parallel(count, tp, pp, ep, dp, software, cp, question.concurrency)
     if fixed is not None:
         return answer(question, fixed, cost_model)
@@ -221,7 +224,8 @@ def _software_notes(cost_model: CostModel, software: str, target: Target, concur
         return ()
     if any(framework(one) == name for one in known):
         return (f"The model was not calibrated on '{software}'; the nearest measured version of {name} answers.",)
-    unknown = "" if name in known_stacks(cost_model) else unknown_runtime(software, target.spec)
+    named = name in known_stacks(cost_model) or is_measured(software)
+    unknown = "" if named else unknown_runtime(software, target.spec)
     first = (unknown,) if unknown else ()
     if not known and concurrency:
         return (*first, "The closed form knows no software stacks: --software changed nothing in what operators cost.")

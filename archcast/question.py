@@ -21,6 +21,7 @@ from workloads.model import Model, Request
 
 MAX_TOKENS = 10**9
 MAX_BATCH = 10**7
+MOST_DEVICES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -216,14 +217,14 @@ def parallel(
         MappingError: the sizes do not multiply up to the count, or divide prompts of requests in service.
     """
     for name, size in (("tp", tp), ("pp", pp), ("ep", ep), ("dp", dp), ("cp", cp)):
-        whole_number(name, size, high=1_000_000)
+        whole_number(name, size, high=MOST_DEVICES)
     fixed = Parallel(tp=tp, pp=pp, dp=dp, ep=ep, software=software, cp=cp)
     if fixed.cp > 1 and concurrency:
         # steps of a serving engine are priced by their tokens; cp divides those of prompts, not those of decodes
         raise MappingError(f"cp={cp} is answered for requests that start together; give batch, not concurrency.")
     if count is None:
         return fixed
-    whole_number("count", count, high=1_000_000)
+    whole_number("count", count, high=MOST_DEVICES)
     if fixed.devices == 1:
         return None if count > 1 else fixed
     if fixed.devices != count:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from archcast.batches import predict_batch
+from archcast.batches import check_sizes, predict_batch
 from archcast.executing import Rows, Task, find_executor
 from archcast.executing import sweep as sweep_chunks
 from archcast.searching.designs import DESIGNS
@@ -102,6 +102,7 @@ class DesignsTask(Task):
 def _task(columns: Columns, evaluate: Evaluate, kept: bool) -> tuple[Task, dict[str, Array]]:
     """Return what is done to rows, and the rows as arrays of one length."""
     if evaluate == "predict":
+        check_sizes(columns)
         return FunctionTask("predict", _predict), _rows(columns)
     if callable(evaluate):
         return FunctionTask(_digest(evaluate, kept), evaluate), _rows(columns)

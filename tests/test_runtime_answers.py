@@ -60,8 +60,10 @@ def test_a_compiled_network_of_the_edge_tpu_takes_one_input_and_the_answer_says_
 
 
 def test_an_unknown_runtime_names_the_nearest_and_those_of_the_device() -> None:
-    notes = " ".join(ac.predict("resnet-50", on="edge-tpu", software="tensorrtt").notes)
-    assert "Unknown runtime 'tensorrtt'. Nearest: tensorrt. edge-tpu has litert." in notes
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown software 'tensorrtt'\. Nearest: tensorrt,.*edge-tpu has litert"
+    ):
+        ac.predict("resnet-50", on="edge-tpu", software="tensorrtt")
     notes = " ".join(ac.predict("resnet-50", on="h100-sxm", software="blah").notes)
     assert "Unknown runtime 'blah'. h100-sxm has" in notes
     assert "vllm 0" not in notes

@@ -85,7 +85,7 @@ def model_costs(study: Study) -> Costs:
     asked = Asked()
     terms = [[_terms(study, asked, item, variant) for variant in variants] for item in study.items]
     questions = study.settings.at(("items",), lambda: as_questions(asked.rows))
-    cells, cost_model = study.settings.at(("cost_model",), lambda: price(questions, study.cost_model))
+    cells, cost_model = study.settings.at(("cost_model",), lambda: price(questions, study.cost_model, refuse=False))
     names = MODELLED
     pick = [cells.quantities.index(name) for name in names]
     put = partial(_composed, terms=terms, batch=_batches(study, variants), names=names)

@@ -17,6 +17,7 @@ import numpy as np
 
 from archcast.batches import ERRING, QUANTITIES, batch_columns, interval_columns
 from archcast.cost_models import AnyModel, find_cost_model
+from archcast.oracle.checks import check_stacks
 from archcast.oracle.questions import KNOBS, NAME, SAMPLES, Questions, limited
 from archcast.prediction import bytes_text
 from archcast.question import find_model, find_target, mappings_of
@@ -61,16 +62,22 @@ class Cells:
         return self.value[:, at], self.lo[:, at], self.hi[:, at]
 
 
-def price(questions: Questions, model: AnyModel = None) -> tuple[Cells, CostModel]:
+def price(questions: Questions, model: AnyModel = None, *, refuse: bool = True) -> tuple[Cells, CostModel]:
     """Return the costs of all questions by one call of the batch query, and the cost model that answered.
 
     `samples` answers of each request share its prompt: they are read once and decoded together. Where only `count` is
-    said, the fastest mapping that fits is chosen, as `predict` does.
+    said, the fastest mapping that fits is chosen, as `predict` does. Software that nothing knows is refused, or (where
+    `refuse` is off) a row's reason.
+
+    Raises:
+        BadValueError: no workload or device. UnknownNameError: software that nothing knows.
     """
     cost_model = find_cost_model(model)
     for name in ("workload", "on"):
         if name not in questions.columns:
             raise BadValueError(f"A question needs '{name}'.")
+    if refuse:
+        check_stacks(questions, cost_model)
     questions, broken = _with_models(questions)
     questions, owner = _with_mappings(questions)
     samples = questions.numbers(SAMPLES, 1.0)

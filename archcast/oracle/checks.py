@@ -7,6 +7,8 @@ from typing import Any
 
 from archcast.oracle.questions import KNOBS, SAMPLES, Questions
 from archcast.question import ask, find_model, find_target
+from archcast.software import check_software
+from costmodel.protocol import CostModel
 from foundation.errors import BadValueError
 from foundation.formats import number_format
 from workloads.model import Model
@@ -44,6 +46,17 @@ def check_names(questions: Questions) -> None:
             if workload is not None and knobs and key not in seen:
                 seen.add(key)
                 find_model(workload, knobs)
+
+
+def check_stacks(questions: Questions, cost_model: CostModel) -> None:
+    """Refuse software that no runtime, no stack of the model and no measured table has.
+
+    Raises:
+        UnknownNameError: the nearest names.
+    """
+    column = questions.columns.get("software")
+    for value in () if column is None else _distinct(column.tolist()):
+        check_software(value, cost_model)
 
 
 def check_one(questions: Questions) -> None:

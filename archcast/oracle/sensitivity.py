@@ -21,6 +21,7 @@ from archcast.oracle.words import text_table
 from archcast.prediction import linked_devices
 from archcast.quantities import quantities as quantities_of
 from archcast.question import Target, ask, find_model, parallel
+from archcast.software import check_software
 from costmodel.collectives import Fabric, fabric_of
 from costmodel.costs import BOUNDS, OpCosts
 from costmodel.estimate import compose, owners_of
@@ -204,6 +205,7 @@ def _case(key: dict[str, Any], sizes: dict[str, Array]) -> _Case:
     names = ("dtype", "kv_dtype", "mode", "software")
     question = ask(key["workload"], key["on"], **{name: key[name] for name in names})
     target = question.target
+    check_software(key["software"], PhysicsModel(), target.spec)
     if (
         is_alone(target)
         or runtime_of(mapping.software, target) is not None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import AnyModel, find_cost_model
+from archcast.operator_columns import operator_table, texts
 from archcast.question import find_target
 from costmodel.collectives import fabric_of
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
@@ -26,7 +27,8 @@ def predict_ops(
     """Return the cost of every row, in the order given.
 
     Args:
-        table: an `OpTable`, or columns by name (docs/measurements.md), of which `device` may be one.
+        table: an `OpTable`, or columns by name (docs/measurements.md), of which `device` may be one; NaN, None and ''
+            are empty cells, as in a file.
         on: the device of all rows, where there is no `device` column.
         model: as in `predict`.
 
@@ -35,11 +37,11 @@ def predict_ops(
     """
     columns = {} if isinstance(table, OpTable) else dict(table)
     named, software = columns.pop("device", None), columns.pop("software", "")
-    ops = table if isinstance(table, OpTable) else _table(columns)
+    ops = table if isinstance(table, OpTable) else operator_table(columns)
     spec = {on.id: on} if isinstance(on, DeviceSpec) else {}
     whole = on.id if isinstance(on, DeviceSpec) else str(on)
-    devices = _labels("device", whole if named is None else named, ops.rows)
-    stacks = _labels("software", software, ops.rows)
+    devices = texts("device", whole if named is None else named, ops.rows)
+    stacks = texts("software", software, ops.rows)
     faults = ops.faults()
     if faults:
         raise BadValueError(f"Row {faults[0][0] + 1}: {faults[0][1]}.")
@@ -47,31 +49,6 @@ def predict_ops(
         return _by_device(ops, devices, stacks, find_cost_model(model), spec)
     except _RowError as error:
         raise BadValueError(f"Row {error.row + 1}: {error}" if named is not None else str(error)) from None
-
-
-def _table(columns: Mapping[str, Any]) -> OpTable:
-    """Return the table of columns; a word that stands in every row is kept once. Raises InputError."""
-    words = {name: len(values) for name, values in columns.items() if _one_word(values)}
-    if not words or len(set(words.values())) > 1 or len(words) == len(columns):
-        return OpTable.from_columns(columns)
-    found = OpTable.from_columns({name: values[0] if name in words else values for name, values in columns.items()})
-    if found.rows not in words.values():
-        return OpTable.from_columns(columns)  # which says what lengths they have
-    return found
-
-
-def _one_word(values: Any) -> bool:
-    """Say whether a column is a list of one word, again and again."""
-    known = isinstance(values, list) and bool(values) and type(values[0]) is str
-    return known and values.count(values[0]) == len(values)
-
-
-def _labels(name: str, values: Any, rows: int) -> Array:
-    """Return a column of text, shape (rows,). Raises BadValueError where its length is another."""
-    labels = np.asarray(values[0] if _one_word(values) and len(values) == rows else values, dtype=str)
-    if labels.shape not in ((), (1,), (rows,)):
-        raise BadValueError(f"The column '{name}' has {labels.size} values where the table has {rows} rows.")
-    return np.broadcast_to(labels, (rows,))
 
 
 class _RowError(InputError):

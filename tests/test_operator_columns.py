@@ -1,0 +1,89 @@
+"""Operators in memory: an empty cell is read as in a file, NaN, None and '' alike; what is needed stays needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import archcast as ac
+from archcast.operator_columns import empty_cells
+from archcast.operators import predict_ops_file
+from foundation.errors import BadValueError, InputError, UnknownNameError
+from workloads.column_files import write_columns
+
+NAN = float("nan")
+SPARSE: dict[str, Any] = {
+    "op": ["gemm", "attention", "collective"], "dtype": ["bf16", "fp16", ""], "kv_dtype": ["", "fp8", NAN],
+    "m": [64, NAN, NAN], "n": [64, None, NAN], "k": [64, NAN, NAN], "batch": [NAN, 2, NAN], "q_len": [NAN, 1, NAN],
+    "kv_len": [NAN, 128, NAN], "heads": [NAN, 8, NAN], "kv_heads": [NAN] * 3, "head_dim": [NAN, 64, NAN],
+    "phase": ["", "decode", None], "kind": [NAN, "", "all_reduce"], "bytes": [NAN, NAN, 1e6], "ranks": [NAN, NAN, 4],
+    "software": ["", NAN, None], "device": ["h100-sxm"] * 3,
+}  # fmt: skip
+FULL: dict[str, Any] = {
+    "op": ["gemm", "attention", "collective"], "dtype": ["bf16", "fp16", "bf16"], "kv_dtype": ["bf16", "fp8", "bf16"],
+    "m": [64, 0, 0], "n": [64, 0, 0], "k": [64, 0, 0], "batch": [1, 2, 1], "q_len": [0, 1, 0], "kv_len": [0, 128, 0],
+    "heads": [0, 8, 0], "kv_heads": [0, 0, 0], "head_dim": [0, 64, 0], "phase": ["", "decode", ""],
+    "kind": ["", "", "all_reduce"], "bytes": [0, 0, 1e6], "ranks": [1, 1, 4], "device": ["h100-sxm"] * 3,
+}  # fmt: skip
+
+
+def same(one: Any, other: Any) -> None:
+    for name in ("latency_s", "latency_lo_s", "latency_hi_s", "energy_j", "dram_bytes"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def test_empty_cells_have_their_defaults() -> None:
+    same(ac.predict_ops(SPARSE), ac.predict_ops(FULL))
+
+
+def test_arrays_of_numbers_and_objects_are_read_alike() -> None:
+    arrays = {name: np.array(column, dtype=object) for name, column in SPARSE.items()}
+    numbers = {name: np.array(SPARSE[name], dtype=float) for name in ("m", "n", "batch", "heads", "bytes", "ranks")}
+    same(ac.predict_ops(arrays | numbers), ac.predict_ops(FULL))
+
+
+def test_a_table_in_memory_is_read_as_the_same_table_of_a_file(tmp_path: Path) -> None:
+    def cell(value: Any) -> str:
+        return "" if value is None or value != value else str(value)
+
+    write_columns(tmp_path / "o.csv", {name: np.array([cell(v) for v in column]) for name, column in SPARSE.items()})
+    same(predict_ops_file(tmp_path / "o.csv", tmp_path / "out.csv"), ac.predict_ops(SPARSE))
+
+
+def test_one_empty_value_for_all_rows_is_its_default() -> None:
+    asked = {"op": "gemm", "m": [5, 6], "n": 3, "k": 4}
+    same(ac.predict_ops({**asked, "batch": NAN, "kv_dtype": None}, on="l40s"), ac.predict_ops(asked, on="l40s"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"m": [NAN] * 3}, "Row 1: column 'm': gemm needs m above 0, found nothing"),
+        ({"heads": [NAN, None, NAN]}, "Row 2: column 'heads': attention needs heads above 0, found nothing"),
+        ({"bytes": np.array([1.0, 1.0, NAN])}, "Row 3: column 'bytes': collective needs bytes above 0, found nothing"),
+        ({"op": ["gemm", None, "collective"]}, "Row 2: column 'op': the cell is empty"),
+        ({"dtype": ["bf16", NAN, ""]}, "Row 2: column 'dtype': the cell is empty; name the number format"),
+        ({"kind": ["", "", None]}, "Row 3: a collective needs a kind"),
+        ({"device": ["h100-sxm", None, "h100-sxm"]}, "Row 2: no device is named"),
+        ({"m": [float("inf"), 0, 0]}, "Column 'm' holds NaN or infinity"),
+        ({"m": [64, NAN, -1]}, "Column 'm' holds a negative value"),
+        ({"phase": ["x", NAN, NAN]}, "Unknown phase 'x'"),
+    ],
+)
+def test_what_is_needed_stays_needed(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        ac.predict_ops({**SPARSE, **change})
+    assert isinstance(refused.value, BadValueError | UnknownNameError)
+    assert said in str(refused.value)
+
+
+def test_cells_are_empty_where_nothing_stands_in_them() -> None:
+    assert empty_cells([1, NAN, None, ""]).tolist() == [False, True, True, True]
+    assert empty_cells(np.array([1.0, NAN])).tolist() == [False, True]
+    assert empty_cells(np.array(["a", ""])).tolist() == [False, True]
+    assert not empty_cells(np.array([0, 1])).any()
+    assert empty_cells(None)
+    assert not empty_cells(0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +226,24 @@ def test_the_same_file_and_seed_give_the_same_json_but_for_its_time(tmp_path: Pa
     ]
     assert len(lines[0]) > 100
     assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_the_command_keeps_linear_algebra_to_one_thread_unless_told(
+    given: dict[str, str], threads: str, tmp_path: Path
+) -> None:
+    code = (
+        "import os, sys; from archcast.__main__ import main\n"
+        "sys.argv = ['archcast', 'search', 'absent.yaml']\n"
+        "try: main()\n"
+        "except SystemExit: print('numpy' in sys.modules, os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    plain = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    surroundings = plain | {"PYTHONPATH": str(Path(__file__).parents[1])} | given
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=surroundings, cwd=tmp_path, capture_output=True, timeout=60, check=False
+    )
+    assert done.stdout.decode().split() == ["True", threads]
 
 
 def test_memory_slower_than_the_least_of_its_type_is_refused() -> None:

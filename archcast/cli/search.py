@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Annotated
 import typer
 
 from archcast.cli.app import app, one_sentence_errors, print_json, print_text
+
+THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @app.command()
@@ -29,24 +32,31 @@ def search(
     merge: Annotated[
         list[str] | None, typer.Option(metavar="ANSWER", help="Put JSON answers of shards together (repeatable).")
     ] = None,
+    proxy_from: Annotated[
+        str, typer.Option(metavar="LOG", help="A proxy of this log (or --resume folder) for the closed form.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a self-contained page.")] = None,
 ) -> None:
     """The designs of a space that no other is better than, what limits them, and what each knob can reach."""
     with one_sentence_errors():
+        _one_thread()
         from archcast.searching.run import merge as put_together
         from archcast.searching.run import search as ask
         from foundation.errors import BadValueError
 
         if merge and shard:
             raise BadValueError("--shard evaluates a part and --merge puts parts together; give one of them.")
+        if merge and proxy_from:
+            raise BadValueError("a search on a proxy runs whole: --merge does not go with --proxy-from.")
         if merge:
             answer = put_together(file, merge)
         else:
             with _progress() as tell:
                 answer = ask(
                     file, method=method, evaluations=evaluations, fidelity=fidelity, seed=seed, shard=shard,
-                    workers=workers, executor=executor, address=address, resume=resume, log=log, progress=tell,
+                    workers=workers, executor=executor, address=address, resume=resume, log=log,
+                    proxy_from=proxy_from, progress=tell,
                 )  # fmt: skip
         if html is not None:
             from archcast.render.search import write_search_html
@@ -58,6 +68,16 @@ def search(
             from archcast.render.search_text import search_text
 
             print_text(search_text(answer))
+
+
+def _one_thread() -> None:
+    """Keep libraries of linear algebra to one thread, unless the environment says otherwise; they read it once.
+
+    Matrices of the method `bayesian` are small: more threads wait for each other longer than they work.
+    """
+    if "numpy" not in sys.modules:
+        for name in THREADS:
+            os.environ.setdefault(name, "1")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from archcast.searching.evaluating import EvaluateTask, ProblemPrior, evaluated,
 from archcast.searching.grid import Refused, Tally
 from archcast.searching.journal import Journal
 from archcast.searching.methods import find_sampler
-from archcast.searching.search_file import CLOSED_FORM, Study
+from archcast.searching.search_file import Study
 from archcast.searching.study import AskTell
 from foundation.errors import BadFileError, BadValueError
 from workloads.table import Array
@@ -71,7 +71,7 @@ def batch_size(study: Study) -> int:
     """Return how many designs are asked for at a time."""
     if study.budget.batch_size:
         return study.budget.batch_size
-    if study.method == "bayesian" or study.fidelity != CLOSED_FORM:
+    if study.method == "bayesian" or not study.quick:
         return SLOW_BATCH
     return int(np.clip(study.budget.evaluations // QUICK_SHARE, 1, MOST_BATCH))
 

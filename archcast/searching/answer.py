@@ -41,6 +41,8 @@ class SearchAnswer:
     versions: dict[str, str] = field(default_factory=dict)
     run: Run | None = None
     """All evaluations, of an adaptive method; designs are then numbered by evaluation."""
+    proxy: dict[str, Any] | None = None
+    """What is to say of the proxy that stood for the closed form (`Learned.about`)."""
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -152,6 +154,7 @@ class SearchAnswer:
                 if front and len(self.objectives) > 1 else None
             ),
             "best": self.best, "knee": self.knee, "listed": self.listed(), "sensitivity": self.sensitivity(),
+            **({"proxy": self.proxy} if self.proxy is not None else {}),
             "front": front, "convergence": self._course(), "notes": list(self.notes), "digest": study.digest,
             "versions": dict(self.versions), "wall_s": self.wall_s,
         }  # fmt: skip

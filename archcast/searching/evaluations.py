@@ -76,6 +76,22 @@ def write_evaluations(path: str | Path, table: Mapping[str, Array], about: Mappi
             writer.writerows(zip(*(_plain(column) for column in table.values()), strict=True))
 
 
+def about_of(path: str | Path) -> dict[str, Any]:
+    """Return what a log says of its search: nothing where it is no Parquet file, or has no such words."""
+    file = Path(path)
+    if file.suffix != ".parquet" or not file.is_file() or not has_parquet():
+        return {}
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        said = (pyarrow.parquet.read_schema(file).metadata or {}).get(b"archcast_search", b"{}")
+        found = json.loads(said)
+    except (pyarrow.ArrowException, OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _plain(column: Array) -> list[Any]:
     """Return values as CSV has them: empty where there is none."""
     return [("" if isinstance(value, float) and value != value else value) for value in column.tolist()]

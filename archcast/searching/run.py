@@ -19,7 +19,7 @@ from archcast.searching.evaluations import checked_name, evaluation_table, has_p
 from archcast.searching.grid import GridTask, Refused, Tally, run_grid
 from archcast.searching.journal import Journal, said_in
 from archcast.searching.methods import GRID
-from archcast.searching.search_file import CLOSED_FORM, Shard, Study, read_search
+from archcast.searching.search_file import CLOSED_FORM, PROXY, Shard, Study, read_search
 from foundation.checks import whole_number
 from foundation.errors import BadFileError, BadValueError
 from foundation.yaml_file import read_text
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 def search(
     file: str | Path | Mapping[str, Any], *, method: str = "", evaluations: int = 0, fidelity: str = "", seed: int = 0,
     shard: str = "", chunk: int = 0, workers: int = 1, executor: str = "", address: str = "",
-    resume: str | Path = "", log: str | Path = "", progress: Progress | None = None,
+    resume: str | Path = "", log: str | Path = "", proxy_from: str | Path = "", progress: Progress | None = None,
 ) -> SearchAnswer:  # fmt: skip
     """Return the front of a space of designs.
 
@@ -47,6 +47,9 @@ def search(
             answer does not depend on them.
         resume: a folder where what is done is kept; a run that was killed goes on from it.
         log: a .parquet or .csv file for all evaluations of an adaptive method; its journal beside it is resumed too.
+        proxy_from: a log of this space (a file of `log`, or a folder of `resume`): a proxy learned from it stands for
+            the closed form. Values are then the proxy's (fidelity `proxy`); where the file simulates, `bayesian`
+            starts from the proxy, and values are simulated.
         progress: told the designs done and those in all.
 
     Raises:
@@ -62,7 +65,7 @@ def search(
     started = time.perf_counter()
     changes = {key: value for key, value in (("method", method), ("evaluations", evaluations), ("fidelity", fidelity))
                if value}  # fmt: skip
-    study = read_search(file, part, changes)
+    study = _study(file, part, changes, proxy_from, executor or workers != 1)
     if resume and Path(resume).exists() and not Path(resume).is_dir():
         raise BadFileError(resume, "this is a file; --resume takes a folder, in which it keeps what is done.")
     name = executor or ("processes" if workers != 1 else "serial")
@@ -81,6 +84,24 @@ def search(
             raise BadValueError("--shard cuts a grid; a method that chooses designs runs whole, with --workers.")
         run = _chosen(study, seed, resume, log, where, progress)
     return _answer(study, run.tally(), part, seed, started, run)
+
+
+def _study(
+    file: str | Path | Mapping[str, Any], part: Shard, changes: dict[str, Any], log: str | Path, spread: object
+) -> Study:
+    """Return what a file asks for, on a proxy where a log is named. Raises as `search`."""
+    if not log:
+        return read_search(file, part, changes)
+    if part.of > 1:
+        raise BadValueError("a search on a proxy runs whole: --shard does not go with --proxy-from.")
+    if changes.get("fidelity") == PROXY:
+        changes = {**changes, "fidelity": CLOSED_FORM}
+    study = read_search(file, part, changes)
+    if spread and study.quick:
+        raise BadValueError("a proxy answers in this process alone: leave out --workers and --executor.")
+    from archcast.searching.from_proxy import with_proxy
+
+    return with_proxy(study, log)
 
 
 def _chosen(
@@ -153,15 +174,19 @@ def _answer(
     index = tally.archive.index[order]
     codes = problem.space.codes(index) if run is None else run.arrays["codes"][:, index]
     front = _front(study, codes, tally.archive.values[order]) if len(order) else ()
-    quick = study.fidelity == CLOSED_FORM  # steps from every design of the front take too long otherwise
-    binds = binding(problem, codes) if len(order) and quick else tuple({} for _ in front)
+    # steps from every design of the front take too long where each is simulated
+    binds = binding(problem, codes) if len(order) and study.quick else tuple({} for _ in front)
     notes = problem.notes
     if run is not None and tally.designs > study.budget.evaluations:
         kept = f"{tally.designs:,} designs were evaluated before, more than the {study.budget.evaluations:,} asked for"
         notes = (*notes, f"{kept}: all that are kept are answered.")
+    learned, proxy = study.learned, None
+    if learned is not None:
+        proxy = learned.about(codes, run)
+        notes = (*notes, *learned.notes(proxy))
     return SearchAnswer(
         study, tally, shard, seed, time.perf_counter() - started, front, binds, tally.archive.values[order],
-        notes, codes, _versions(), run,
+        notes, codes, _versions(), run, proxy,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archcast.question import MAX_BATCH, find_model
 from archcast.searching.designs import DESIGNS
@@ -35,6 +35,9 @@ from foundation.formats import number_format
 from foundation.yaml_file import YamlDocument, load_yaml
 from workloads.model import Model, Request
 
+if TYPE_CHECKING:
+    from archcast.searching.from_proxy import Learned
+
 TOP = (
     "kind", "design", "workload", "knobs", "batch", "dtype", "space", "when", "fixed", "objectives", "constraints",
     "method", "fidelity", "evaluations", "seconds", "batch_size", "initial", "options",
@@ -43,7 +46,8 @@ CONSTRAINTS = ("max", "min")
 DEFAULT_OBJECTIVES = ("latency_s", "energy_j", "area_mm2")
 MOST_DESIGNS = 100_000_000
 """That one run evaluates; a shard is a run."""
-CLOSED_FORM = "closed_form"
+CLOSED_FORM, PROXY = "closed_form", "proxy"
+"""Fidelities: every kind of space has the first; the second needs a log (`--proxy-from`)."""
 EVALUATIONS, SIMULATIONS = 2000, 150
 """Evaluations of an adaptive method where a file says none: of a closed form, and of anything slower."""
 
@@ -89,6 +93,13 @@ class Study:
     workload: bool = True
     request: bool = True
     """Whether `batch` and `dtype` mean something."""
+    learned: Learned | None = None
+    """The proxy that stands for the closed form, where one does."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether a design is valued in microseconds: nothing is simulated."""
+        return self.fidelity in (CLOSED_FORM, PROXY)
 
 
 def read_search(

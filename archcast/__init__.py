@@ -41,6 +41,8 @@ _WHERE = {
     "sweep": "archcast.sweeps",
     "make_study": "archcast.searching.study",
     "fit_proxy": "archcast.searching.proxy.logs",
+    "hypervolume": "archcast.front_volume",
+    "measure": "archcast.measuring.sweep",
     "Client": "archcast.service.client",
     "Estimate": "costmodel.estimate",
     "Quantity": "costmodel.estimate",
@@ -74,7 +76,9 @@ if TYPE_CHECKING:
     from archcast.batches import predict_batch as predict_batch
     from archcast.calibration import calibrate as calibrate
     from archcast.edge import edge_report as edge_report
+    from archcast.front_volume import hypervolume as hypervolume
     from archcast.growing.run import grow as grow
+    from archcast.measuring.sweep import measure as measure
     from archcast.network_transfer import transfer_networks as transfer_networks
     from archcast.operators import predict_ops as predict_ops
     from archcast.oracle import break_even as break_even

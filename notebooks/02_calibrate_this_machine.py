@@ -29,7 +29,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import archcast as ac
-from archcast.measuring.sweep import measure
 
 plt.style.use("archcast.mplstyle")
 kept = tempfile.TemporaryDirectory()  # gone with the kernel
@@ -46,10 +45,10 @@ print(host.name)
 
 # %%
 ENOUGH, ROUNDS, ROUND_S = 90, 3, 9.0
-sweep = measure(folder / "m.csv", budget_s=ROUND_S)
+sweep = ac.measure(folder / "m.csv", budget_s=ROUND_S)
 for _ in range(ROUNDS - 1):
     if sweep.rows + sweep.earlier_rows < ENOUGH:
-        sweep = measure(folder / "m.csv", budget_s=ROUND_S, resume=True)
+        sweep = ac.measure(folder / "m.csv", budget_s=ROUND_S, resume=True)
 print(sweep.text().replace(str(folder), "..."))
 
 table = folder / "m.csv"

@@ -30,7 +30,6 @@ import numpy as np
 
 import archcast as ac
 from archcast import environments
-from archcast.searching.front import hypervolume
 
 plt.style.use("archcast.mplstyle")
 
@@ -171,7 +170,7 @@ low, high = everything.min(axis=0), everything.max(axis=0)
 def volume(values: np.ndarray) -> float:
     """Return the hypervolume of designs, with logarithms of values from 0 (best seen) to 1.1 (beyond the worst)."""
     shares = (np.log(values) - low) / (high - low)
-    return hypervolume(shares[np.isfinite(shares).all(axis=1)], np.array([1.1, 1.1]))
+    return ac.hypervolume(shares[np.isfinite(shares).all(axis=1)], np.array([1.1, 1.1]))
 
 
 most = volume(np.exp(everything))

@@ -65,7 +65,18 @@ def test_importing_archcast_loads_none_of_its_packages() -> None:
 def test_the_public_names_are_there() -> None:
     import archcast
 
-    for name in ("predict", "predict_batch", "predict_ops", "simulate", "load_device", "load_model", "Estimate"):
+    named = (
+        "predict",
+        "predict_batch",
+        "predict_ops",
+        "simulate",
+        "measure",
+        "hypervolume",
+        "load_device",
+        "load_model",
+    )
+    assert {*named, "Estimate"} <= set(archcast.__all__)
+    for name in archcast.__all__:
         assert name in dir(archcast)
         assert getattr(archcast, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'predcit'"):

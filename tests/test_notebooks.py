@@ -20,11 +20,9 @@ NUMBERS = ["01", "02", "03", "04", "05", "06", "07"]
 LIBRARIES = {"archcast", "csv", "matplotlib", "numpy", "os", "pathlib", "tempfile"}
 DOCUMENTED = {
     "archcast": {"environments"},
-    "archcast.measuring.sweep": {"measure"},
-    "archcast.searching.front": {"hypervolume"},
     "pathlib": {"Path"},
 }
-"""What notebooks take from modules by name; the pages on measuring, search and environments have it."""
+"""What notebooks take from modules by name; the page on environments has it."""
 LIMIT_S = 120
 OURS = re.compile(r"/(foundation|hardware_specs|workloads|costmodel|simulator|archcast)/[\w/]+\.py")
 

@@ -171,10 +171,10 @@ class Client:
         return self.run("calibrate", {"uploads": list(uploads), **asked}, progress=progress)
 
     def run(
-        self, kind: str, request: Mapping[str, Any], *, key: str = "", progress: Progress | None = None
-    ) -> dict[str, Any]:  # fmt: skip
+        self, kind: str, request: Mapping[str, Any], *, key: str = "", name: str = "", progress: Progress | None = None
+    ) -> dict[str, Any]:
         """Submit a job, wait for its end, and return its result. Raises what the job ended with."""
-        job = self.submit(kind, request, key=key, wait_s=0.5)
+        job = self.submit(kind, request, key=key, name=name, wait_s=0.5)
         while "result" not in job and job["state"] in ("queued", "running"):
             if progress is not None:
                 progress(job["done"], job["whole"], job["note"])
@@ -188,12 +188,18 @@ class Client:
             raise error_of({"kind": job["error_kind"], "message": job["error"], "status": 422})
         raise RefusedError(409, f"The job {job['id']} was cancelled.")
 
-    def submit(self, kind: str, request: Mapping[str, Any], *, key: str = "", wait_s: float = 0.0) -> dict[str, Any]:
-        """Submit a long question; the same `key` twice is one job. With `wait_s` the answer may have the `result`."""
-        return self.transport.submit({"kind": kind, "request": dict(request), "key": key, "wait_s": wait_s})
+    def submit(
+        self, kind: str, request: Mapping[str, Any], *, key: str = "", name: str = "", wait_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Submit a long question; the same `key` twice is one job. With `wait_s` the answer may have the `result`.
+
+        `name` is what lists of jobs tell people.
+        """
+        asked = {"kind": kind, "request": dict(request), "key": key, "wait_s": wait_s}
+        return self.transport.submit({**asked, "name": name} if name else asked)
 
     def job(self, id: str) -> dict[str, Any]:
-        """Return a job: its state, progress and note."""
+        """Return a job: its state, progress and note, and what it was asked (up to 64 KiB)."""
         return self.transport.job(id)
 
     def jobs(self, *, state: str = "", limit: int = 100) -> list[dict[str, Any]]:

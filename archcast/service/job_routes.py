@@ -63,7 +63,7 @@ def _submitting(app: FastAPI, service: Service, store: JobStore) -> None:
         check_document("request", asked.request, depth=limits.depth, values=limits.values)
         if asked.wait_s > 0:
             request.scope["archcast"].begin_waiting()
-        job = await _aside(store.submit, asked.kind, asked.request, asked.key)
+        job = await _aside(store.submit, asked.kind, asked.request, asked.key, asked.name)
         last, pause_s = monotonic() + min(asked.wait_s, limits.wait_s), 0.05
         while not job.ended and monotonic() < last:
             await asyncio.sleep(pause_s)
@@ -82,9 +82,9 @@ def _submitting(app: FastAPI, service: Service, store: JobStore) -> None:
         found = await _aside(store.list, state or (), limit, before)
         return _answer({"jobs": [job.to_json() for job in found], "counts": await _aside(store.counts)})
 
-    @app.get("/v1/jobs/{job}", tags=["jobs"], summary="One job")
+    @app.get("/v1/jobs/{job}", tags=["jobs"], summary="One job, and what it was asked")
     async def get(job: str) -> Response:
-        return _answer((await _aside(store.get, job)).to_json())
+        return _answer(await _aside(store.shown, job))
 
     @app.get("/v1/jobs/{job}/result", tags=["jobs"], summary="The answer of a job that is done")
     async def result(job: str) -> Response:

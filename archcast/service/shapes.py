@@ -100,9 +100,13 @@ Batch = msgspec.defstruct(
 
 
 class JobRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A long question. The same `key` twice is one job; `wait_s` answers directly where the job ends in time."""
+    """A long question. The same `key` twice is one job; `wait_s` answers directly where the job ends in time.
+
+    `name` is what people are told of the job.
+    """
 
     kind: Name
     request: Document
     key: Annotated[str, Meta(max_length=200)] = ""
+    name: Annotated[str, Meta(max_length=1000)] = ""
     wait_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0

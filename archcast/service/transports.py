@@ -239,14 +239,14 @@ class InProcess:
         with as_answered():
             asked = orjson.loads(sent(document))
             store = self._store()
-            job = store.submit(asked["kind"], asked["request"], asked["key"])
+            job = store.submit(asked["kind"], asked["request"], asked["key"], asked.get("name", ""))
             if asked["wait_s"]:
                 job = store.wait(job.id, asked["wait_s"])
         return _decoded(job.to_json())
 
     def job(self, id: str) -> dict[str, Any]:
         with as_answered():
-            return _decoded(self._store().get(id).to_json())
+            return _decoded(self._store().shown(id))
 
     def jobs(self, state: str, limit: int) -> list[dict[str, Any]]:
         with as_answered():

@@ -67,6 +67,7 @@ class JobLimits:
 class Job:
     """One job. Times are seconds since 1970 (None: not yet). `done` of `whole` (0: unknown) is its progress.
 
+    `name` is what its sender calls it, `about` what its request is about in a word or two; either may be ''.
     `attempts` counts how often it was begun; `version` grows with each change, so that a watcher sees that there is
     news. `cancelling`: it is asked to stop and runs still.
     """
@@ -86,6 +87,8 @@ class Job:
     error_kind: str
     cancelling: bool
     version: int
+    name: str = ""
+    about: str = ""
 
     @property
     def ended(self) -> bool:

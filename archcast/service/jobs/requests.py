@@ -13,6 +13,9 @@ from foundation.errors import BadValueError
 from foundation.yaml_file import MAX_DEPTH, key_text
 
 MOST_VALUES = 200_000
+MOST_NAME = 80
+_UPLOAD = re.compile(r"^[0-9a-f]{16}-")
+"""The hash before an upload's label."""
 _OUTSIDE = re.compile(r"^\s*[/~]|\\|://|^\s*[A-Za-z]:[/\\]|(^|[/=,\s])\.\.([/\s]|$)|[\x00-\x08\x0b-\x1f\x7f]")
 """What leads out of a folder: an absolute path, a home, a drive, a URL, `..`; and control characters."""
 
@@ -68,6 +71,27 @@ def _children(value: object) -> list[Any]:
     if isinstance(value, Mapping):
         return list(value.values())
     return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def checked_name(name: object) -> str:
+    """Return what a sender calls a job. Raises BadValueError: no text, too long, or more than a line."""
+    plain = name.strip() if isinstance(name, str) else None
+    if plain is None or len(plain) > MOST_NAME or not plain.isprintable():
+        raise BadValueError(f"name must be text of up to {MOST_NAME} characters in one line.")
+    return plain
+
+
+def about_of(request: Mapping[str, Any]) -> str:
+    """Return what a request is about, in up to `MOST_NAME` characters: a name in its file, its model, its tables."""
+    file, uploads = request.get("file"), request.get("uploads")
+    found: object = file
+    if isinstance(file, Mapping):
+        named = [file.get(key) for key in ("name", "title", "model", "workload", "pipeline", "kind")]
+        found = next((one for one in named if isinstance(one, str) and one.strip()), "")
+    elif isinstance(uploads, list):
+        found = ", ".join(_UPLOAD.sub("", one) for one in uploads if isinstance(one, str))
+    words = "".join(c if c.isprintable() else " " for c in found).strip() if isinstance(found, str) else ""
+    return words if len(words) <= MOST_NAME else f"{words[: MOST_NAME - 1]}…"
 
 
 def words_of(document: object, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:

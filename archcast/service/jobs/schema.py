@@ -11,7 +11,7 @@ from pathlib import Path
 
 from archcast.service.jobs.job import BusyError, StoreError
 
-VERSION = 1
+VERSION = 2
 """Of the tables, kept in `PRAGMA user_version`."""
 BUSY_S = 20.0
 
@@ -35,6 +35,7 @@ CREATE TABLE jobs (
     lease TEXT, until_s REAL,
     owner_pid INTEGER, owner_start TEXT, host TEXT,
     child_pid INTEGER, child_start TEXT,
+    name TEXT NOT NULL DEFAULT '', about TEXT NOT NULL DEFAULT '',
     CHECK ((state = 'running') = (lease IS NOT NULL))
 );
 CREATE INDEX jobs_by_state ON jobs (state, place);
@@ -45,6 +46,12 @@ CREATE TABLE endings (
 );
 CREATE INDEX endings_by_job ON endings (job);
 """
+
+UPGRADES = {
+    1: ("ALTER TABLE jobs ADD COLUMN name TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN about TEXT NOT NULL DEFAULT ''"),
+}  # fmt: skip
+"""Version of a file -> what makes it the next one; a service that runs still on the older tables goes on."""
 
 
 class Database:
@@ -67,7 +74,13 @@ class Database:
                 for statement in TABLES.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
-            elif found != VERSION:
+                found = VERSION
+            while found in UPGRADES:
+                for statement in UPGRADES[found]:
+                    connection.execute(statement)
+                found += 1
+                connection.execute(f"PRAGMA user_version = {found}")
+            if found != VERSION:
                 raise StoreError(
                     f"{self.path} holds jobs of version {found}, and this archcast reads version {VERSION}; "
                     "update archcast or give another file."

@@ -35,17 +35,19 @@ from archcast.service.jobs.job import (
     NotDoneError,
 )
 from archcast.service.jobs.leases import Leases
-from archcast.service.jobs.requests import plain_request
+from archcast.service.jobs.requests import about_of, checked_name, plain_request
 from archcast.service.jobs.schema import Database
 from archcast.service.jobs.uploads import UploadLimits, Uploads
 from foundation.checks import whole_number
 from foundation.errors import BadValueError, UnknownNameError
 
 MOST_LISTED = 1000
+MOST_SHOWN_BYTES = 65_536
+"""Of a request that is told again with its job."""
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _COLUMNS = (
     "id, kind, state, coalesce(key, '') AS key, created_s, started_s, ended_s, attempts, done, whole, note, "
-    "error, error_kind, cancelling, version"
+    "error, error_kind, cancelling, version, name, about"
 )
 Check = Callable[[str, Mapping[str, Any], Uploads], None]
 
@@ -75,8 +77,8 @@ class JobStore(Leases):
         self.uploads = Uploads(self.path.with_suffix(".uploads"), upload_limits)
         self.folders = self.path.with_suffix(".folders")
 
-    def submit(self, kind: str, request: Mapping[str, Any], key: str = "") -> Job:
-        """Queue a job, or return that of the same key and request.
+    def submit(self, kind: str, request: Mapping[str, Any], key: str = "", name: str = "") -> Job:
+        """Queue a job, or return that of the same key and request. `name` is for people, and changes nothing else.
 
         Raises:
             UnknownNameError: no such kind. BadValueError: the request is no JSON, or names what it may not.
@@ -87,18 +89,19 @@ class JobStore(Leases):
             raise UnknownNameError("kind of job", str(kind)[:100], self.kinds, f"Known: {', '.join(self.kinds)}.")
         if key and not (isinstance(key, str) and _KEY.fullmatch(key)):
             raise BadValueError("key must be up to 200 printable ASCII characters without spaces.")
+        name = checked_name(name)
         text, digest = plain_request(request, self.limits.request_bytes)
         digest = f"{kind} {digest}"
         if (found := self._of_key(key, digest)) is not None:
             return found
+        asked = json.loads(text)
         if self.check is not None:
-            asked = json.loads(text)
             self.check(kind, asked, self.uploads)
             check_models(self, asked)
-        return self._queued(kind, text, digest, key)
+        return self._queued(kind, text, digest, key, (name, about_of(asked)))
 
-    def _queued(self, kind: str, text: str, digest: str, key: str) -> Job:
-        name = secrets.token_urlsafe(16)
+    def _queued(self, kind: str, text: str, digest: str, key: str, words: tuple[str, str]) -> Job:
+        id = secrets.token_urlsafe(16)
         with self.database.change() as db:
             if key and (found := self._of_key(key, digest)) is not None:  # another process may have been faster
                 return found
@@ -106,10 +109,11 @@ class JobStore(Leases):
             if waiting >= self.limits.queue:
                 raise BusyError(f"The queue is full ({waiting:,} jobs); send the same request again later.")
             db.execute(
-                "INSERT INTO jobs (id, kind, state, key, digest, request, created_s) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (name, kind, QUEUED, key or None, digest, text, time.time()),
+                "INSERT INTO jobs (id, kind, state, key, digest, request, created_s, name, about) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (id, kind, QUEUED, key or None, digest, text, time.time(), *words),
             )
-        return self.get(name)
+        return self.get(id)
 
     def _of_key(self, key: str, digest: str) -> Job | None:
         """Return the job of a key, if any. Raises KeyTakenError where it is of another request."""
@@ -138,6 +142,19 @@ class JobStore(Leases):
         if row is None:
             raise absent(id)
         return dict(json.loads(row["request"]))
+
+    def shown(self, id: str) -> dict[str, Any]:
+        """Return a job as JSON with its `request`, null where that has more than 64 KiB. Raises NoSuchJobError."""
+        with self.database.read() as db:
+            row = db.execute(
+                f"SELECT {_COLUMNS}, length(CAST(request AS BLOB)) AS bytes, "
+                "CASE WHEN length(CAST(request AS BLOB)) <= ? THEN request ELSE 'null' END AS request "
+                "FROM jobs WHERE id = ?",
+                (MOST_SHOWN_BYTES, _text(id)),
+            ).fetchone()
+        if row is None:
+            raise absent(id)
+        return {**_job(row).to_json(), "request": json.loads(row["request"]), "request_bytes": row["bytes"]}
 
     def list(self, states: Iterable[str] = (), limit: int = 100, before: str = "") -> list[Job]:
         """Return jobs, the newest first: of some states (none named: all), and older than the job `before`.

@@ -15,6 +15,7 @@ from archcast.fallback import as_run, costs_under_runtime, runtime_of, under_run
 from archcast.frame_rate import laid_out, with_frame_rate
 from archcast.quantities import TOKENS, quantities
 from archcast.question import Question, Target, ask, find_target, mappings_of, parallel
+from archcast.render.human import text
 from archcast.software import check_software, is_measured
 from archcast.turns import fastest, turn_note, turns_of
 from costmodel.collectives import fabric_of, has_traffic
@@ -183,11 +184,8 @@ def lacking_tile(table: OpTable, rates: Rates) -> tuple[float, str]:
 
 
 def bytes_text(count_bytes: float) -> str:
-    """Return bytes as people say them, so that what a microcontroller lacks is not 0.00 GB."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count_bytes >= 0.1 * unit:
-            return f"{count_bytes / unit:.2f} {name}"
-    return f"{count_bytes:.0f} B"
+    """Return bytes of memory as the rest of an answer shows them: binary units, `1.50 GiB`, `12.0 KiB`, `3 B`."""
+    return text(count_bytes, "bytes")
 
 
 def _energy_notes(cost_model: CostModel, rates: Rates) -> tuple[str, ...]:

@@ -207,7 +207,7 @@ def _reason(name: str, room: Room, pools: int) -> str:
 
     who = f"a device of pool '{name}'" if pools > 1 else "a device"
     held = sum(room.held_bytes.values())
-    capacity, holds, short = (text(x, "traffic_bytes") for x in (room.capacity_bytes, held, room.shortfall_bytes))
+    capacity, holds, short = (text(x, "bytes") for x in (room.capacity_bytes, held, room.shortfall_bytes))
     return (
         f"{who} of {capacity} has {holds} of weights and buffers to hold and is {short} short of a place for the "
         "shortest request's KV cache"

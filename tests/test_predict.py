@@ -32,7 +32,7 @@ def test_a_number_of_devices_alone_finds_the_fastest_mapping_that_fits() -> None
 def test_where_no_mapping_fits_the_least_short_is_shown() -> None:
     found = ac.predict("llama-3.1-405b", on="h100-sxm", count=2)
     assert found.verdict == "infeasible"
-    assert "GB short" in found.reason
+    assert "GiB short" in found.reason
     assert found.shortfall_bytes == min(
         ac.predict("llama-3.1-405b", on="h100-sxm", tp=tp, pp=2 // tp).shortfall_bytes for tp in (1, 2)
     )

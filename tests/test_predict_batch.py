@@ -129,7 +129,7 @@ def test_what_does_not_fit_says_how_much_is_missing_and_has_no_time() -> None:
         found["shortfall_bytes"][0]
         == found["memory_bytes"][0] - ac.predict("llama-3.1-70b", on="h100-sxm").capacity_bytes
     )
-    assert found["reason"][0].endswith("GB short of memory")
+    assert found["reason"][0].endswith("GiB short of memory")
     assert np.isnan([found["latency_s"][0], found["energy_j"][0], found["cost_usd"][0], found["dram_bytes"][0]]).all()
 
 

@@ -113,8 +113,8 @@ def test_what_does_not_fit_has_a_page_without_figures(tmp_path: Path) -> None:
     page = answer.page()
     assert "Infeasible." in page
     assert "<svg" not in page
-    # 141.1 GB of weights and what 0.9 x 85.9 GB of an H100 do not hold
-    assert re.search(r"infeasible: a device of 85\.9 GB has 14\d GB .* is 6\d\.\d GB short", answer.text())
+    # 131.4 GiB of weights and what 0.9 x 80 GiB of an H100 do not hold
+    assert re.search(r"infeasible: a device of 80\.0 GiB has 13\d GiB .* is 5\d\.\d GiB short", answer.text())
     assert answer.to_chrome_trace()["traceEvents"] == []
 
 

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from archcast.render.human import text
+
 UNITS = {"latency_s": "s", "ttft_s": "s", "tpot_s": "s", "energy_j": "J", "memory_bytes": "B", "cost_usd": "USD"}
 _STEPS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"))
 
 
 def number_text(value: float, unit: str = "") -> str:
-    """Return a number in three digits with a prefix: '12.3 ms'; '-' where there is none."""
+    """Return a number in three digits with a prefix: '12.3 ms', memory in '1.50 GiB'; '-' where there is none."""
     if not np.isfinite(value):
         return "-"
     if unit == "USD":
         return f"${value:.3g}"
+    if unit == "B":
+        return text(value, "bytes")
     if not unit:
         return f"{value:.4g}"
     step, prefix = next((s for s in _STEPS if abs(value) >= s[0] * 0.9995), (1.0, "") if value == 0 else _STEPS[-1])

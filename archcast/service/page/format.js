@@ -1,5 +1,5 @@
 // Numbers as people read them: three significant digits in the unit that fits, the same one for an interval.
-// The same rules, digit for digit, as archcast/render/human.py (tests/test_page_browser.py holds both against each other).
+// The same rules, digit for digit, as archcast/render/human.py (tests/browser_page/test_prediction.py holds both against each other).
 
 const PREFIXES = [
   [1e-15, "f"], [1e-12, "p"], [1e-9, "n"], [1e-6, "µ"], [1e-3, "m"], [1, ""],

@@ -25,15 +25,16 @@ let timer = 0;
 let shownJob = "";
 let doomed = ""; // the job whose deletion waits for a second word
 const lastState = new Map();
-const sent = new Map(); // id -> file, of what this tab has sent
+const MOST_NAME = 80;
 
 export function buildJobs() {
-  const ids = ["kind", "example", "text", "seed"].map(freshId);
+  const ids = ["kind", "example", "text", "name"].map(freshId);
   form = {
     kind: h("select", { id: ids[0] }, KINDS.map((kind) => h("option", { value: kind }, kind))),
     example: h("select", { id: ids[1], onchange: (event) => fillExample(event.target.value) },
       h("option", { value: "" }, "Start from an example …"), EXAMPLES.map(([, name, label]) => h("option", { value: name }, label))),
     text: h("textarea", { id: ids[2], rows: 12, spellcheck: "false", autocapitalize: "none", wrap: "off", "aria-describedby": "job-trouble" }),
+    name: h("input", { id: ids[3], maxlength: MOST_NAME, autocomplete: "off", spellcheck: "false", "aria-describedby": `${ids[3]}-hint` }),
     send: h("button", { type: "submit", class: "main" }, "Send the job"),
     trouble: h("p", { id: "job-trouble", class: "verdict no", role: "alert", hidden: true }),
   };
@@ -46,7 +47,8 @@ export function buildJobs() {
       h("form", { onsubmit: submit },
         h("div", { class: "knobs" },
           h("div", { class: "field" }, h("label", { for: ids[1] }, "Example"), form.example),
-          h("div", { class: "field" }, h("label", { for: ids[0] }, "Kind"), form.kind)),
+          h("div", { class: "field" }, h("label", { for: ids[0] }, "Kind"), form.kind),
+          h("div", { class: "field" }, h("label", { for: ids[3] }, "Name"), form.name, h("small", { class: "hint", id: `${ids[3]}-hint` }, "shown in the list; may be left out"))),
         h("div", { class: "field" }, h("label", { for: ids[2] }, "File"), form.text),
         form.trouble, h("div", { class: "buttons" }, form.send))),
     h("section", { class: "card", id: "job-card", tabindex: "-1", "aria-labelledby": "list-title" },
@@ -91,9 +93,9 @@ async function submit(event) {
   form.send.disabled = true;
   try {
     const file = await parsed(form.text.value);
-    const { id } = await call("/v1/jobs", { method: "POST", body: { kind: form.kind.value, request: { file } } });
-    announce(`Job sent: ${form.kind.value}`);
-    sent.set(id, file);
+    const { id } = await call("/v1/jobs", { method: "POST", body: { kind: form.kind.value, request: { file }, name: form.name.value } });
+    announce(`Job sent: ${form.name.value.trim() || form.kind.value}`);
+    form.name.value = "";
     set({ job: id });
     await refreshJobs();
     byId("job-card").scrollIntoView({ block: "nearest" });
@@ -150,26 +152,25 @@ function progress(job) {
   const share = job.whole > 0 ? Math.min(1, job.done / job.whole) : null;
   if (job.state === "failed") return h("span", { class: "why" }, job.error || "It failed.");
   if (job.state !== "running" && job.state !== "queued") return h("span", { class: "soft" }, job.note ? counted(job).filter(Boolean).join(" · ") : "");
+  if (job.state === "queued") return h("small", null, [job.note, "waits for its turn"].filter(Boolean).join(" · "));
   const label = `${job.kind}: ${share === null ? "running" : percent(share)}`;
+  const since = share === null && job.started_s ? `running since ${clock(job.started_s)}` : "";
   return [h("progress", { "aria-label": label, max: 1, value: share === null ? undefined : share }),
-    h("small", null, [...counted(job), job.cancelling ? "stopping" : ""].filter(Boolean).join(" · "))];
+    h("small", null, [since, ...counted(job), job.cancelling ? "stopping" : ""].filter(Boolean).join(" · "))];
 }
 
-// What the job is about, in a word of its file: known where the service tells the request, or this tab has sent it.
-function nameOf(job) {
-  const file = (job.request && job.request.file) || sent.get(job.id) || {};
-  const found = [file.name, file.title, file.model, file.workload].find((each) => typeof each === "string" && each);
-  return found || (file.kind && file.kind !== job.kind ? String(file.kind) : "");
-}
+// What people call the job: its sender's name, else what its request is about.
+export const nameOf = (job) => job.name || (job.about === job.kind ? "" : job.about) || "";
 
 // The time of day; the day too where it is not today.
-function sentAt(job) {
-  const then = new Date(1000 * job.created_s);
+function clock(time_s) {
+  const then = new Date(1000 * time_s);
   const time = then.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
   if (then.toDateString() === new Date().toDateString()) return time;
   return `${then.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
 }
 
+const about = (job) => [job.kind, job.name && job.about !== job.name && job.about !== job.kind ? job.about : "", clock(job.created_s)].filter(Boolean).join(", ");
 const lasted = (job) => (job.started_s ? text((job.ended_s || Date.now() / 1000) - job.started_s, "s") : "-");
 
 function actions(job) {
@@ -177,7 +178,7 @@ function actions(job) {
   if (!ENDED.has(job.state)) found.push(h("button", { type: "button", "data-act": `cancel-${job.id}`, "aria-label": `Cancel ${job.kind} ${job.id}`, disabled: job.cancelling || null, onclick: () => cancel(job) }, "Cancel"));
   if (job.state === "done") found.push(h("button", { type: "button", "data-act": `show-${job.id}`, "aria-label": `Show the result of ${job.kind} ${job.id}`, onclick: () => { shownJob = ""; set({ job: job.id }, { push: true }); showResult(job, true); } }, "Result"));
   if (!ENDED.has(job.state)) return found;
-  const what = `${job.kind} ${nameOf(job) || `of ${sentAt(job)}`}`;
+  const what = `${job.kind} ${nameOf(job) || `of ${clock(job.created_s)}`}`;
   if (doomed !== job.id) return [...found, h("button", { type: "button", class: "quiet", "data-act": `forget-${job.id}`, "aria-label": `Delete ${what}`, onclick: () => doom(job.id) }, "Delete")];
   return [h("button", { type: "button", class: "danger", "data-act": `forget-${job.id}`, "aria-label": `Delete ${what} and its result for good`, onclick: () => forget(job) }, "Delete for good"),
     h("button", { type: "button", class: "quiet", "data-act": `keep-${job.id}`, onclick: () => doom("") }, "Keep")];
@@ -195,7 +196,6 @@ async function forget(job) {
   try {
     await call(`/v1/jobs/${encodeURIComponent(job.id)}?forget=true`, { method: "DELETE" });
     announce(`Job ${job.kind} is deleted`);
-    sent.delete(job.id);
     if (state.job === job.id) set({ job: undefined });
   } catch (error) {
     announce(error.message);
@@ -208,7 +208,7 @@ async function forget(job) {
 function draw() {
   const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.act : "";
   const rows = jobs.map((job) => h("tr", { "data-job": job.id, title: `Job ${job.id}`, "data-state": job.state },
-    h("th", { scope: "row" }, nameOf(job) ? [nameOf(job), h("small", null, `${job.kind}, ${sentAt(job)}`)] : [job.kind, h("small", null, `sent ${sentAt(job)}`)]),
+    h("th", { scope: "row" }, nameOf(job) ? [nameOf(job), h("small", null, about(job))] : [job.kind, h("small", null, `sent ${clock(job.created_s)}`)]),
     h("td", null, h("span", { class: `state ${job.state}` }, job.state)),
     h("td", { class: "progress" }, progress(job)), h("td", { class: "n" }, lasted(job)), h("td", { class: "n acts" }, actions(job))));
   const heads = ["Job", "State", "Progress"].map((name) => h("th", { scope: "col" }, name));

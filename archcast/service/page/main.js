@@ -7,7 +7,7 @@ import { buildCompare, refreshCompare } from "./compare.js";
 import { buildJobs, leaveJobs, offerExample, refreshJobs } from "./jobs.js";
 import { buildQuestion, drawQuestion, setLists } from "./question.js";
 import { clearReport, drawReport } from "./report.js";
-import { NUMBERS, WORDS, appliesTo, changed, hashOf, learn, question, readHash, set, state } from "./state.js";
+import { NUMBERS, WORDS, appliesTo, changed, hashOf, ignored, learn, question, readHash, set, state } from "./state.js";
 import { buildToken } from "./token.js";
 import { buildWhatif, refreshWhatif } from "./whatif.js";
 
@@ -22,7 +22,14 @@ function trouble(error) {
   box.textContent = error ? [error.message, error.hint].filter(Boolean).join(" ") : "";
 }
 
+// What the address says and cannot be meant is left out, and said; it is gone with the next change of the address.
+function drawIgnored() {
+  byId("ignored").hidden = !ignored.length;
+  byId("ignored").textContent = ignored.length ? `Left out of the address: ${ignored.join(", ")}.` : "";
+}
+
 function showView() {
+  drawIgnored();
   const predicting = state.view === "predict";
   for (const id of ["answer", "whatif", "report"]) byId(id).hidden = !predicting;
   byId("compare").hidden = state.view !== "compare";

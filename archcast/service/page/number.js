@@ -3,10 +3,9 @@
 
 import { byId, debounced, freshId, h } from "./dom.js";
 import { whole } from "./format.js";
-import { appliesTo, set, state } from "./state.js";
+import { MOST, appliesTo, set, state } from "./state.js";
 
 const TYPING_MS = 250;
-export const MOST = { batch: 1e7, concurrency: 1e7, count: 65536, prompt: 1e9, generate: 1e9 };
 const UNASKED = { batch: 1, count: 1, concurrency: "none" };
 
 const faults = new Map(); // name -> {label, value of the state while the box is wrong, clear()}

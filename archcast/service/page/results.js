@@ -98,7 +98,7 @@ export function drawResult(box, job, answer) {
   const lines = facts(found);
   const feasible = found.verdict === "feasible";
   replace(box,
-    h("div", { class: "headrow" }, h("div", null, h("h2", null, `Result: ${job.kind}`), h("p", { class: "lead" }, `Job ${job.id}`)), h("div", null, keep)),
+    h("div", { class: "headrow" }, h("div", null, h("h2", null, `Result: ${job.kind}`), h("p", { class: "lead" }, [job.name || job.about, `Job ${job.id}`].filter(Boolean).join(" · "))), h("div", null, keep)),
     found.summary ? h("p", { class: "answer" }, found.summary) : null,
     found.verdict ? h("p", { class: feasible ? "verdict" : "verdict no" }, h("b", null, `${found.verdict[0].toUpperCase()}${found.verdict.slice(1)}.`), found.reason ? ` ${found.reason}` : "") : null,
     h("div", { class: "stats" }, cards(found)),

@@ -4,9 +4,9 @@ import { columnar, latest, predictRows } from "./api.js";
 import { announce, byId, debounced, freshId, h, replace } from "./dom.js";
 import { EDGES, drawCurve } from "./curve.js";
 import { digits, shown, text, whole } from "./format.js";
-import { MOST, say, sentence } from "./number.js";
+import { say, sentence } from "./number.js";
 import { axisOf } from "./quantities.js";
-import { appliesTo, question, set, state } from "./state.js";
+import { MOST, appliesTo, question, set, state } from "./state.js";
 
 const EXACT_MS = 250;
 const POINTS = 49;

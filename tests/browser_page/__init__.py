@@ -1,0 +1,1 @@
+"""The service's page in a real browser, on `archcast serve`."""

@@ -58,6 +58,9 @@ def search(
         UnsupportedError: a method, an executor or a log whose package is not installed.
 
     A space without a feasible design is an answer: its front is empty, and `infeasible` says why.
+
+    The method `bayesian` is several times slower where linear algebra has several threads: set OPENBLAS_NUM_THREADS=1
+    before numpy is imported, as the command does.
     """
     whole_number("seed", seed, low=0, high=MAX_SEED)
     whole_number("chunk", chunk, low=0)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections import Counter
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
 
 from archcast.service.faults import ShapeError
+from archcast.service.shapes import COLUMNAR
 from foundation.errors import nearest_names
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
@@ -26,10 +30,14 @@ def read(decoder: msgspec.json.Decoder[Shape], body: bytes) -> Shape:
     """Return a body as the struct of a route.
 
     Raises:
-        ShapeError: it is no JSON (status 400), or not of that shape (422); the place is named.
+        ShapeError: it is no JSON (status 400), or not of that shape (422); the place is named. A key twice in one
+        object, columns apart: looking for it would cost more there than decoding, and the last one counts.
     """
     try:
-        return decoder.decode(body)
+        found = decoder.decode(body)
+        if decoder.type not in COLUMNAR:
+            check_keys(body)
+        return found
     except msgspec.ValidationError as error:
         raise _of_shape(str(error), decoder.type) from None
     except msgspec.DecodeError as error:
@@ -38,6 +46,22 @@ def read(decoder: msgspec.json.Decoder[Shape], body: bytes) -> Shape:
         raise ShapeError("The body is not UTF-8 text.", status=400) from None
     except RecursionError:
         raise ShapeError("The body is nested too deeply.") from None
+
+
+def check_keys(body: bytes) -> None:
+    """Refuse a key that stands twice in one object of a body that is JSON. Raises ShapeError, RecursionError."""
+    with suppress(json.JSONDecodeError):  # what was decoded is JSON, by the stricter reader
+        _SCANNER.decode(body.decode())
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ShapeError(f"The key '{twice[:100]}' stands twice in one object.", twice[:100])
+
+
+_SCANNER = json.JSONDecoder(object_pairs_hook=_once, parse_int=len, parse_float=len)
+"""Looks at keys only; numbers are not made, whatever their length."""
 
 
 def _reason(error: Exception, body: bytes) -> str:

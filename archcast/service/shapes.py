@@ -98,6 +98,9 @@ Batch = msgspec.defstruct(
 )  # fmt: skip
 """Body of /v1/predict_batch."""
 
+COLUMNAR = frozenset({Operators, Batch})
+"""Bodies of many rows, in which a key that stands twice is not looked for."""
+
 
 class JobRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A long question. The same `key` twice is one job; `wait_s` answers directly where the job ends in time.

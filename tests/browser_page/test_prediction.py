@@ -85,14 +85,14 @@ def test_an_address_shows_the_same_view_again_and_the_back_button_leads_back(pag
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("batch=8.5", "batch=8.5 (a whole number from 1 to 10,000,000)"),
-        ("batch=-3&prompt=x", "batch=-3 (a whole number from 1 to 10,000,000), prompt=x (a whole number from 1 to"),
-        ("count=65537", "count=65537 (a whole number from 1 to 65,536)"),
-        ("knob=batch&at=1e999", "at=1e999 (a whole number from 1 to 10,000,000)"),
-        ("view=nowhere", "view=nowhere (predict, compare, jobs)"),
+        ("batch=8.5", "batch=8.5 (takes a whole number from 1 to 10,000,000)"),
+        ("batch=-3&prompt=x", "batch=-3 (takes a whole number from 1 to 10,000,000), prompt=x (takes a whole number from 1 to"),
+        ("count=65537", "count=65537 (takes a whole number from 1 to 65,536)"),
+        ("knob=batch&at=1e999", "at=1e999 (takes a whole number from 1 to 10,000,000)"),
+        ("view=nowhere", "view=nowhere (takes predict, compare, jobs)"),
         ("batchh=8", "batchh=8 (there is no such word)"),
-        (f"batch={'9' * 300}", f"batch={'9' * 34}… (a whole number"),
-        ("batch=<b>8</b>", "batch=<b>8</b> (a whole number"),
+        (f"batch={'9' * 300}", f"batch={'9' * 34}… (takes a whole number"),
+        ("batch=<b>8</b>", "batch=<b>8</b> (takes a whole number"),
     ],
 )  # fmt: skip
 def test_a_wrong_number_in_the_address_is_said_and_left_out(page: Page, words: str, said: str) -> None:

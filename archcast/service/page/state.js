@@ -30,7 +30,7 @@ export function readHash() {
   if (location.search.length > 1) ignore(location.search, "write it behind a #");
   for (const name of given.keys()) if (!KNOWN.includes(name)) ignore(`${name}=${given.get(name)}`, "there is no such word");
   if (VIEWS.includes(given.get("view"))) state.view = given.get("view");
-  else if (given.get("view")) ignore(`view=${given.get("view")}`, VIEWS.join(", "));
+  else if (given.get("view")) ignore(`view=${given.get("view")}`, `takes ${VIEWS.join(", ")}`);
   if (given.get("workload")) state.workload = given.get("workload");
   if (given.get("on")) state.on = [...new Set(given.get("on").split(",").filter(Boolean))].slice(0, MOST_DEVICES);
   for (const name of NUMBERS) {
@@ -49,7 +49,7 @@ function ignore(words, takes) {
 function isWhole(given, name, most) {
   const words = given.get(name);
   const good = /^\d+$/.test(words) && Number(words) >= 1 && Number(words) <= most;
-  if (!good) ignore(`${name}=${words}`, `a whole number from 1 to ${whole(most)}`);
+  if (!good) ignore(`${name}=${words}`, `takes a whole number from 1 to ${whole(most)}`);
   return good;
 }
 

@@ -16,7 +16,8 @@ from search_samples import small
 
 from archcast.searching.knobs import KnobKind, planned
 from archcast.searching.limits import read_limit
-from archcast.searching.run import merge, read_shard, search
+from archcast.searching.merging import merge
+from archcast.searching.run import read_shard, search
 from archcast.searching.search_file import MOST_DESIGNS, Shard, read_search
 from foundation.errors import BadFileError, BadValueError, InputError, UnknownNameError
 

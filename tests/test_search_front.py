@@ -14,8 +14,9 @@ from search_samples import small, small_search
 
 import archcast as ac
 from archcast.searching.front import Archive, hypervolume, knee, nondominated, thinned
+from archcast.searching.merging import merge
 from archcast.searching.problem import evaluate
-from archcast.searching.run import merge, search
+from archcast.searching.run import search
 from archcast.searching.search_file import read_search
 
 TABLES = (

@@ -41,7 +41,6 @@ def search(
     """The designs of a space that no other is better than, what limits them, and what each knob can reach."""
     with one_sentence_errors():
         _one_thread()
-        from archcast.searching.run import merge as put_together
         from archcast.searching.run import search as ask
         from foundation.errors import BadValueError
 
@@ -50,6 +49,8 @@ def search(
         if merge and proxy_from:
             raise BadValueError("a search on a proxy runs whole: --merge does not go with --proxy-from.")
         if merge:
+            from archcast.searching.merging import merge as put_together
+
             answer = put_together(file, merge)
         else:
             with _progress() as tell:

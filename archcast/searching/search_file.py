@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from archcast.question import MAX_BATCH, find_model
 from archcast.searching.designs import DESIGNS
-from archcast.searching.knobs import KnobKind, Planned, planned
-from archcast.searching.limits import Limit, read_limit
+from archcast.searching.file_values import fixed_of, limits_of, objectives_of
+from archcast.searching.knobs import Planned, planned
 from archcast.searching.methods import GRID, METHODS
 from archcast.searching.problem import Build, Design, Problem
 from archcast.searching.ranges import made_conditions
@@ -42,8 +42,6 @@ TOP = (
     "kind", "design", "workload", "knobs", "batch", "dtype", "space", "when", "fixed", "objectives", "constraints",
     "method", "fidelity", "evaluations", "seconds", "batch_size", "initial", "options",
 )  # fmt: skip
-CONSTRAINTS = ("max", "min")
-DEFAULT_OBJECTIVES = ("latency_s", "energy_j", "area_mm2")
 MOST_DESIGNS = 100_000_000
 """That one run evaluates; a shard is a run."""
 CLOSED_FORM, PROXY = "closed_form", "proxy"
@@ -131,8 +129,8 @@ def read_search(
     space = _space(settings, kind, shard or Shard(), method)
     batch = settings.at(("batch",), lambda: whole_number("batch", data.get("batch", 1), high=MAX_BATCH))
     dtype = settings.at(("dtype",), lambda: number_format(str(data.get("dtype", "int8"))).name)
-    fixed = _fixed(settings, kind)
-    objectives, limits = _objectives(settings, kind), _limits(settings, kind)
+    fixed = fixed_of(settings, kind)
+    objectives, limits = objectives_of(settings, kind), limits_of(settings, kind)
     request = Request(batch, dtype=dtype) if kind.workload else None
 
     def built(build: Build) -> Problem:
@@ -246,54 +244,3 @@ def _too_many(plans: list[Planned], size: int, shard: Shard) -> tuple[str, str]:
 
 def _doublings(most: int) -> list[int]:
     return [2**k for k in range(most.bit_length())]
-
-
-def _fixed(settings: Settings, design: Design) -> dict[str, Any]:
-    given = settings.mapping(("fixed",)) or {}
-    for name in given:
-        if name in design.knobs:
-            raise settings.fault(("fixed", name), f"'{name}' is a knob.", "Put it under 'space', as one value too.")
-    settings.known(("fixed",), given, tuple(design.fixed))
-
-    def one(name: str, kind: KnobKind) -> Any:
-        value = given.get(name, design.fixed_defaults[name])
-        return kind.one(name, {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value)
-
-    return {name: settings.at(("fixed", name), partial(one, name, kind)) for name, kind in design.fixed.items()}
-
-
-def _objectives(settings: Settings, kind: Design) -> tuple[str, ...]:
-    usual = [name for name in DEFAULT_OBJECTIVES if name in kind.values]
-    given = settings.data.get("objectives", usual if len(usual) > 1 else list(kind.values)[:2])
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, list) or not names:
-        raise settings.fault(("objectives",), f"objectives is a list of at least one of {', '.join(kind.values)}.")
-    found = [settings.choice(("objectives",), name, "objective", tuple(kind.values)) for name in names]
-    if again := next((name for name in found if found.count(name) > 1), ""):
-        raise settings.fault(("objectives",), f"the objective '{again}' stands twice.", "Give each once.")
-    return tuple(found)
-
-
-def _limits(settings: Settings, kind: Design) -> tuple[Limit, ...]:
-    given = settings.mapping(("constraints",)) or {}
-    settings.known(("constraints",), given, CONSTRAINTS)
-    numbers = {name: knob for name, knob in kind.knobs.items() if knob.kind != "name"}
-    known = (*numbers, *kind.values)
-    units = {name: knob.unit for name, knob in numbers.items()} | dict(kind.values)
-    found = []
-    for side in CONSTRAINTS:
-        bounds = given.get(side) or {}
-        if not isinstance(bounds, dict):
-            raise settings.fault(
-                ("constraints", side), f"'{side}' maps names to bounds, such as {side}: {{area_mm2: 20}}."
-            )
-        for text, bound in bounds.items():
-            place = ("constraints", side, text)
-            unit = units.get(str(text).strip(), units.get(str(text).split("+")[0].strip(), "") if "+" in text else "")
-            number = settings.at(place, partial(_bound, str(text), bound, unit))
-            found.append(settings.at(place, partial(read_limit, str(text), number, side == "max", known)))
-    return tuple(found)
-
-
-def _bound(text: str, bound: object, unit: str) -> float:
-    return KnobKind("real", unit=unit).number(text, bound) if unit else finite_number(text, bound)

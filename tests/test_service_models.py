@@ -187,6 +187,10 @@ def test_a_deleted_job_answers_no_more_though_its_answers_were_asked_before(clie
         client.job(job)
 
 
+def test_the_result_of_a_calibration_names_its_model(client: Client, made: dict[int, str]) -> None:
+    assert client.result(made[id(client)])["model"] == made[id(client)]
+
+
 def test_jobs_take_the_model_of_another_job(client: Client, made: dict[int, str], artefact: Path) -> None:
     job = made[id(client)]
     file = {
@@ -199,6 +203,7 @@ def test_jobs_take_the_model_of_another_job(client: Client, made: dict[int, str]
         assert client.run("simulate", request)["versions"]["cost_model"] == expected
     with pytest.raises(ArchcastError, match="There is no job"):
         client.submit("simulate", {"file": {**file, "cost_model": NO_JOB}})
+    assert client.submit("simulate", {"file": {"base": NO_JOB}})["kind"] == "simulate"  # there it is another key
 
 
 def test_a_calibrate_job_starts_from_the_model_of_another(client: Client, made: dict[int, str], table: Path) -> None:

@@ -167,7 +167,7 @@ class Client:
         return self.run("allocate", {"file": _inline(file), **asked}, progress=progress)
 
     def calibrate(self, uploads: Sequence[str], *, progress: Progress | None = None, **asked: Any) -> dict[str, Any]:
-        """Calibrate on uploaded measurements and wait for the end."""
+        """Calibrate on uploaded measurements and wait for the end; `model` of the answer names what was fitted."""
         return self.run("calibrate", {"uploads": list(uploads), **asked}, progress=progress)
 
     def run(

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from archcast.service.oracle_shapes import SHAPES as ORACLE
 from archcast.service.service import Service
 from archcast.service.settings import UPLOADS
-from archcast.service.shapes import Batch, JobRequest, Operators, Question, Questions
+from archcast.service.shapes import MODEL_NAMES, Batch, JobRequest, Operators, Question, Questions
 
 SHAPES: dict[str, tuple[Any, str, str]] = {
     "/v1/predict": (Question, "One question", "The document of `archcast predict --json`."),
@@ -70,7 +70,7 @@ def _add_answers(document: dict[str, Any], service: Service) -> None:
     for route in ("/v1/predict_ops", "/v1/predict_batch"):
         document["paths"][route]["post"]["parameters"] = [{
             "name": "model", "in": "query", "required": False, "schema": {"type": "string", "maxLength": 100},
-            "description": "'physics' for the closed form; without it, the artefact that is served.",
+            "description": f"{MODEL_NAMES} none.",
         }]  # fmt: skip
     if "/v1/jobs" in document["paths"]:
         job = {"$ref": "#/components/schemas/JobRequest"}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from costmodel.protocol import CostModel
 
 MOST_LOADED = 4
-"""Models that a process keeps in memory (some 5 MB each; `costmodel.artefact` reads no file above 100 MB)."""
+"""Models that a process keeps in memory (that of the package is a file of 6 MB; none above 100 MB is read)."""
 
 
 class OwnModels:

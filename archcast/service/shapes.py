@@ -23,8 +23,9 @@ Tokens = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
 Knob = Annotated[int, Meta(ge=-(10**15), le=10**15)] | float | bool | Name | None | Annotated[
     list[float | Name], Meta(max_length=1000)
 ]  # fmt: skip
+MODEL_NAMES = "'physics' for the closed form; the id of a calibrate job for its model; the artefact that is served for"
 ModelName = Annotated[
-    str, Meta(max_length=100, description="'physics' for the closed form, '' for the artefact that is served.")
+    str, Meta(max_length=100, description=f"{MODEL_NAMES} ''"),
 ]  # fmt: skip
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from archcast.service.jobs.store import JobStore
 
 MAKES_MODELS = "calibrate"
-KEYS = frozenset({"cost_model", "base"})
-"""Keys of requests under which the id of a calibrate job may stand: of files, of settings, of a calibrate job."""
+MODEL, BASE = "cost_model", ("base",)
+"""Where the id of a calibrate job may stand: under a key of files and of settings, and in a calibrate job itself."""
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
@@ -57,12 +57,12 @@ def _why_none(job: Job) -> str:
 
 def models_of(request: Mapping[str, Any]) -> list[str]:
     """Return the ids of jobs that a request names as its cost models."""
-    found = (word for at, word in words_of(request) if at and _names_model(at[-1]) and may_be_job(word))
+    found = (word for at, word in words_of(request) if _names_model(at) and may_be_job(word))
     return list(dict.fromkeys(found))
 
 
-def _names_model(key: str | int) -> bool:
-    return str(key).rpartition(".")[2] in KEYS
+def _names_model(at: tuple[str | int, ...]) -> bool:
+    return at == BASE or (len(at) > 0 and str(at[-1]).rpartition(".")[2] == MODEL)
 
 
 def check_models(store: JobStore, request: Mapping[str, Any]) -> None:

@@ -166,7 +166,10 @@ def allocate(request: Mapping[str, Any], report: Report, folder: Path) -> Any:
 
 
 def calibrate(request: Mapping[str, Any], report: Report, folder: Path) -> Any:
-    """Run `archcast calibrate` on uploads; the artefact stays in the job's folder, the result is its card."""
+    """Run `archcast calibrate` on uploads; the artefact stays in the job's folder, the result is its card.
+
+    `model` is the name under which the artefact answers from then on: the job's id, which its folder has.
+    """
     from archcast.calibration import calibrate as run
 
     out = folder / "artefact"
@@ -177,7 +180,7 @@ def calibrate(request: Mapping[str, Any], report: Report, folder: Path) -> Any:
         report(share or 0.0, 0.0 if share is None else 1.0, what)
 
     answer = run(request["uploads"], out=out, progress=progress, **asked).to_json()
-    return {**answer, "folder": out.name}
+    return {**answer, "folder": out.name, "model": folder.name}
 
 
 def _made(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import archcast as ac
 from archcast.render.human import percent, text
+from costmodel.estimate import Quantity
 
 pytest.importorskip("playwright", reason="archcast[dev] has it")
 pytest.importorskip("fastapi", reason="archcast[service] has it")
@@ -22,6 +24,7 @@ from browser_page.pages import (
     GENERATOR,
     READY,
     assert_shows,
+    card,
     choose,
     expected,
     opened,
@@ -86,7 +89,7 @@ def test_an_address_shows_the_same_view_again_and_the_back_button_leads_back(pag
     ("words", "said"),
     [
         ("batch=8.5", "batch=8.5 (takes a whole number from 1 to 10,000,000)"),
-        ("batch=-3&prompt=x", "batch=-3 (takes a whole number from 1 to 10,000,000), prompt=x (takes a whole number from 1 to"),
+        ("batch=-3&prompt=x", "batch=-3 (takes a whole number from 1 to 10,000,000), prompt=x (takes a whole"),
         ("count=65537", "count=65537 (takes a whole number from 1 to 65,536)"),
         ("knob=batch&at=1e999", "at=1e999 (takes a whole number from 1 to 10,000,000)"),
         ("view=nowhere", "view=nowhere (takes predict, compare, jobs)"),
@@ -276,3 +279,35 @@ def test_numbers_are_written_as_in_every_other_report(page: Page) -> None:
     )
     assert found[0] == [[text(value, kind) for value in values] for kind in kinds]
     assert found[1] == [percent(share) for share in shares]
+
+
+def test_a_model_of_ones_own_is_chosen_by_its_name_and_answers(page: Page, tmp_path: Path) -> None:
+    pytest.importorskip("xgboost")
+    from test_calibration import measured
+
+    measured(tmp_path, groups=30, rows=6)
+    kind = {"content-type": "text/csv"}
+    sent = page.request.post("/v1/uploads?name=m.csv", data=(tmp_path / "m.csv").read_bytes(), headers=kind).json()
+    asked = {"kind": "calibrate", "request": {"uploads": [sent["name"]]}, "name": "our gemms", "wait_s": 15}
+    job = page.request.post("/v1/jobs", data=asked).json()["id"]
+    for _ in range(60):
+        if page.request.get(f"/v1/jobs/{job}").json()["state"] == "done":
+            break
+        page.wait_for_timeout(500)
+    show(page, "#workload=llama-3.1-8b&on=h100-sxm&prompt=512&generate=64")
+    chosen = page.get_by_label("Cost model", exact=True)
+    expect(chosen).to_have_value("")
+    chosen.select_option("our gemms")
+    expect(page.locator("#versions")).not_to_contain_text(ac.predict("resnet-50", on="l40s").versions["cost_model"])
+    question = {"workload": "llama-3.1-8b", "on": "h100-sxm", "prompt": 512, "generate": 64}
+    found = page.request.post("/v1/predict", data={**question, "model": job}).json()
+    expect(page.locator("#versions")).to_contain_text(found["versions"]["cost_model"])
+    number, ends = card(page, "latency_s")
+    assert (number.replace(" ", ""), ends) == expected(Quantity(**found["latency_s"]), "s")
+    assert f"model={job}" in page.url
+    assert readout(page) == text(found["latency_s"]["value"], "s")  # the curve is the model's too
+    show(page, f"#workload=resnet-50&on=l40s&model={'A' * 22}")
+    expect(page.locator("#trouble")).to_contain_text("Unknown cost model 'AAAA")
+    page.get_by_label("Cost model", exact=True).select_option("closed form")
+    expect(page.locator("#trouble")).to_be_hidden()
+    assert_shows(page, ac.predict("resnet-50", on="l40s", model="physics"), FIELDS)

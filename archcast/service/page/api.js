@@ -63,6 +63,12 @@ export function latest() {
 }
 
 export const predict = (body, signal) => call("/v1/predict", { method: "POST", body, signal }).then(inBinary);
+// The calibrate jobs whose models can be asked, the newest first; none where the service has no jobs.
+export async function ownModels() {
+  const answer = await call("/v1/jobs?state=done&limit=200").catch(() => ({ jobs: [] }));
+  return answer.jobs.filter((job) => job.kind === "calibrate").map((job) => ({ id: job.id, name: job.name || job.about || job.id }));
+}
+
 export const report = (body, signal) => call("/v1/report", { method: "POST", body, signal });
 
 // Columns know neither users in service nor a count alone (the fastest mapping differs from row to row).
@@ -78,7 +84,9 @@ export async function predictRows(rows, signal) {
       else columns[name] = rows.map((row) => row[name]);
     }
     if (!Array.isArray(columns.on)) columns.on = rows.map((row) => row.on);
-    const answer = await call("/v1/predict_batch", { method: "POST", body: columns, signal });
+    const query = columns.model ? `?model=${encodeURIComponent(columns.model)}` : "";
+    delete columns.model; // one for all rows, and no column
+    const answer = await call(`/v1/predict_batch${query}`, { method: "POST", body: columns, signal });
     const out = answer.columns || answer;
     return rows.map((_, at) => rowOf(out, at));
   }

@@ -1,11 +1,11 @@
 // The page: what is asked for when the state changes, and what is shown while and after it is answered.
 
-import { call, latest, predict, report } from "./api.js";
+import { call, latest, ownModels, predict, report } from "./api.js";
 import { announce, byId } from "./dom.js";
 import { drawAnswer, spoken } from "./answer.js";
 import { buildCompare, refreshCompare } from "./compare.js";
 import { buildJobs, leaveJobs, offerExample, refreshJobs } from "./jobs.js";
-import { buildQuestion, drawQuestion, setLists } from "./question.js";
+import { buildQuestion, drawQuestion, setLists, setModels } from "./question.js";
 import { clearReport, drawReport } from "./report.js";
 import { NUMBERS, WORDS, appliesTo, changed, hashOf, ignored, learn, question, readHash, set, state } from "./state.js";
 import { buildToken } from "./token.js";
@@ -131,6 +131,7 @@ async function begin() {
   try {
     const [workloads, devices] = await Promise.all([call("/v1/workloads"), call("/v1/devices")]);
     setLists(workloads.workloads, devices.devices);
+    ownModels().then(setModels);
   } catch (error) {
     showView();
     trouble(error);

@@ -56,6 +56,28 @@ function software() {
     h("small", { class: "hint" }, "runtime or stack"));
 }
 
+function costModel() {
+  const id = freshId("model");
+  fields.model = h("select", { id, name: "model", onchange: (event) => set({ model: event.target.value }) });
+  return h("div", { class: "field rare" }, h("label", { for: id }, "Cost model"), fields.model,
+    h("small", { class: "hint" }, "what answers"));
+}
+
+let models = [];
+
+// The models of one's own to choose from: those of calibrate jobs that are done.
+export function setModels(found) {
+  models = found;
+  drawModels();
+}
+
+function drawModels() {
+  const named = [["", "that is served"], ["physics", "closed form"], ...models.map(({ id, name }) => [id, name])];
+  if (state.model && !named.some(([value]) => value === state.model)) named.push([state.model, state.model]);
+  replace(fields.model, named.map(([value, name]) => h("option", { value }, name)));
+  fields.model.value = state.model || "";
+}
+
 export function buildQuestion() {
   workloadBox = combobox({
     label: "Workload", hint: "# networks: type a name, a family or a domain",
@@ -78,7 +100,7 @@ export function buildQuestion() {
     h("div", { class: "asks" }, workloadBox.box, deviceBox.box, otherBox.box),
     h("div", { class: "chosen" }, chips, h("span", { class: "many" }, pieces.kinds,
       h("button", { type: "button", class: "quiet", onclick: () => set({ on: [state.on[0]] }, { push: true }) }, "Keep the first"))),
-    h("div", { class: "knobs", id: "knobs" }, KNOBS.map((knob) => number(...knob)), format(), software()),
+    h("div", { class: "knobs", id: "knobs" }, KNOBS.map((knob) => number(...knob)), format(), software(), costModel()),
     pieces.more);
 }
 
@@ -176,6 +198,7 @@ export function drawQuestion() {
   chips.parentElement.hidden = !comparing && state.on.length < 2;
   pieces.kinds.hidden = !comparing;
   drawFormats(defaults);
+  drawModels();
   for (const name of NUMBERS) drawNumber(name, fields[name], shows[name]);
   drawStale();
   if (document.activeElement !== fields.software) fields.software.value = state.software || "";

@@ -4,7 +4,7 @@ import { whole } from "./format.js";
 
 export const MOST = { batch: 1e7, concurrency: 1e7, prompt: 1e9, generate: 1e9, count: 65536 };
 export const NUMBERS = Object.keys(MOST);
-export const WORDS = ["dtype", "kv_dtype", "software"];
+export const WORDS = ["dtype", "kv_dtype", "software", "model"];
 export const VIEWS = ["predict", "compare", "jobs"];
 
 const START = { view: "predict", workload: "llama-3.1-8b", on: ["h100-sxm"] };

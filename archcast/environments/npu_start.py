@@ -22,6 +22,6 @@ OBJECTIVES = ("latency_s", "energy_j", "area_mm2")
 
 def extra_values(columns: Columns) -> dict[str, Array]:
     """Return `memory_bytes`: the buffers on the chip."""
-    names = ("input_buffer_bytes", "weight_buffer_bytes", "output_buffer_bytes")
-    each = np.sum([columns[name] for name in names], axis=0) * columns.get("cores", 1)
+    buffers = columns["input_buffer_bytes"] + columns["weight_buffer_bytes"] + columns["output_buffer_bytes"]
+    each = buffers * columns.get("cores", 1)
     return {"memory_bytes": np.asarray(each + columns.get("shared_bytes", 0), dtype=float)}

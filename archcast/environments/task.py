@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import truediv
+from operator import lt, truediv
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,7 +137,7 @@ class Task:
 
     def evaluate_one(self, codes: Array) -> Single:
         """Return what one design (codes of shape (knobs,)) is worth: `evaluate` to the bit, with less around it."""
-        columns = self.space.columns(codes[:, None])
+        columns = self._columns_of(codes)
         found = evaluate(self.problem, columns)
         values = {name: column.item() for name, column in found.values.items()}
         reason = int(found.reason[0])
@@ -154,6 +154,24 @@ class Task:
             values |= {name: np.asarray(column).item() for name, column in self.extra(columns).items()}
         words = found.reasons[reason - 1] if reason else ""
         return Single(values, reason == 0, score, words, np.array(seen, dtype=np.float32))
+
+    def _columns_of(self, codes: Array) -> Columns:
+        """Return the columns of one design: slices that are kept, where each code stands for itself."""
+        if self._cells is None:
+            return self.space.columns(codes[:, None])
+        return {name: cells[code] for (name, cells), code in zip(self._cells, codes.tolist(), strict=True)}
+
+    @cached_property
+    def _cells(self) -> list[tuple[str, list[Array]]] | None:
+        """Return of each knob its name and a column (1,) for each code; None where knobs have conditions or spans."""
+        if self.space.conditions or not self.space.listed:
+            return None
+        found = []
+        for knob in self.space.knobs:
+            numbers = knob.numbers.copy()
+            numbers.flags.writeable = False
+            found.append((knob.name, [numbers[at : at + 1] for at in range(len(numbers))]))
+        return found
 
     @cached_property
     def _zeros(self) -> list[float]:
@@ -194,10 +212,10 @@ class Task:
     def checked(self, codes: Any) -> Array:
         """Return codes as whole numbers in range, shape (knobs,). Raises BadValueError."""
         found = np.asarray(codes)
-        if found.shape == self.counts.shape and found.dtype == np.int64 and all(
-            0 <= code < count for code, count in zip(found.tolist(), self._counts, strict=True)
-        ):  # fmt: skip
-            return found.copy()
+        if found.shape == self.counts.shape and found.dtype == np.int64:
+            known = found.tolist()
+            if min(known) >= 0 and all(map(lt, known, self._counts)):
+                return found.copy()
         if (
             found.shape != self.counts.shape
             or found.dtype.kind not in "iu"

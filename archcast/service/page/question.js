@@ -59,7 +59,7 @@ function software() {
 function costModel() {
   const id = freshId("model");
   fields.model = h("select", { id, name: "model", onchange: (event) => set({ model: event.target.value }) });
-  return h("div", { class: "field rare" }, h("label", { for: id }, "Cost model"), fields.model,
+  return h("div", { class: "field rare two", hidden: true }, h("label", { for: id }, "Cost model"), fields.model,
     h("small", { class: "hint" }, "what answers"));
 }
 
@@ -76,6 +76,7 @@ function drawModels() {
   if (state.model && !named.some(([value]) => value === state.model)) named.push([state.model, state.model]);
   replace(fields.model, named.map(([value, name]) => h("option", { value }, name)));
   fields.model.value = state.model || "";
+  fields.model.parentElement.hidden = !models.length && !state.model; // a service without any has nothing to choose
 }
 
 export function buildQuestion() {

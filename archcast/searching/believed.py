@@ -12,13 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from archcast.searching.candidates import thinned_front
-from archcast.searching.sampler import Prior
+from archcast.searching.sampler import Prior, keys_of
 from archcast.searching.space import DesignSpace
 from archcast.searching.surrogate import GaussianProcess
 from workloads.table import Array
 
 MOST = 600
 """Designs that a process is fitted to: the best, and others drawn at random."""
+MOST_KNOWN = 200_000
+"""Guesses that are kept."""
 TRUST = 2.0
 """How many designs the belief is worth that values go with the guess, one to one in logarithms."""
 
@@ -33,6 +35,7 @@ class Features:
             groups += [place] * (len(knob.values) if knob.category else 1)
         extra = range(len(space.knobs), len(space.knobs) + (objectives if prior is not None else 0))
         self.groups = np.array([*groups, *extra])
+        self._known: dict[int, Array] = {}
 
     def points(self, codes: Array, guesses: Array | None) -> Array:
         """Return points (designs, columns); guesses are centred and of spread 1 by `standard` of the told designs."""
@@ -47,11 +50,19 @@ class Features:
         return found if guesses is None else np.concatenate((found, guesses), axis=1)
 
     def guesses(self, codes: Array) -> Array | None:
-        """Return what the guess says, NaN where it says nothing; None without one."""
+        """Return what the guess says, NaN where it says nothing; None without one. A design is asked for once."""
         if self.prior is None:
             return None
-        found = np.asarray(self.prior(self.space.columns(codes)), dtype=float)
-        return np.where(np.isfinite(found), found, np.nan)
+        keys = keys_of(codes)
+        fresh = [place for place, key in enumerate(keys) if key not in self._known]
+        if len(self._known) + len(fresh) > MOST_KNOWN:
+            self._known.clear()
+            fresh = list(range(len(keys)))
+        if fresh:
+            found = np.asarray(self.prior(self.space.columns(codes[:, fresh])), dtype=float)
+            found = np.where(np.isfinite(found), found, np.nan)
+            self._known.update(zip((keys[place] for place in fresh), found, strict=True))
+        return np.array([self._known[key] for key in keys]).reshape(len(keys), self.objectives)
 
 
 @dataclass

@@ -67,7 +67,7 @@ def test_without_simulation_values_are_those_of_the_proxy_with_its_ends(folder: 
     json.dumps(found, allow_nan=False)
 
 
-def test_a_grid_on_a_proxy_finds_the_front_of_all_its_values(folder: Path, proxy: Proxy) -> None:
+def test_a_grid_on_a_proxy_finds_the_front_of_all_its_values(folder: Path, proxy: Proxy, tmp_path: Path) -> None:
     every_one = {key: value for key, value in FILE.items() if key != "evaluations"} | {"method": "grid"}
     answer = search(every_one, fidelity="proxy", proxy_from=folder)
     space = answer.study.problem.space
@@ -76,6 +76,8 @@ def test_a_grid_on_a_proxy_finds_the_front_of_all_its_values(folder: Path, proxy
     for k, name in enumerate(answer.objectives):
         assert answer.values[:, k].min() == pytest.approx(every.value[name].min(), rel=1e-12)
     assert any(answer.binds)
+    kept = search(every_one, fidelity="proxy", proxy_from=folder, resume=tmp_path / "kept")
+    assert np.array_equal(kept.values, answer.values)
 
 
 def test_where_the_file_simulates_the_proxy_guides_and_all_values_are_simulated(folder: Path) -> None:
@@ -105,7 +107,7 @@ def test_workers_and_a_stop_change_nothing_where_the_proxy_guides(folder: Path, 
 def test_a_proxy_is_asked_in_batches_as_a_closed_form_is(folder: Path) -> None:
     study = with_proxy(read_search(FILE, None, {"fidelity": "closed_form", "method": "nsga2"}), folder)
     assert (study.quick, batch_size(study)) == (True, 1)
-    assert not with_proxy(read_search(FILE), folder).quick
+    assert not read_search(FILE).quick
 
 
 def test_a_log_of_something_else_is_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:
@@ -115,6 +117,10 @@ def test_a_log_of_something_else_is_refused_in_one_sentence(folder: Path, tmp_pa
         other = {"kind": "search", "design": "soc", "space": {"big_cores": [1, 2]}, "method": "random"}
         with pytest.raises(BadFileError, match="of another design: 'dram-controller', not 'soc'"):
             search(other, proxy_from=log)
+        learned = tmp_path / "learned.parquet"
+        search(FILE, method="random", evaluations=50, fidelity="proxy", proxy_from=folder, log=learned)
+        with pytest.raises(BadFileError, match="a proxy's own"):
+            search(FILE, proxy_from=learned)
     narrow = {**FILE, "space": {**FILE["space"], "RequestBufferSize": [2, 8]}}
     with pytest.raises(BadFileError, match="a value of RequestBufferSize is none of those listed"):
         search(narrow, proxy_from=folder)

@@ -128,7 +128,7 @@ def with_proxy(study: Study, log: str | Path) -> Study:
         raise BadFileError(file, f"no proxy of this search comes of this log: {error}") from None
     if all(one["mape"] < EXACT for one in proxy.card["left_out"].values()):
         raise BadFileError(file, "its values are the closed form's own; a proxy learns from simulated ones.")
-    learned = Learned(proxy, Path(log).name, guides)
+    learned = Learned(proxy, Path(log).name or str(log), guides)
     digest = hashlib.sha256(f"{study.digest} {proxy.card['data']} {proxy.card['seed']}".encode()).hexdigest()[:16]
     on_it = ProxyProblem(cheap, proxy)
     if guides:
@@ -149,8 +149,10 @@ def _log_in(log: str | Path) -> Path:
 
 
 def _checked(file: Path, study: Study) -> None:
-    """Refuse a log that says itself that it is of another kind or workload. Raises BadFileError."""
+    """Refuse a log that says itself that it is of another kind or workload, or of a proxy. Raises BadFileError."""
     about = about_of(file)
+    if about.get("fidelity") == PROXY:
+        raise BadFileError(file, "its values are a proxy's own; a proxy learns from simulated ones.")
     for key, mine in (("design", study.design), ("workload", study.name)):
         if isinstance(about.get(key), str) and about[key] != mine:
             raise BadFileError(file, f"it is the log of a search of another {key}: '{about[key]}', not '{mine}'.")

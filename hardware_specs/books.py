@@ -6,7 +6,7 @@ place of one. Shares and changes a year are fractions (0.1 is 10 %).
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -117,7 +117,7 @@ class BookSpec(Sourced):
         return max(found, key=lambda one: one.date, default=None)
 
 
-@cache
+@lru_cache(maxsize=64)
 def load_book(name_or_path: str | Path) -> BookSpec:
     """Return a book of the catalogue by name, or the one of a YAML file. Raises UnknownNameError or BadFileError."""
     from hardware_specs.catalogue import compiled_entries, is_path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -125,7 +125,7 @@ class TechnologySpec(Sourced):
         return tuple(dram.name for dram in self.dram)
 
 
-@cache
+@lru_cache(maxsize=16)
 def load_technology(path: str | Path | None = None) -> TechnologySpec:
     """Return the catalogue's table of components, or that of a YAML file.
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl
 
 from archcast.service.answers import too_much_memory
 from archcast.service.faults import RefusedError, fault, status_of
+from archcast.service.freed import Freed
 from archcast.service.metrics import OTHER
 from archcast.service.service import Service, place_of
 from archcast.service.settings import is_loopback
@@ -47,6 +49,7 @@ class Frame:
         self.hosts: set[bytes] | None = {b""} if service.settings.local else None
         self.count, self.running, self.waiting = 0, 0, 0
         self.prefix = service.id_prefix
+        self.freed = Freed()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -84,6 +87,7 @@ class Frame:
             else:
                 self.running -= 1
             call.note(perf_counter() - start)
+            self.freed.soon()
 
     def _admit(self, call: Call) -> None:
         """Refuse who may not ask. Raises RefusedError."""
@@ -117,7 +121,7 @@ class Frame:
         found = service.cache.get(key)
         call.hit = found is not None
         if found is None:
-            asked = _query(query) if query else _NONE
+            asked = _NONE if not query else _known_query(query) if len(query) <= 100 else _query(query)
             if service.side is not None and service.is_long(route, body):
                 found = await service.side.ask(route, body, asked)
             elif route == OPERATORS:
@@ -154,6 +158,11 @@ def _one_host(headers: Any) -> None:
 
 def _is_json(kind: bytes) -> bool:
     return kind == JSON or kind.split(b";", 1)[0].strip().lower() == JSON
+
+
+@lru_cache(maxsize=64)
+def _known_query(text: bytes) -> Mapping[str, str]:
+    return _query(text)
 
 
 def _query(text: bytes) -> dict[str, str]:

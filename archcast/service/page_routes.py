@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from functools import cache
+from functools import lru_cache
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -44,12 +44,11 @@ def page_routes(app: FastAPI, service: Service) -> None:
 
 
 def _file(request: Request, name: str) -> Response:
-    from archcast.service.page import POLICY
+    from archcast.service.page import POLICY, assets
 
-    found = _asset(name)
-    if found is None:
+    if name not in assets():  # before the cache: names that strangers make up are not to be kept
         raise RefusedError(404, "The page has no such file.")
-    body, kind, tag = found
+    body, kind, tag = _asset(name)
     headers = {"etag": tag, "content-security-policy": POLICY, "referrer-policy": "no-referrer",
                "x-frame-options": "DENY", "cross-origin-opener-policy": "same-origin",
                "cross-origin-resource-policy": "same-origin"}  # fmt: skip
@@ -58,11 +57,10 @@ def _file(request: Request, name: str) -> Response:
     return Response(body, media_type=kind, headers=headers)
 
 
-@cache
-def _asset(name: str) -> tuple[bytes, str, str] | None:
-    from archcast.service.page import asset, assets
+@lru_cache(maxsize=256)
+def _asset(name: str) -> tuple[bytes, str, str]:
+    from archcast.service.page import asset
 
-    if name not in assets():
-        return None
     found = asset(name)
-    return None if found is None else (*found, f'"{hashlib.sha256(found[0]).hexdigest()[:16]}"')
+    assert found is not None, name
+    return *found, f'"{hashlib.sha256(found[0]).hexdigest()[:16]}"'

@@ -11,6 +11,7 @@ import orjson
 
 from archcast.service.answers import Answers, Encoded, too_much_memory
 from archcast.service.faults import fault
+from archcast.service.freed import Freed
 from archcast.service.own_models import OwnAnswers, OwnModels
 from archcast.service.settings import SideLimits
 from archcast.service.side import LENGTHS
@@ -32,6 +33,7 @@ def main() -> None:
     _bound_memory(limits.memory_bytes)
     answers = OwnAnswers(limits, OwnModels(cache(lambda: _jobs(limits.store))))
     _ = answers.routes, versions()
+    freed = Freed(every_s=1.0)
     _write(sink, {"ready": True}, b"")
     while True:
         try:
@@ -40,6 +42,7 @@ def main() -> None:
             return
         found, answer = _answered(answers, header, body)
         _write(sink, found, answer)
+        freed.between()
 
 
 def _jobs(file: str) -> JobStore | None:

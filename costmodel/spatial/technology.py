@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from foundation.checks import finite_number
@@ -70,7 +70,7 @@ class Technology:
         return self.value, self.lo, self.hi
 
 
-@cache
+@lru_cache(maxsize=256)
 def technology(
     node_nm: float = 16.0, dram: str = "lpddr4", dtype: str = "int8", table: str | Path | None = None
 ) -> Technology:

@@ -8,7 +8,7 @@ convolved, and the patterns of objects mixed; the result is what the published c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ def turn_on_scores(model: str, skill_boost: float = 0.0, *, as_published: bool =
     return _scores(model, float(skill_boost), as_published)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _scores(model: str, skill_boost: float, as_published: bool) -> ScoreTable:
     if skill_boost:
         return _scores(model, 0.0, as_published).shifted(skill_boost)

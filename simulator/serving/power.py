@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -171,7 +171,7 @@ def _rows(engine: Engine, known: dict[object, tuple[OpTable, Array]]) -> tuple[O
     return known[key]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _made_for_w(device: str) -> float:
     """Return the limit of a device of the catalogue as it is made, W: a cap does not lower what work would draw."""
     try:

@@ -7,7 +7,7 @@ the contents of large tensors dropped (their shapes are all that a cost needs).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,7 @@ def _is_inside(folder: Path, location: str) -> bool:
         return False
 
 
-@cache
+@lru_cache(maxsize=256)
 def type_name(elem_type: int) -> str:
     """Return the name of an ONNX element type, "" where it has none."""
     from onnx import TensorProto

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from math import ceil
 from typing import ClassVar, NamedTuple
 
@@ -192,7 +192,7 @@ def parted(channels: int, parts: int) -> list[int]:
     return [channels - share * (parts - 1)] + [share] * (parts - 1)
 
 
-@cache
+@lru_cache(maxsize=4096)
 def parsed(text: str) -> Row:
     """Return a row as the numbers that it states; what it leaves out has the notation's defaults."""
     kind, *words = text.split("_")

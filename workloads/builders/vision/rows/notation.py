@@ -16,7 +16,7 @@ digits.
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 STEP = (
@@ -62,7 +62,7 @@ class Row(NamedTuple):
     module: Module | None
 
 
-@cache
+@lru_cache(maxsize=4096)
 def parsed(text: str) -> Row:
     """Return a row (which matches `ROW`); a branch is a list of forks, mostly of one step each."""
     body, _, sources = text.partition("@")

@@ -33,6 +33,21 @@ def between(axis: Array, values: Array) -> tuple[Array, Array]:
     return low, np.where(width > 0, (held - axis[low]) / np.where(width > 0, width, 1.0), 0.0)
 
 
+def ranged_details(
+    space: DesignSpace, codes: Array, values: Mapping[str, Array], lo: Mapping[str, Array], hi: Mapping[str, Array]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return designs (codes of shape (knobs, designs)) as JSON; a value without ends in `lo` and `hi` is exact.
+
+    What is between the ends holds the value too.
+    """
+    found = exact_details(space, codes, values)
+    for i, shown in enumerate(found):
+        for name in lo:
+            value = shown[name]["value"]
+            shown[name] |= {"lo": min(float(lo[name][i]), value), "hi": max(float(hi[name][i]), value)}
+    return found
+
+
 def exact_details(space: DesignSpace, codes: Array, values: Mapping[str, Array]) -> list[dict[str, Any]]:
     """Return designs (codes of shape (knobs, designs)) as JSON, each value with itself as its ends.
 

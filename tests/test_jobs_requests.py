@@ -244,3 +244,7 @@ def test_an_uploaded_table_calibrates_and_the_card_comes_back(store: JobStore, t
     assert "mape" in str(card["scores"])
     assert (store.folder(job.id) / "artefact").is_dir()
     assert len(list(store.folder(job.id).iterdir())) == 1
+    size = sum(path.stat().st_size for path in (store.folder(job.id) / "artefact").iterdir())
+    with store.database.read() as db:
+        row = db.execute("SELECT bytes, length(document) AS packed FROM results WHERE job = ?", (job.id,)).fetchone()
+    assert row["bytes"] == size + row["packed"] > size  # so that models count among what is kept

@@ -116,10 +116,12 @@ def test_cancelling_ends_a_running_job_and_one_that_will_not_end(make: Callable[
 
 
 def test_a_job_over_its_time_or_memory_is_ended_with_a_sentence(make: Callable[..., JobStore]) -> None:
-    store = make(time_s=1.5, memory_bytes=300_000_000)
-    with Runner(store, workers=2):
-        slow, fat = store.submit("nap", {"seconds": 60}).id, store.submit("eat", {}).id
-        slow_job, fat_job = store.wait(slow, 30), store.wait(fat, 30)
+    store = make(time_s=1.5)
+    with Runner(store):
+        slow_job = store.wait(store.submit("nap", {"seconds": 60}).id, 30)
+    store = make(memory_bytes=300_000_000)  # with time enough to eat on a machine that has much to do
+    with Runner(store):
+        fat_job = store.wait(store.submit("eat", {}).id, 60)
     assert (slow_job.state, slow_job.error_kind, slow_job.attempts) == ("failed", "TimeLimit", 1)
     assert "1.5 s" in slow_job.error
     assert (fat_job.state, fat_job.attempts) == ("failed", 1)

@@ -26,6 +26,12 @@ def clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def kept_bytes(folder: Path) -> int:
+    """Return the size of what stays of a job's folder."""
+    kept = folder / KEPT
+    return sum(path.stat().st_size for path in kept.rglob("*") if path.is_file()) if kept.is_dir() else 0
+
+
 def clear_left(folders: Path, state_of: Callable[[str], str]) -> None:
     """Clear the folders of jobs that have ended, and remove those of jobs that are no more (state '')."""
     for folder in folders.iterdir() if folders.is_dir() else ():

@@ -93,8 +93,11 @@ class Leases:
             rule = f"UPDATE jobs SET {what}, version = version + 1 WHERE {_HELD}"
             return db.execute(rule, (*values, claim.id, claim.lease)).rowcount == 1
 
-    def finish(self, claim: Claim, document: Any) -> bool:
+    def finish(self, claim: Claim, document: Any, *, beside_bytes: int = 0) -> bool:
         """Commit a job's result, a JSON document, and its end in one transaction.
+
+        Args:
+            beside_bytes: what stays on the disk beside it; it counts among the bytes of results that are kept.
 
         Raises:
             TooLargeError: the result is too large. BadValueError: it is no JSON. The job stays as it is.
@@ -111,7 +114,7 @@ class Leases:
         with self.database.change() as db:
             if not self._end(db, _HELD, (claim.id, claim.lease), DONE):
                 return False
-            db.execute("INSERT INTO results VALUES (?, ?, ?)", (claim.id, len(packed), packed))
+            db.execute("INSERT INTO results VALUES (?, ?, ?)", (claim.id, len(packed) + beside_bytes, packed))
         return True
 
     def fail(self, claim: Claim, error: str, error_kind: str = "") -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from archcast.service.jobs.artefacts import put_models
-from archcast.service.jobs.folders import clear
+from archcast.service.jobs.folders import clear, kept_bytes
 from archcast.service.jobs.job import INTERNAL, BusyError, Claim, StoreError
 from archcast.service.jobs.kinds import uploads_of
 from archcast.service.jobs.owner import Owner
@@ -208,7 +208,8 @@ class Runner:
         """Commit an outcome; where the lease is lost, it is thrown away."""
         try:
             if "result" in outcome:
-                held = self.store.finish(claim, outcome["result"])
+                beside = kept_bytes(self.store.folder(claim.id))
+                held = self.store.finish(claim, outcome["result"], beside_bytes=beside)
             else:
                 if outcome.get("kind") == INTERNAL:
                     _LOG.error("job %s: %s", claim.id, tail_of(self.store.folder(claim.id)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from costmodel.estimate import Estimate
 
 Query = Mapping[str, str]
+Labels = tuple[list[str], list[str]]
 
 NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _READ_QUESTION = msgspec.json.Decoder(Question)
@@ -45,31 +47,46 @@ class Encoded(NamedTuple):
 
 
 class Operations(NamedTuple):
-    """One question about operators: columns, one device for all rows or '' (then a column names them), a model."""
+    """One question about operators: columns, one device for all rows or '' (then a column names them), a model.
+
+    `rows` is how many there are (1 where no column is a list; their lengths are checked when they are priced). `like`
+    is what questions share that may be one table; those whose columns have unequal lengths stay alone.
+    """
 
     body: bytes
     query: Query
     columns: dict[str, Any]
     on: str
     model: Any
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are (1 where no column is a list; their lengths are checked when they are priced)."""
-        return next((len(values) for values in self.columns.values() if isinstance(values, list)), 1)
-
-    @property
-    def like(self) -> tuple[Any, ...]:
-        """What questions share that may be one table; those whose columns have unequal lengths stay alone."""
-        rows = self.rows
-        even = all(len(values) == rows for values in self.columns.values() if isinstance(values, list))
-        return (self.on, self.query.get("model", ""), *self.columns) if even else (id(self.columns),)
+    rows: int
+    like: tuple[Any, ...]
 
 
 def _priced(columns: dict[str, Any], on: str, model: Any) -> OpCosts:
     from archcast.operators import predict_ops
 
     return predict_ops(columns, on=on, model=model)
+
+
+def _labels(costs: OpCosts) -> Labels:
+    """Return the names of `bound` and `source`, one a row."""
+    return _BOUNDS[costs.bound].tolist(), _SOURCES[costs.source].tolist()
+
+
+def _joined(asked: Sequence[Operations]) -> dict[str, Any]:
+    """Return the columns of questions one below the other; a word that is the same in all of them stays one."""
+    whole: dict[str, Any] = {}
+    sized = any(type(values) is not str for values in asked[0].columns.values())  # else a column must tell the rows
+    for name, first in asked[0].columns.items():
+        if type(first) is str and (sized or name != "op") and all(one.columns[name] == first for one in asked):
+            whole[name] = first
+        else:
+            whole[name] = list(chain.from_iterable(_listed(one.columns[name], one.rows) for one in asked))
+    return whole
+
+
+def _listed(values: Any, rows: int) -> list[Any]:
+    return values if isinstance(values, list) else [values] * rows
 
 
 @dataclass(frozen=True)
@@ -151,7 +168,8 @@ class Answers:
     def predict_ops(self, body: bytes, query: Query) -> Encoded:
         """Answer columns of operators with columns of costs, in the same order."""
         asked = self.operations(body, query)
-        return self._costs(asked, _priced(asked.columns, asked.on, asked.model), slice(None))
+        costs = _priced(asked.columns, asked.on, asked.model)
+        return self._costs(asked, costs, _labels(costs), 0, len(costs.bound))
 
     def operations(self, body: bytes, query: Query) -> Operations:
         """Return columns of operators whose names were looked up."""
@@ -163,30 +181,26 @@ class Answers:
         one = _checked_devices(columns, on)
         from archcast.cost_models import find_cost_model
 
-        return Operations(body, query, columns, one, find_cost_model(_model_of(query)))
+        lengths = {len(values) for values in columns.values() if type(values) is list}
+        like = (one, query.get("model", ""), *columns) if len(lengths) < 2 else (id(columns),)
+        model = find_cost_model(_model_of(query))
+        return Operations(body, query, columns, one, model, max(lengths, default=1), like)
 
     def priced_together(self, asked: Sequence[Operations]) -> list[Encoded]:
         """Answer questions that are `like` each other, all priced as one table."""
-        first = asked[0]
-        whole: dict[str, Any] = {}
-        for name in first.columns:
-            parts: list[Any] = []
-            for one in asked:
-                values = one.columns[name]
-                parts += values if isinstance(values, list) else [values] * one.rows
-            whole[name] = parts
-        costs = _priced(whole, first.on, first.model)
+        costs = _priced(_joined(asked), asked[0].on, asked[0].model)
+        labels = _labels(costs)
         found, start = [], 0
         for one in asked:
-            found.append(self._costs(one, costs, slice(start, start + one.rows)))
+            found.append(self._costs(one, costs, labels, start, start + one.rows))
             start += one.rows
         return found
 
-    def _costs(self, asked: Operations, costs: OpCosts, part: slice) -> Encoded:
-        found: dict[str, Any] = {name: getattr(costs, name)[part] for name in NUMERIC}
-        found["bound"] = _BOUNDS[costs.bound[part]].tolist()
-        found["source"] = _SOURCES[costs.source[part]].tolist()
-        rows = len(found["bound"])
+    def _costs(self, asked: Operations, costs: OpCosts, labels: Labels, start: int, stop: int) -> Encoded:
+        """Return the costs of rows, which are those of one question."""
+        found: dict[str, Any] = {name: getattr(costs, name)[start:stop] for name in NUMERIC}
+        found["bound"], found["source"] = labels[0][start:stop], labels[1][start:stop]
+        rows = stop - start
         self._check_rows(rows, self.limits.rows)
         return encoded({"rows": rows, "columns": found, "versions": versions_of(asked.model)}, rows)
 

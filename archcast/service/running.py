@@ -39,7 +39,7 @@ def serve(settings: Settings) -> None:
         from archcast.service.app import create_app
 
         config = uvicorn.Config(
-            partial(create_app, settings), factory=True, loop="auto", http="auto", ws="none", access_log=False,
+            partial(create_app, settings), factory=True, loop="auto", http=_protocol(), ws="none", access_log=False,
             log_level="warning", server_header=False, date_header=True, proxy_headers=False, lifespan="on",
             workers=settings.workers, timeout_graceful_shutdown=STOP_S, backlog=1024, timeout_keep_alive=30,
         )  # fmt: skip
@@ -52,6 +52,15 @@ def serve(settings: Settings) -> None:
                 Multiprocess(config, sockets=[listening], **target).run()
             else:
                 server.run(sockets=[listening])
+
+
+def _protocol() -> Any:
+    """Return what speaks HTTP: the fast one, where its parser is installed."""
+    try:
+        from archcast.service.one_write import OneWrite
+    except ImportError:
+        return "auto"
+    return OneWrite
 
 
 def _leave(number: int, frame: object) -> NoReturn:

@@ -34,7 +34,7 @@ def some(problem: DramController, count: int) -> dict[str, np.ndarray]:
     return problem.space.columns(problem.space.codes(np.random.default_rng(0).integers(0, problem.space.size, count)))
 
 
-def test_energy_of_one_read_is_that_of_its_commands_and_the_background():
+def test_energy_of_one_read_is_that_of_its_commands_and_the_background() -> None:
     run = simulate(DDR4_2400, Configuration(RefreshPolicy="NoRefresh"), Trace.of(*np.zeros((3, 1), dtype=int)))
     core = 8 * 1.2 * 1e-3 / 1.2e9  # volts x chips x milliamperes x cycles
     activate = core * (60.75 * 55 - 44.0 * 39 - 38.25 * 16) + 8 * 2.5 * 1e-3 / 1.2e9 * (4.05 * 55 - 3.0 * 55)
@@ -47,7 +47,7 @@ def test_energy_of_one_read_is_that_of_its_commands_and_the_background():
     assert run.power_w == pytest.approx(run.energy_j / 30e-9)
 
 
-def test_an_idle_channel_draws_no_less_than_powered_down_and_no_more_than_active():
+def test_an_idle_channel_draws_no_less_than_powered_down_and_no_more_than_active() -> None:
     costs = Costs.of(DDR4_2400)
     trace = make_trace("random", 50, 0.001, DDR4_2400)
     for page in ("Open", "Closed"):
@@ -57,13 +57,13 @@ def test_an_idle_channel_draws_no_less_than_powered_down_and_no_more_than_active
             assert costs.precharged_down_w <= background_w <= costs.active_w
 
 
-def test_overlapping_spans_are_counted_once():
+def test_overlapping_spans_are_counted_once() -> None:
     assert union_length(np.array([0, 2, 10]), np.array([5, 4, 12])) == 7
 
 
 @pytest.mark.skipif(not installed(), reason="the compiled kernel needs numba: pip install archcast[fast]")
 @pytest.mark.slow
-def test_the_compiled_kernel_issues_the_same_commands():
+def test_the_compiled_kernel_issues_the_same_commands() -> None:
     random = np.random.default_rng(3)
     problem = controller()
     for number in random.integers(0, problem.space.size, 12):
@@ -75,13 +75,13 @@ def test_the_compiled_kernel_issues_the_same_commands():
         assert np.array_equal(one.commands.kind, two.commands.kind)
 
 
-def test_the_closed_form_ranks_controllers_as_the_events_do():
+def test_the_closed_form_ranks_controllers_as_the_events_do() -> None:
     low, high = (evaluate(controller(events), some(controller(), 80)) for events in (False, True))
     for name in ("latency_s", "power_w", "energy_j"):
         assert spearmanr(low.values[name], high.values[name])[0] > 0.6, name
 
 
-def test_the_closed_form_is_right_where_nothing_queues():
+def test_the_closed_form_is_right_where_nothing_queues() -> None:
     trace = make_trace("random", 400, 0.01, DDR4_2400)
     alone = Configuration(PagePolicy="Closed", RefreshPolicy="NoRefresh")
     run, knobs = simulate(DDR4_2400, alone, trace), alone.knobs
@@ -90,7 +90,7 @@ def test_the_closed_form_is_right_where_nothing_queues():
     assert found.energy_j[0] == pytest.approx(run.energy_j, rel=0.05)
 
 
-def test_designs_are_worth_the_same_alone_and_among_others():
+def test_designs_are_worth_the_same_alone_and_among_others() -> None:
     for events in (False, True):
         problem = controller(events)
         columns = some(problem, 6)
@@ -99,7 +99,7 @@ def test_designs_are_worth_the_same_alone_and_among_others():
         assert alone[0] == whole[4]
 
 
-def test_the_space_that_ships_has_archgyms_names_and_a_hundred_thousand_designs():
+def test_the_space_that_ships_has_archgyms_names_and_a_hundred_thousand_designs() -> None:
     assert list(module.KNOBS) == [
         "PagePolicy", "Scheduler", "SchedulerBuffer", "RequestBufferSize", "CmdMux", "RespQueue", "RefreshPolicy",
         "RefreshMaxPostponed", "RefreshMaxPulledin", "PowerDownPolicy", "Arbiter", "MaxActiveTransactions",
@@ -107,7 +107,7 @@ def test_the_space_that_ships_has_archgyms_names_and_a_hundred_thousand_designs(
     assert controller().space.size > 1e5
 
 
-def test_another_seed_draws_another_trace():
+def test_another_seed_draws_another_trace() -> None:
     one, two = controller(seed=1).trace, controller(seed=2).trace
     assert not np.array_equal(one.address, two.address)
     assert np.array_equal(one.address, controller(seed=1).trace.address)

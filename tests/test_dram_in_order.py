@@ -15,26 +15,26 @@ from simulator.dram.traces import Trace, make_trace
 K = DDR4_2400.timing
 
 
-def test_reads_of_one_bank_take_a_row_cycle_each_where_rows_are_closed():
+def test_reads_of_one_bank_take_a_row_cycle_each_where_rows_are_closed() -> None:
     assert served(DDR4_2400, [0] * 9, [5] * 9, [0] * 9, closed=True) * 8 == pytest.approx(8 * K.rc)
 
 
-def test_reads_of_an_open_row_follow_each_other_by_the_long_column_delay():
+def test_reads_of_an_open_row_follow_each_other_by_the_long_column_delay() -> None:
     assert served(DDR4_2400, [0] * 9, [5] * 9, [0] * 9, closed=False) == pytest.approx(K.ccd_l)
 
 
-def test_writes_hold_their_bank_until_they_are_recovered():
+def test_writes_hold_their_bank_until_they_are_recovered() -> None:
     cycle = K.rcd + K.wl + K.burst + K.wr + K.rp  # longer than a row cycle of reads
     assert cycle > K.rc
     assert served(DDR4_2400, [0] * 5, [1, 2, 3, 4, 5], [1] * 5, closed=False) == pytest.approx(cycle)
 
 
-def test_two_banks_prepare_side_by_side():
+def test_two_banks_prepare_side_by_side() -> None:
     total = served(DDR4_2400, [0, 1] * 100, [1] * 200, [0] * 200, closed=True) * 199
     assert total == pytest.approx(99 * K.rc + K.ccd_s)
 
 
-def test_a_second_request_of_a_bank_holds_up_the_bank_behind():
+def test_a_second_request_of_a_bank_holds_up_the_bank_behind() -> None:
     total = served(DDR4_2400, [0, 0, 1, 1] * 50, [1] * 200, [0] * 200, closed=True) * 199
     assert total == pytest.approx(100 * K.rc + 99 * K.ccd_s)  # each pair a row cycle, the next bank's at once after it
 
@@ -60,7 +60,7 @@ def closed_form(trace: Trace, **knobs: object) -> float:
     return float(ClosedForm(DDR4_2400, trace).estimate(Knobs(*(np.array([float(x)]) for x in found))).duration_s[0])  # type: ignore[arg-type]
 
 
-def test_queues_by_bank_behind_passing_threads_slow_strict_order_down():
+def test_queues_by_bank_behind_passing_threads_slow_strict_order_down() -> None:
     """A thread that waits for a full queue fills each place of it: its run of one bank stays together."""
     trace = make_trace("cloud-2", 600, 0.5, DDR4_2400, 3)
     plain = {"PagePolicy": "Closed", "CmdMux": "Strict", "RequestBufferSize": 8}
@@ -71,7 +71,7 @@ def test_queues_by_bank_behind_passing_threads_slow_strict_order_down():
     assert measured[1] > measured[0]
 
 
-def test_a_queue_of_one_place_spreads_requests_over_banks():
+def test_a_queue_of_one_place_spreads_requests_over_banks() -> None:
     trace = make_trace("cloud-1", 600, 0.5, DDR4_2400, 3)
     plain = {"PagePolicy": "Closed", "CmdMux": "Strict", "Arbiter": "Fifo"}
     values = [{**plain, "RequestBufferSize": size} for size in (1, 2, 8)]

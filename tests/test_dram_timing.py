@@ -39,41 +39,41 @@ def issued(run: DramRun) -> list[tuple[int, str]]:
     return [(int(t), COMMANDS[k]) for t, k in zip(run.commands.cycle, run.commands.kind, strict=True)]
 
 
-def test_a_read_of_a_closed_bank_takes_activation_latency_and_burst():
+def test_a_read_of_a_closed_bank_takes_activation_latency_and_burst() -> None:
     assert served([(0, 0, 0, 0)]).final.tolist() == [16 + 16 + 4]
 
 
-def test_a_row_hit_follows_after_tccd_l():
+def test_a_row_hit_follows_after_tccd_l() -> None:
     assert served([(0, 0, 0, 0), (0, 0, 0, 0)]).final.tolist() == [36, 16 + 6 + 20]
 
 
-def test_a_conflict_waits_for_tras_trp_and_trcd():
+def test_a_conflict_waits_for_tras_trp_and_trcd() -> None:
     run = served([(0, 0, 0, 0), (0, 0, 1, 0)])
     assert issued(run) == [(0, "ACT"), (16, "RD"), (39, "PRE"), (55, "ACT"), (71, "RD")]
     assert run.final.tolist() == [36, 91]
 
 
-def test_reading_what_was_written_waits_for_the_write_to_end():
+def test_reading_what_was_written_waits_for_the_write_to_end() -> None:
     assert served([(0, 0, 0, 1), (0, 0, 0, 0)]).final.tolist() == [36, 36 + 9 + 20]
     assert served([(0, 0, 0, 1), (0, 1, 0, 0)]).final.tolist() == [36, 36 + 3 + 20]
 
 
-def test_writing_after_reading_turns_the_bus_round():
+def test_writing_after_reading_turns_the_bus_round() -> None:
     assert served([(0, 0, 0, 0), (0, 0, 0, 1)]).final.tolist() == [36, 16 + 6 + 20]
 
 
-def test_the_fifth_activate_waits_for_tfaw():
+def test_the_fifth_activate_waits_for_tfaw() -> None:
     run = served([(0, bank, 0, 0) for bank in (0, 1, 2, 3, 4)])
     assert [t for t, name in issued(run) if name == "ACT"] == [0, 4, 8, 12, 26]
 
 
-def test_a_refresh_holds_up_what_comes_after_it_for_trfc():
+def test_a_refresh_holds_up_what_comes_after_it_for_trfc() -> None:
     run = served([(9361, 0, 0, 0)], RefreshPolicy="AllBank")
     assert issued(run)[0] == (9360, "REF")
     assert run.final.tolist() == [9360 + 313 + 16 + 20]
 
 
-def test_a_busy_bank_postpones_its_refresh_as_far_as_it_may():
+def test_a_busy_bank_postpones_its_refresh_as_far_as_it_may() -> None:
     busy = [(5 * i, 0, i % 2, 0) for i in range(5000)]
     for postponed in (0, 2):
         run = served(busy, RefreshPolicy="AllBank", RefreshMaxPostponed=postponed)
@@ -81,19 +81,19 @@ def test_a_busy_bank_postpones_its_refresh_as_far_as_it_may():
         assert (postponed + 1) * 9360 <= first < (postponed + 1) * 9360 + 100
 
 
-def test_refreshes_are_pulled_in_while_nothing_waits():
+def test_refreshes_are_pulled_in_while_nothing_waits() -> None:
     run = served([(2000, 0, 0, 0)], RefreshPolicy="AllBank", RefreshMaxPulledin=3)
     assert [name for _, name in issued(run)].count("REF") == 3
     assert run.final.tolist() == [2000 + 36]
 
 
-def test_refreshing_costs_its_share_of_the_bandwidth():
+def test_refreshing_costs_its_share_of_the_bandwidth() -> None:
     trace = make_trace("stream", 8000, 5.0, DDR4_2400)
     runs = [simulate(DDR4_2400, Configuration(RefreshPolicy=name), trace) for name in ("NoRefresh", "AllBank")]
     assert runs[1].cycles / runs[0].cycles == pytest.approx(1 / (1 - 313 / 9360), rel=0.02)
 
 
-def test_no_more_leaves_than_the_bus_carries():
+def test_no_more_leaves_than_the_bus_carries() -> None:
     alone = served([(0, 0, 0, 0)] * 200)  # one row: a burst every tCCD_L
     assert alone.final[-1] == 16 + 6 * 199 + 20
     apart = served([(0, bank, 0, 0) for _ in range(100) for bank in range(4)], SchedulerBuffer="Bankwise")
@@ -101,13 +101,13 @@ def test_no_more_leaves_than_the_bus_carries():
     assert apart.bandwidth_bytes_per_s <= DDR4_2400.peak_bytes_per_s
 
 
-def test_closed_pages_cost_hits_and_save_conflicts():
+def test_closed_pages_cost_hits_and_save_conflicts() -> None:
     hits, conflicts = [(100 * i, 0, 0, 0) for i in range(20)], [(100 * i, 0, i, 0) for i in range(20)]
     assert served(hits, PagePolicy="Closed").latency_s > served(hits, PagePolicy="Open").latency_s
     assert served(conflicts, PagePolicy="Closed").latency_s < served(conflicts, PagePolicy="Open").latency_s
 
 
-def test_adaptive_pages_look_at_what_waits():
+def test_adaptive_pages_look_at_what_waits() -> None:
     requests = [(0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 1, 0)]
     names = {
         policy: [name for _, name in issued(served(requests, PagePolicy=policy))] for policy in CHOICES["PagePolicy"]
@@ -118,20 +118,20 @@ def test_adaptive_pages_look_at_what_waits():
     assert names["Closed"] == ["ACT", "RDA", "ACT", "RDA", "ACT", "RDA"]
 
 
-def test_first_ready_serves_a_later_hit_first_and_fifo_does_not():
+def test_first_ready_serves_a_later_hit_first_and_fifo_does_not() -> None:
     requests = [(0, 0, 0, 0), (0, 0, 1, 0), (0, 0, 0, 0)]
     assert np.argsort(served(requests, Scheduler="FrFcfs").final).tolist() == [0, 2, 1]
     assert np.argsort(served(requests, Scheduler="Fifo").final).tolist() == [0, 1, 2]
     assert np.argsort(served(requests, Scheduler="FrFcfs", CmdMux="Strict").final).tolist() == [0, 1, 2]
 
 
-def test_grouping_serves_a_hit_of_the_same_kind_first():
+def test_grouping_serves_a_hit_of_the_same_kind_first() -> None:
     requests = [(0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 0, 0)]
     assert np.argsort(served(requests, Scheduler="FrFcfs").final).tolist() == [0, 1, 2]
     assert np.argsort(served(requests, Scheduler="FrFcfsGrp").final).tolist() == [0, 2, 1]
 
 
-def test_reordered_responses_leave_in_the_order_of_entry():
+def test_reordered_responses_leave_in_the_order_of_entry() -> None:
     requests = [(0, 0, 0, 0), (0, 0, 1, 0), (0, 0, 0, 0), (0, 1, 0, 0)]
     for knobs in ({"RespQueue": "Reorder"}, {"Arbiter": "Reorder"}):
         final = served(requests, **knobs).final
@@ -139,17 +139,17 @@ def test_reordered_responses_leave_in_the_order_of_entry():
     assert not (np.diff(served(requests).final) >= 0).all()
 
 
-def test_one_active_transaction_is_one_at_a_time():
+def test_one_active_transaction_is_one_at_a_time() -> None:
     run = served([(0, bank, 0, 0) for bank in range(4)], Arbiter="Fifo", MaxActiveTransactions=1)
     assert run.final.tolist() == [36, 72, 108, 144]
 
 
-def test_a_buffer_of_one_place_holds_back_the_next_request():
+def test_a_buffer_of_one_place_holds_back_the_next_request() -> None:
     run = served([(0, bank, 0, 0) for bank in range(3)], SchedulerBuffer="Shared", RequestBufferSize=1)
     assert [t for t, name in issued(run) if name == "ACT"] == [0, 17, 34]
 
 
-def test_powering_down_costs_txp_and_saves_power():
+def test_powering_down_costs_txp_and_saves_power() -> None:
     requests = [(0, 0, 0, 0), (5000, 0, 0, 0)]
     awake, asleep = (served(requests, PowerDownPolicy=name) for name in ("NoPowerDown", "Staggered"))
     assert asleep.final[1] - awake.final[1] == 8
@@ -180,7 +180,7 @@ def test_the_checker_sees_a_command_that_comes_too_early(early: int, name: str):
     assert violations(wrong)
 
 
-def test_a_command_that_is_missing_is_seen():
+def test_a_command_that_is_missing_is_seen() -> None:
     run = served([(0, 0, 0, 0), (0, 0, 1, 0)])
     without = [np.delete(column, 2) for column in
                (run.commands.cycle, run.commands.kind, run.commands.bank, run.commands.row)]  # fmt: skip
@@ -188,12 +188,12 @@ def test_a_command_that_is_missing_is_seen():
     assert any("is open" in text for text in violations(wrong))
 
 
-def test_lpddr4_takes_its_own_times():
+def test_lpddr4_takes_its_own_times() -> None:
     k = LPDDR4_3200.timing
     assert served([(0, 0, 0, 0)], LPDDR4_3200).final.tolist() == [k.rcd + k.rl + k.burst]
 
 
-def test_what_cannot_be_is_refused_by_name():
+def test_what_cannot_be_is_refused_by_name() -> None:
     with pytest.raises(UnknownNameError, match="OpenAdaptive"):
         Configuration(PagePolicy="open-adaptiv")
     with pytest.raises(UnknownNameError, match="Scheduler"):

@@ -35,7 +35,7 @@ def dram(**options: Any) -> ArchGymEnv:
     return make("DRAMEnv", fixed={"requests": 50}, **options)
 
 
-def test_a_step_gives_four_values_and_a_reset_an_observation():
+def test_a_step_gives_four_values_and_a_reset_an_observation() -> None:
     env = dram()
     assert env.reset().shape == (1, 3)
     observation, reward, done, info = env.step(ACTION)
@@ -44,19 +44,19 @@ def test_a_step_gives_four_values_and_a_reset_an_observation():
     assert reward > 0
 
 
-def test_a_flat_action_is_what_its_places_stand_for():
+def test_a_flat_action_is_what_its_places_stand_for() -> None:
     flat = [known.index(ACTION[name]) for name, known in DECODED.items()]
     env = dram()
     assert np.array_equal(env.step(flat)[0], env.step(ACTION)[0])
     assert env.decoded(np.full(10, 99.0))["MaxActiveTransactions"] == 128
 
 
-def test_energy_is_power_times_time():
+def test_energy_is_power_times_time() -> None:
     (energy_mj, power_w, time_ms), *_ = dram().step(ACTION)[0]
     assert energy_mj == pytest.approx(power_w * time_ms)
 
 
-def test_rewards_are_target_over_distance_and_inverted_for_agents():
+def test_rewards_are_target_over_distance_and_inverted_for_agents() -> None:
     observation = [3.0, 2.5, 0.4]
     env = dram(reward_formulation="power", target={"power": 1.0})
     assert env.reward(observation) == pytest.approx(1 / 1.5)
@@ -66,20 +66,20 @@ def test_rewards_are_target_over_distance_and_inverted_for_agents():
     assert np.isfinite(dram().reward([0.0, 1.0, 0.0]))
 
 
-def test_an_episode_ends_after_its_steps_and_begins_again():
+def test_an_episode_ends_after_its_steps_and_begins_again() -> None:
     env = dram(max_steps=3)
     assert [env.step(ACTION)[2] for _ in range(6)] == [False, False, True] * 2
     assert env.episode == 2
 
 
-def test_a_design_that_does_not_stand_is_seen_at_the_upper_bound():
+def test_a_design_that_does_not_stand_is_seen_at_the_upper_bound() -> None:
     env = make("TimeloopEnv", reward_formulation="latency", constraints={"area_mm2": 1e-3})
     observation, reward, _, info = env.step([0] * len(env.task.space.knobs))
     assert (observation == FAILED).all()
     assert (reward, info["feasible"]) == (0.0, False)
 
 
-def test_wrong_actions_are_named():
+def test_wrong_actions_are_named() -> None:
     with pytest.raises(BadValueError, match="places"):
         dram().step([1, 2])
     with pytest.raises(UnknownNameError, match="PagePolicy"):

@@ -68,7 +68,7 @@ def test_info_holds_what_allocators_ask_for(name: str):
     assert info["cost_s"] > 0
 
 
-def test_seeded_episodes_are_equal_bit_by_bit():
+def test_seeded_episodes_are_equal_bit_by_bit() -> None:
     runs = []
     for _ in range(2):
         env = make("npu-array", mode="sequential", horizon=6)
@@ -82,7 +82,7 @@ def test_seeded_episodes_are_equal_bit_by_bit():
     assert np.array_equal(runs[0], runs[1])
 
 
-def test_gains_of_a_sequence_add_up_to_the_score():
+def test_gains_of_a_sequence_add_up_to_the_score() -> None:
     env = make("npu-array", mode="sequential", horizon=30)
     env.reset(seed=3)
     start, gained = env.score, 0.0
@@ -94,7 +94,7 @@ def test_gains_of_a_sequence_add_up_to_the_score():
     assert start + gained == pytest.approx(info["score"])
 
 
-def test_a_move_stops_at_the_ends_of_numbers_and_goes_round_among_names():
+def test_a_move_stops_at_the_ends_of_numbers_and_goes_round_among_names() -> None:
     env = make("dram-controller", mode="sequential")
     names = [knob.name for knob in env.task.space.knobs]
     size, page = names.index("RequestBufferSize"), names.index("PagePolicy")
@@ -108,7 +108,7 @@ def test_a_move_stops_at_the_ends_of_numbers_and_goes_round_among_names():
     assert env.codes[size] == 1
 
 
-def test_rewards_are_logarithms_of_how_many_times_better_than_the_reference():
+def test_rewards_are_logarithms_of_how_many_times_better_than_the_reference() -> None:
     reference = {"latency_s": 1e-3, "energy_j": 1e-3}
     for objective, terms in (("latency", ["latency_s"]), ("energy", ["energy_j"]), ("edp", ["latency_s", "energy_j"])):
         env = make("npu-array", objective=objective, reference=reference)
@@ -121,7 +121,7 @@ def test_rewards_are_logarithms_of_how_many_times_better_than_the_reference():
     assert reward == pytest.approx(-np.mean([np.log(info[name] / reference[name]) for name in reference]))
 
 
-def test_a_design_beyond_a_constraint_is_not_feasible_and_has_the_worst_reward():
+def test_a_design_beyond_a_constraint_is_not_feasible_and_has_the_worst_reward() -> None:
     env = make("npu-array", constraints={"area_mm2": 0.01})
     env.reset(seed=0)
     _, reward, _, _, info = env.step(sampled(env))
@@ -130,7 +130,7 @@ def test_a_design_beyond_a_constraint_is_not_feasible_and_has_the_worst_reward()
     assert "area_mm2 above 0.01" in info["reason"]
 
 
-def test_a_design_by_its_names_is_that_of_its_codes():
+def test_a_design_by_its_names_is_that_of_its_codes() -> None:
     env = shared("dram-controller")
     codes = sampled(env, 3)
     named = env.task.space.values(codes)
@@ -141,7 +141,7 @@ def test_a_design_by_its_names_is_that_of_its_codes():
     assert other.step(dict(zip(named, codes, strict=True)))[1] == env.step(codes)[1]
 
 
-def test_wrong_actions_and_options_are_named():
+def test_wrong_actions_and_options_are_named() -> None:
     env = shared("dram-controller")
     env.reset()
     with pytest.raises(BadValueError, match="code for each of 12 knobs"):
@@ -162,13 +162,13 @@ def test_wrong_actions_and_options_are_named():
         shared("npu-array", num_envs=20).step(np.zeros((3, 3), dtype=int))
 
 
-def test_names_of_archgym_are_known():
+def test_names_of_archgym_are_known() -> None:
     assert environment_id("DRAMGym") == environment_id("DRAMEnv") == environment_id("DRAMEnv_RL") == "dram-controller"
     assert environment_id("TimeloopEnv") == environment_id("archcast/npu-array-v0") == "npu-array"
     assert environment_id("AstraSimEnv") == "gpu-serving"
 
 
-def test_events_are_a_fidelity_of_their_own():
+def test_events_are_a_fidelity_of_their_own() -> None:
     env = make("dram-controller", fidelity="events", fixed={"requests": 60})
     env.reset(seed=0)
     observed, _, _, _, info = env.step(sampled(env))
@@ -176,7 +176,7 @@ def test_events_are_a_fidelity_of_their_own():
     assert observed in env.observation_space
 
 
-def test_gymnasium_makes_vector_environments_by_the_same_id():
+def test_gymnasium_makes_vector_environments_by_the_same_id() -> None:
     many = gymnasium.make_vec("archcast/dram-controller-v0", num_envs=3, vectorization_mode="vector_entry_point")
     many.reset(seed=0)
     observed, rewards, *_ = many.step(many.action_space.sample())
@@ -184,7 +184,7 @@ def test_gymnasium_makes_vector_environments_by_the_same_id():
     assert rewards.shape == (3,)
 
 
-def test_a_record_is_written_as_two_aligned_tables(tmp_path):
+def test_a_record_is_written_as_two_aligned_tables(tmp_path) -> None:
     env = make("dram-controller", record=True, num_envs=5)
     env.reset(seed=0)
     env.step(env.action_space.sample())

@@ -41,13 +41,13 @@ def some(problem: GpuServing, count: int, seed: int = 0) -> np.ndarray:
     return problem.space.codes(np.random.default_rng(seed).integers(0, problem.space.size, count))
 
 
-def test_the_space_that_ships_has_a_hundred_thousand_designs_of_twelve_knobs():
+def test_the_space_that_ships_has_a_hundred_thousand_designs_of_twelve_knobs() -> None:
     counts = [planned(name, module.SPACE[name], kind).count for name, kind in module.KNOBS.items()]
     assert len(counts) == 12
     assert np.prod(counts) >= 1e5
 
 
-def test_blocks_are_those_that_the_serving_simulator_allocates():
+def test_blocks_are_those_that_the_serving_simulator_allocates() -> None:
     problem = serving()
     columns = problem.space.columns(some(problem, 12))
     engine = problem._engine(columns)
@@ -61,7 +61,7 @@ def test_blocks_are_those_that_the_serving_simulator_allocates():
         assert held[i] == pytest.approx(sum(room.held_bytes.values()), rel=1e-12)
 
 
-def test_a_model_that_does_not_fit_is_refused_with_the_bytes_that_lack():
+def test_a_model_that_does_not_fit_is_refused_with_the_bytes_that_lack() -> None:
     problem = serving(model="llama-3.1-70b")
     columns = problem.space.columns(some(problem, 300))
     found = evaluate(problem, columns)
@@ -70,7 +70,7 @@ def test_a_model_that_does_not_fit_is_refused_with_the_bytes_that_lack():
     assert (found.shortfall_bytes[one] > 40e9).all()
 
 
-def test_formats_and_divisions_that_cannot_be_are_refused_by_name():
+def test_formats_and_divisions_that_cannot_be_are_refused_by_name() -> None:
     kinds = module.KNOBS
     knobs = {**SMALL, "device": ["v100-sxm-32gb", "l40s"], "dtype": ["fp16", "fp64"], "tp": [1, 3], "kv_dtype": [SAME]}
     space = DesignSpace(tuple(planned(name, knobs[name], kind).knob() for name, kind in kinds.items()))
@@ -81,7 +81,7 @@ def test_formats_and_divisions_that_cannot_be_are_refused_by_name():
     assert NO_FORMAT in found.reasons
 
 
-def test_closed_form_and_events_rank_designs_alike():
+def test_closed_form_and_events_rank_designs_alike() -> None:
     closed, events = serving(requests=600), serving(True, requests=600)
     columns = closed.space.columns(some(closed, 40, 3))
     low, high = evaluate(closed, columns), evaluate(events, columns)
@@ -91,7 +91,7 @@ def test_closed_form_and_events_rank_designs_alike():
         assert spearmanr(low.values[name][both], high.values[name][both])[0] > least, name
 
 
-def test_a_design_is_worth_the_same_alone_and_among_others():
+def test_a_design_is_worth_the_same_alone_and_among_others() -> None:
     for events in (False, True):
         problem = serving(events)
         codes = some(problem, 8, 5)
@@ -102,7 +102,7 @@ def test_a_design_is_worth_the_same_alone_and_among_others():
                 assert alone.values[name][0] == together.values[name][i]
 
 
-def test_another_seed_is_another_stream_and_the_same_seed_the_same():
+def test_another_seed_is_another_stream_and_the_same_seed_the_same() -> None:
     first, again, other = serving(True), serving(True), serving(True, seed=2)
     columns = first.space.columns(some(first, 5, 1))
     one, two, three = (evaluate(replace(p), columns).values["ttft_p99_s"] for p in (first, again, other))
@@ -110,7 +110,7 @@ def test_another_seed_is_another_stream_and_the_same_seed_the_same():
     assert not np.array_equal(one, three)
 
 
-def test_overload_is_seen_by_both_fidelities_as_a_growing_queue():
+def test_overload_is_seen_by_both_fidelities_as_a_growing_queue() -> None:
     for events in (False, True):
         waits = []
         for rate in (0.3, 400.0):
@@ -122,7 +122,7 @@ def test_overload_is_seen_by_both_fidelities_as_a_growing_queue():
         assert waits[1] > 5 * waits[0]
 
 
-def test_details_have_the_values_of_the_search_and_ends_around_them():
+def test_details_have_the_values_of_the_search_and_ends_around_them() -> None:
     problem = serving()
     codes = some(problem, 3)
     found = evaluate(problem, problem.space.columns(codes))
@@ -132,6 +132,6 @@ def test_details_have_the_values_of_the_search_and_ends_around_them():
             assert shown[name]["lo"] <= shown[name]["value"] <= shown[name]["hi"]
 
 
-def test_a_model_without_tokens_is_refused():
+def test_a_model_without_tokens_is_refused() -> None:
     with pytest.raises(BadValueError, match="generates no tokens"):
         serving(model="resnet-50")

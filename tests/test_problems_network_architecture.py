@@ -38,7 +38,7 @@ def test_sums_of_blocks_are_what_predict_gives_for_the_whole(device: str, dtype:
         assert found.values["memory_bytes"][i] == pytest.approx(whole["memory_bytes"], rel=0.05)
 
 
-def test_macs_are_those_of_the_network_itself():
+def test_macs_are_those_of_the_network_itself() -> None:
     problem = networks()
     codes = some(problem, 4)
     columns = problem.space.columns(codes)
@@ -52,7 +52,7 @@ def test_macs_are_those_of_the_network_itself():
         assert macs[i] == model.summary()["macs"]
 
 
-def test_more_of_anything_costs_more():
+def test_more_of_anything_costs_more() -> None:
     problem = networks()
     small = np.zeros((len(problem.space.knobs), 1), dtype=int)
     base = evaluate(problem, problem.space.columns(small)).values
@@ -65,7 +65,7 @@ def test_more_of_anything_costs_more():
             assert found["latency_s"][0] >= base["latency_s"][0] * (1 - 1e-9), knob.name
 
 
-def test_details_hold_the_values_and_accuracy_is_nowhere():
+def test_details_hold_the_values_and_accuracy_is_nowhere() -> None:
     problem = networks()
     codes = some(problem, 2)
     found = evaluate(problem, problem.space.columns(codes)).values

@@ -35,7 +35,7 @@ def systems(policy: int, rate_hz: float) -> Systems:
                    np.array([0.5]), rate_hz, 100)  # fmt: skip
 
 
-def test_a_lone_server_is_a_queue_that_shares_itself():
+def test_a_lone_server_is_a_queue_that_shares_itself() -> None:
     delay, joules = estimate(systems(1, 1.0))  # all to the cloud: load 0.5
     assert delay[0] == pytest.approx(0.1 + 0.5 / (1 - 0.5))
     assert joules[0] == pytest.approx(2.5)
@@ -43,22 +43,22 @@ def test_a_lone_server_is_a_queue_that_shares_itself():
     assert apart[0] == pytest.approx(0.1 + 0.5 / (1 - 0.25))
 
 
-def test_shares_of_every_policy_add_up_to_one():
+def test_shares_of_every_policy_add_up_to_one() -> None:
     for policy in range(5):
         assert shares(systems(policy, 1.0)).sum() == pytest.approx(1.0)
 
 
-def test_more_than_a_server_does_piles_up():
+def test_more_than_a_server_does_piles_up() -> None:
     assert estimate(systems(1, 10.0))[0][0] > 10 * estimate(systems(1, 1.0))[0][0]
 
 
-def test_closed_form_and_runs_rank_designs_alike():
+def test_closed_form_and_runs_rank_designs_alike() -> None:
     low, high = (evaluate(problem(events), some(40)) for events in (False, True))
     assert spearmanr(low.values["latency_s"], high.values["latency_s"])[0] > 0.85
     assert spearmanr(low.values["energy_j"], high.values["energy_j"])[0] > 0.8
 
 
-def test_designs_are_worth_the_same_alone_and_among_others_and_seeds_differ():
+def test_designs_are_worth_the_same_alone_and_among_others_and_seeds_differ() -> None:
     for events in (False, True):
         columns = some(6)
         whole = evaluate(problem(events), columns).values["latency_s"]

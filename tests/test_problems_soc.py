@@ -31,7 +31,7 @@ def chip(big: int = 1, little: int = 0, stencil: int = 0, sram: float = 0.0) -> 
     )
 
 
-def test_tasks_on_one_core_take_the_sum_of_their_times():
+def test_tasks_on_one_core_take_the_sum_of_their_times() -> None:
     graph = (Task("a", "control", 14.4e6, 1e6), Task("b", "stencil", 28.8e6, 0.0, ("a",)))
     found = schedule(graph, chip())
     assert found.latency_s[0] == pytest.approx(3e-3)  # 6 operations a cycle at 2.4 GHz
@@ -39,7 +39,7 @@ def test_tasks_on_one_core_take_the_sum_of_their_times():
     assert found.energy_j[0] == pytest.approx(43.2e6 * 60e-12 + idle)
 
 
-def test_an_accelerator_takes_its_start_and_what_it_reads():
+def test_an_accelerator_takes_its_start_and_what_it_reads() -> None:
     graph = (Task("a", "control", 14.4e6, 1e6), Task("b", "stencil", 28.8e6, 0.0, ("a",)))
     found = schedule(graph, chip(stencil=120))
     assert found.latency_s[0] == pytest.approx(1e-3 + 1e6 / 6.4e9 + 5e-6 + 28.8e6 / (120 * 1.2e9))
@@ -47,7 +47,7 @@ def test_an_accelerator_takes_its_start_and_what_it_reads():
     assert inside.latency_s[0] == pytest.approx(1e-3 + 1e6 / (16 * 1.2e9) + 5e-6 + 0.2e-3)
 
 
-def test_tasks_that_do_not_wait_for_each_other_run_side_by_side():
+def test_tasks_that_do_not_wait_for_each_other_run_side_by_side() -> None:
     graph = (Task("a", "control", 14.4e6, 0.0), Task("b", "control", 14.4e6, 0.0))
     assert schedule(graph, chip(big=2)).latency_s[0] == pytest.approx(1e-3)
     assert schedule(graph, chip(big=1)).latency_s[0] == pytest.approx(2e-3)
@@ -70,14 +70,14 @@ def test_every_schedule_keeps_order_and_runs_one_task_a_unit_at_a_time(name: str
     assert all(places.index(names.index(one)) < places.index(k) for k, task in enumerate(graph) for one in task.after)
 
 
-def test_a_chip_without_a_core_is_refused():
+def test_a_chip_without_a_core_is_refused() -> None:
     problem = chips()
     codes = np.zeros((len(problem.space.knobs), 1), dtype=int)
     found = evaluate(problem, problem.space.columns(codes))
     assert found.reasons[found.reason[0] - 1] == NO_CORE
 
 
-def test_a_chip_is_worth_the_same_alone_and_among_others_and_more_parts_take_more_area():
+def test_a_chip_is_worth_the_same_alone_and_among_others_and_more_parts_take_more_area() -> None:
     problem = chips()
     codes = problem.space.codes(np.random.default_rng(5).integers(0, problem.space.size, 30))
     whole = evaluate(problem, problem.space.columns(codes))

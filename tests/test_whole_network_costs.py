@@ -23,14 +23,14 @@ def known_networks(rows: int = 300) -> tuple[Array, Array, Array]:
     return amounts, random.random((rows, 2)), (amounts @ COSTS) * np.exp(0.02 * random.standard_normal(rows))
 
 
-def test_known_costs_are_found_and_carry_over_to_networks_a_thousand_times_larger():
+def test_known_costs_are_found_and_carry_over_to_networks_a_thousand_times_larger() -> None:
     amounts, shapes, seconds = known_networks()
     model = fit_network_costs(amounts, RATES, PARTS, shapes, seconds, CostSettings(pull=0.0, trees_share=0.0))
     found = predict_network_costs(model, 1000 * amounts, shapes)
     assert np.abs(found / (1000 * amounts @ COSTS) - 1).max() < 0.05
 
 
-def test_the_trees_add_what_a_sum_cannot_say():
+def test_the_trees_add_what_a_sum_cannot_say() -> None:
     amounts, shapes, seconds = known_networks()
     slower = seconds * np.where(shapes[:, 0] > 0.5, 1.5, 1.0)
     errors = []
@@ -42,21 +42,21 @@ def test_the_trees_add_what_a_sum_cannot_say():
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_a_strong_pull_leaves_the_costs_where_they_start():
+def test_a_strong_pull_leaves_the_costs_where_they_start() -> None:
     amounts, _, seconds = known_networks()
     start = np.array([1e-12, 1e-12, 2e-9, 2e-9])
     assert drawn_costs(amounts, seconds, start, 1e6) == pytest.approx(start, rel=1e-3)
     assert drawn_costs(amounts, seconds, start, 0.0) == pytest.approx(COSTS, rel=0.05)
 
 
-def test_the_same_rows_give_the_same_predictions():
+def test_the_same_rows_give_the_same_predictions() -> None:
     amounts, shapes, seconds = known_networks()
     one, two = (fit_network_costs(amounts, RATES, PARTS, shapes, seconds) for _ in range(2))
     assert one.boosters == two.boosters
     assert (predict_network_costs(one, amounts, shapes) == predict_network_costs(two, amounts, shapes)).all()
 
 
-def test_times_that_are_not_positive_and_few_rows_are_refused():
+def test_times_that_are_not_positive_and_few_rows_are_refused() -> None:
     amounts, shapes, seconds = known_networks()
     with pytest.raises(BadValueError, match="positive"):
         fit_network_costs(amounts, RATES, PARTS, shapes, -seconds)
@@ -64,7 +64,7 @@ def test_times_that_are_not_positive_and_few_rows_are_refused():
         fit_network_costs(amounts[:20], RATES, PARTS, shapes[:20], seconds[:20])
 
 
-def test_work_counts_the_norms_and_activations_that_compilers_fuse():
+def test_work_counts_the_norms_and_activations_that_compilers_fuse() -> None:
     work = work_of(load_model("resnet-18").workload(Request(batch=1)).passes)
     launches = dict(zip(KINDS, work.launches, strict=True))
     assert (launches["stem"], launches["vector"], launches["sum"]) == (1, 1, 8)
@@ -75,14 +75,14 @@ def test_work_counts_the_norms_and_activations_that_compilers_fuse():
     assert work.weight_bytes[KINDS.index("vector")] == pytest.approx(2 * 512 * 1000, rel=0.01)
 
 
-def test_depthwise_convolutions_among_dense_layers_are_a_kind_of_their_own():
+def test_depthwise_convolutions_among_dense_layers_are_a_kind_of_their_own() -> None:
     for name, kind in (("convnext-tiny", "depthwise-last"), ("mobilenet-v2", "depthwise3")):
         work = work_of(load_model(name).workload(Request(batch=1)).passes)
         assert work.flop[KINDS.index(kind)] > 0
     assert work.flop[KINDS.index("depthwise-last")] == 0
 
 
-def test_a_batch_multiplies_activations_and_not_weights():
+def test_a_batch_multiplies_activations_and_not_weights() -> None:
     names = ("resnet-18", "resnet-34", "resnet-50", "vgg-16", "mobilenet-v2", "vit-b-16", "resnet-101", "resnet-152")
     works = [work_of(load_model(name).workload(Request(batch=1)).passes) for name in names]
     few, many = (amounts_of(works, np.full(len(works), batch)) for batch in (2.0, 8.0))

@@ -22,7 +22,7 @@ def known_device(rows: int = 400, seed: int = 0) -> tuple[Array, Array, Array, A
     return terms, np.column_stack([kind, random.random(rows)]), measured, random.integers(0, 20, rows)
 
 
-def test_factors_of_a_known_device_are_learned_with_intervals_that_hold():
+def test_factors_of_a_known_device_are_learned_with_intervals_that_hold() -> None:
     terms, ratios, measured, groups = known_device()
     model = fit_terms(terms[:300], ratios[:300], measured[:300], groups[:300], QUICK)
     found = predict_terms(model, terms[300:], ratios[300:])
@@ -31,7 +31,7 @@ def test_factors_of_a_known_device_are_learned_with_intervals_that_hold():
     assert np.mean((found.lo <= measured[300:]) & (measured[300:] <= found.hi)) >= 0.8
 
 
-def test_sizes_beyond_training_are_reached_by_the_terms():
+def test_sizes_beyond_training_are_reached_by_the_terms() -> None:
     terms, ratios, measured, groups = known_device()
     model = fit_terms(terms, ratios, measured, groups, QUICK, calibrate=False)
     near, far = predict_terms(model, terms[:20], ratios[:20]), predict_terms(model, 1e4 * terms[:20], ratios[:20])
@@ -39,21 +39,21 @@ def test_sizes_beyond_training_are_reached_by_the_terms():
     assert near.kind == "uncalibrated"
 
 
-def test_a_larger_term_never_makes_a_network_faster():
+def test_a_larger_term_never_makes_a_network_faster() -> None:
     terms, ratios, measured, groups = known_device()
     model = fit_terms(terms, ratios, measured, groups, QUICK, calibrate=False)
     more = predict_terms(model, terms * np.array([1.0, 1.5]), ratios).value
     assert (more >= predict_terms(model, terms, ratios).value * (1 - 1e-9)).all()
 
 
-def test_training_twice_gives_the_same_bytes():
+def test_training_twice_gives_the_same_bytes() -> None:
     terms, ratios, measured, groups = known_device()
     one, two = (fit_terms(terms, ratios, measured, groups, QUICK, calibrate=False) for _ in range(2))
     assert one.boosters == two.boosters
     assert (one.start == two.start).all()
 
 
-def test_few_rows_few_groups_and_impossible_values_are_refused():
+def test_few_rows_few_groups_and_impossible_values_are_refused() -> None:
     terms, ratios, measured, groups = known_device()
     with pytest.raises(BadValueError, match="at least 30 rows"):
         fit_terms(terms[:10], ratios[:10], measured[:10], groups[:10], QUICK)
@@ -66,7 +66,7 @@ def test_few_rows_few_groups_and_impossible_values_are_refused():
         predict_terms(model, terms[:, :1], ratios)
 
 
-def test_steps_of_a_known_server_are_found():
+def test_steps_of_a_known_server_are_found() -> None:
     random = np.random.default_rng(3)
     layers = random.integers(20, 100, 120).astype(float)
     issued = np.column_stack([layers, layers * (layers > 60), np.zeros(120), np.ones(120), layers % 2])

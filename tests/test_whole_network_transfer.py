@@ -30,18 +30,18 @@ def fitted():
     return features, latency, fit_transfer(features[:100], latency[:100, :5], 10)
 
 
-def test_costs_of_an_additive_device_are_found():
+def test_costs_of_an_additive_device_are_found() -> None:
     features, costs, latency = additive_devices()
     assert additive_costs(features, latency[:, 0]) == pytest.approx(costs[:, 0], rel=1e-2)
 
 
-def test_costs_are_never_negative():
+def test_costs_are_never_negative() -> None:
     features, _, latency = additive_devices()
     falling = latency[:, 0] * np.exp(-0.3 * features[:, 0])
     assert (additive_costs(features, falling) >= 0).all()
 
 
-def test_an_additive_device_is_known_from_ten_networks(fitted):
+def test_an_additive_device_is_known_from_ten_networks(fitted) -> None:
     features, latency, model = fitted
     at = choose_networks(model, features, 10, among=np.arange(100))
     found = predict_transfer(model, features, at, latency[at, 5])
@@ -50,7 +50,7 @@ def test_an_additive_device_is_known_from_ten_networks(fitted):
     assert error.mean() < 0.05 < 0.2 < alone.mean()
 
 
-def test_the_interval_holds_most_of_what_was_not_shown(fitted):
+def test_the_interval_holds_most_of_what_was_not_shown(fitted) -> None:
     features, latency, model = fitted
     at = choose_networks(model, features, 10, among=np.arange(100))
     found = predict_transfer(model, features, at, latency[at, 5])
@@ -61,7 +61,7 @@ def test_the_interval_holds_most_of_what_was_not_shown(fitted):
     assert (found.latency_s < found.latency_hi_s).all()
 
 
-def test_the_same_data_gives_the_same_model(fitted):
+def test_the_same_data_gives_the_same_model(fitted) -> None:
     features, latency, model = fitted
     again = fit_transfer(features[:100], latency[:100, :5], 10)
     assert [s.booster for s in again.sources] == [s.booster for s in model.sources]
@@ -70,13 +70,13 @@ def test_the_same_data_gives_the_same_model(fitted):
 
 
 @pytest.mark.parametrize(("networks", "devices"), [(20, 5), (100, 2)])
-def test_too_few_networks_or_sources_are_refused(networks, devices):
+def test_too_few_networks_or_sources_are_refused(networks, devices) -> None:
     features, _, latency = additive_devices()
     with pytest.raises(BadValueError, match="at least"):
         fit_transfer(features[:networks], latency[:networks, :devices], 10)
 
 
-def test_two_shots_or_a_time_of_zero_are_refused(fitted):
+def test_two_shots_or_a_time_of_zero_are_refused(fitted) -> None:
     features, latency, model = fitted
     with pytest.raises(BadValueError, match="at least 3"):
         predict_transfer(model, features, [0, 1], latency[:2, 5])
@@ -84,14 +84,14 @@ def test_two_shots_or_a_time_of_zero_are_refused(fitted):
         predict_transfer(model, features, [0, 1, 2], np.array([1.0, 0.0, 2.0]))
 
 
-def test_a_device_equal_to_the_mean_needs_no_correction_but_its_level():
+def test_a_device_equal_to_the_mean_needs_no_correction_but_its_level() -> None:
     prior = Prior(np.linspace(-1, 1, 20), np.zeros((20, 1)))
     at = np.array([0, 7, 13, 19])
     found = condition(prior, at, prior.mean[at] + 2.0)
     assert found.mean == pytest.approx(prior.mean + 2.0, abs=1e-3)
 
 
-def test_one_shot_from_another_clock_does_not_bend_the_rest():
+def test_one_shot_from_another_clock_does_not_bend_the_rest() -> None:
     random = np.random.default_rng(1)
     prior = Prior(np.zeros(50), 0.3 * random.standard_normal((50, 2)))
     truth = prior.basis @ np.array([1.0, -1.0])
@@ -102,14 +102,14 @@ def test_one_shot_from_another_clock_does_not_bend_the_rest():
     assert np.abs(robust).mean() < 0.5 * np.abs(plain).mean()
 
 
-def test_shots_are_spread_and_none_is_taken_twice():
+def test_shots_are_spread_and_none_is_taken_twice() -> None:
     basis = np.concatenate([np.zeros((30, 1)), np.ones((10, 1)), -np.ones((10, 1))])
     chosen = spread_out(Prior(np.zeros(50), basis), np.arange(50), 4, typical=1.0)
     assert len(set(chosen.tolist())) == 4
     assert set(basis[chosen[:2], 0].tolist()) <= {1.0, -1.0}
 
 
-def test_readings_in_whole_milliseconds_are_known_as_rounded():
+def test_readings_in_whole_milliseconds_are_known_as_rounded() -> None:
     assert rounding_variance(np.array([3e-3, 12e-3, 7e-3])) == pytest.approx(
         (1e-3 / np.array([3e-3, 12e-3, 7e-3])) ** 2 / 12
     )
@@ -119,7 +119,7 @@ def test_readings_in_whole_milliseconds_are_known_as_rounded():
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|"
 
 
-def test_what_no_output_reads_is_dead_and_what_reads_zeros_is_constant():
+def test_what_no_output_reads_is_dead_and_what_reads_zeros_is_constant() -> None:
     dead = count_networks([build("nas-bench-201", "a", {"cell": CELL}).workload(Request())])
     zeros = "|none~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
     constant = count_networks([build("nas-bench-201", "b", {"cell": zeros}).workload(Request())])
@@ -129,7 +129,7 @@ def test_what_no_output_reads_is_dead_and_what_reads_zeros_is_constant():
     assert constant.counts[CONSTANT][0, constant.table.full("kh") == 3].sum() == 15
 
 
-def test_features_of_networks_are_counts_and_none_is_in_proportion_to_another():
+def test_features_of_networks_are_counts_and_none_is_in_proportion_to_another() -> None:
     cells = [CELL, CELL.replace("nor_conv_1x1", "nor_conv_3x3"), CELL.replace("|none~2|", "|nor_conv_3x3~2|")]
     found = network_features(count_networks(build("nas-bench-201", "", {"cell": c}).workload(Request()) for c in cells))
     assert found.matrix.shape == (3, len(found.names))
@@ -141,7 +141,7 @@ def test_features_of_networks_are_counts_and_none_is_in_proportion_to_another():
         count_networks([])
 
 
-def test_a_device_that_is_a_mixture_of_others_is_completed():
+def test_a_device_that_is_a_mixture_of_others_is_completed() -> None:
     random = np.random.default_rng(2)
     size, low = random.normal(0, 1.5, 200), random.random(200) < 0.5
     slopes, offsets = np.array([0.0, 0.2, -0.2, 0.1, 0.05]), np.array([0.0, 0.5, 1.0, -0.3, 0.7])
@@ -156,19 +156,19 @@ def test_a_device_that_is_a_mixture_of_others_is_completed():
     assert np.nanmean((lo <= np.exp(logs[:, 4])) & (hi >= np.exp(logs[:, 4]))) > 0.8
 
 
-def test_completion_needs_three_sources():
+def test_completion_needs_three_sources() -> None:
     with pytest.raises(BadValueError, match="at least 3"):
         fit_completion(np.ones((20, 2)), np.zeros((20, 1)), 5)
 
 
-def test_scores_are_those_by_hand():
+def test_scores_are_those_by_hand() -> None:
     measured, predicted = np.array([1.0, 2.0, 4.0]), np.array([1.05, 2.0, 3.0])
     one = score(("d", "x", "s", "m", 0), measured, predicted, ends=(predicted * 0.8, predicted * 1.05))
     assert (one.mape, one.median, one.close, one.inside) == pytest.approx((0.1, 0.05, 2 / 3, 2 / 3))
     assert spearman(np.array([1, 2, 2, 5]), np.array([10, 20, 20, 50])) == pytest.approx(1.0)
 
 
-def test_a_fold_never_parts_a_group():
+def test_a_fold_never_parts_a_group() -> None:
     groups = np.array(list("aabbbccdde"))
     part = folds(groups, 3, 0)
     assert all(len(set(part[groups == g].tolist())) == 1 for g in "abcde")

@@ -17,6 +17,7 @@ from archcast.searching.knobs import KnobKind
 from archcast.searching.limits import Limit
 from archcast.searching.problem import Design, Found, Problem, Stage
 from archcast.searching.problems.columns import places, ranged_details
+from archcast.searching.problems.posed import Posed
 from archcast.searching.space import Columns, DesignSpace
 from simulator.dram.closed_form import ClosedForm, Estimate
 from simulator.dram.configuration import CHOICES, NUMBERS, Configuration, Knobs
@@ -67,13 +68,9 @@ OBJECTIVES = ("latency_s", "power_w")
 
 
 @dataclass(frozen=True)
-class DramController:
+class DramController(Posed):
     """One search. `events`: whether the trace is served. Implements `Problem`."""
 
-    space: DesignSpace
-    objectives: tuple[str, ...]
-    limits: tuple[Limit, ...]
-    fixed: Mapping[str, Any]
     events: bool
 
     @property

@@ -21,6 +21,7 @@ from archcast.searching.knobs import KnobKind
 from archcast.searching.limits import Limit
 from archcast.searching.problem import Design, Found, Problem, Stage
 from archcast.searching.problems.columns import knob_of
+from archcast.searching.problems.posed import Posed
 from archcast.searching.space import Columns, DesignSpace
 from costmodel.in_network import costs_of_queue
 from costmodel.protocol import PhysicsModel
@@ -74,13 +75,8 @@ class Tables(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NetworkArchitecture:
+class NetworkArchitecture(Posed):
     """One search. Implements `Problem`."""
-
-    space: DesignSpace
-    objectives: tuple[str, ...]
-    limits: tuple[Limit, ...]
-    fixed: Mapping[str, Any]
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from archcast.searching.knobs import KnobKind
 from archcast.searching.limits import Limit
 from archcast.searching.problem import Design, Found, Problem, Stage
 from archcast.searching.problems.columns import knob_of, places, ranged_details
+from archcast.searching.problems.posed import Posed
 from archcast.searching.space import Columns, DesignSpace
 from simulator.offloading.closed_form import POLICY_NAMES, Systems, estimate
 from simulator.offloading.settings import OffloadingConfig
@@ -71,13 +72,9 @@ OBJECTIVES = ("latency_s", "energy_j", "capacity_hz")
 
 
 @dataclass(frozen=True)
-class OffloadingProblem:
+class OffloadingProblem(Posed):
     """One search. `events`: whether tasks are run. Implements `Problem`."""
 
-    space: DesignSpace
-    objectives: tuple[str, ...]
-    limits: tuple[Limit, ...]
-    fixed: Mapping[str, Any]
     events: bool
 
     @property

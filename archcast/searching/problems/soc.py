@@ -15,6 +15,7 @@ from archcast.searching.knobs import KnobKind
 from archcast.searching.limits import Limit
 from archcast.searching.problem import Design, Found, Problem, Stage
 from archcast.searching.problems.columns import places
+from archcast.searching.problems.posed import Posed
 from archcast.searching.space import Columns, DesignSpace
 from simulator.soc.graphs import CLASSES, GRAPHS, find_graph
 from simulator.soc.parts import MEMORIES, RANGE
@@ -49,13 +50,8 @@ NO_CORE = "no core runs the control tasks"
 
 
 @dataclass(frozen=True)
-class Soc:
+class Soc(Posed):
     """One search. Implements `Problem`."""
-
-    space: DesignSpace
-    objectives: tuple[str, ...]
-    limits: tuple[Limit, ...]
-    fixed: Mapping[str, Any]
 
     @property
     def notes(self) -> tuple[str, ...]:

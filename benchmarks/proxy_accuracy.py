@@ -1,6 +1,6 @@
 """How well proxies of the event simulators know designs that they never saw, beside the nearest design and a line.
 
-    python benchmarks/proxy_accuracy.py [--problems dram-controller,gpu-serving,astrasim] [--sizes 500,2000,4000]
+    python benchmarks/proxy_accuracy.py [--problems dram-controller,gpu-serving,astrasim] [--sizes 500,2000,10000]
         [--kriged 4000] [--table] [--keep FOLDER] [--json FILE]
 
 Designs are drawn at random and split by design; every choice (settings of trees, weights, intervals) is made by cross
@@ -31,6 +31,7 @@ from proxy_baselines import BASELINES
 from proxy_data import Runs, columns_of, simulated, study_of, values_of
 
 from archcast.searching.proxy import ProblemGuess, Proxy
+from archcast.searching.proxy.boosting import MANY
 from archcast.searching.proxy.card import recall, scores
 from archcast.searching.space import DesignSpace
 from workloads.table import Array
@@ -43,11 +44,15 @@ HEAD = ("designs", "CPU s", "model", "objective", "RMSE/mean", "noise", "ratio",
 
 @dataclass(frozen=True)
 class Asked:
-    """One problem: what it shares, and how designs are drawn (seeds of NumPy's generator and counts)."""
+    """One problem: what it shares, and how designs are drawn (seeds of NumPy's generator and counts).
+
+    Test designs are `test` of `draws` from `test_from` on; `more` are training designs alone.
+    """
 
     fixed: Mapping[str, Any] = field(default_factory=dict)
     when: Mapping[str, Any] = field(default_factory=dict)
     draws: tuple[tuple[int, int], ...] = ()
+    more: tuple[tuple[int, int], ...] = ()
     test_from: int = 0
     test: int = 0
     train_seeds: tuple[int, ...] = (1,)
@@ -57,7 +62,7 @@ class Asked:
 PROBLEMS = {
     # the thread's limit means nothing where the arbiter is Simple; numba runs the very same commands, sooner
     "dram-controller": Asked({"kernel": "compiled"}, {"MaxActiveTransactions": {"Arbiter": ["Fifo", "Reorder"]}},
-                             ((5, 12_000), (55, 40_000)), 12_000, 2000),
+                             ((5, 12_000), (55, 40_000)), ((555, 100_000),), 12_000, 2000),
     "gpu-serving": Asked(draws=((6, 4240),), test_from=4000, test=240, train_seeds=tuple(range(2, 42)),
                          test_seeds=tuple(range(1001, 1009))),
 }  # fmt: skip
@@ -72,10 +77,12 @@ def drawn(asked: Asked, size: int) -> tuple[Array, Array]:
     return np.concatenate([every[: asked.test_from], every[last:]]), every[asked.test_from : last]
 
 
-def without(space: DesignSpace, train: Array, test: Array) -> Array:
-    """Return which training designs are none of the test's, whatever inactive knobs say."""
+def without(space: DesignSpace, train: Array, test: Array, once: bool = False) -> Array:
+    """Return which training designs are none of the test's, whatever inactive knobs say; `once`: first of equals."""
     mine, others = (space.index(space.canonical(space.codes(index))) for index in (train, test))
-    return np.flatnonzero(~np.isin(mine, others))
+    first = np.zeros(len(mine), dtype=bool)
+    first[np.unique(mine, return_index=True)[1]] = True
+    return np.flatnonzero(~np.isin(mine, others) & (first | (not once)))
 
 
 def problem_rows(
@@ -86,6 +93,9 @@ def problem_rows(
     space, guess = study.problem.space, ProblemGuess(study.cheap) if study.cheap else None
     train, test = drawn(asked, space.size)
     log = simulated(name, asked.fixed, asked.when, train, asked.train_seeds, keep)
+    for seed, count in asked.more if max(sizes) > len(train) else ():
+        further = np.random.default_rng(seed).choice(space.size, count, replace=False)
+        log = log.and_also(simulated(name, asked.fixed, asked.when, further, asked.train_seeds, keep))
     true = [simulated(name, asked.fixed, asked.when, test, [seed], keep) for seed in asked.test_seeds]
     table = {one: np.stack([run.values[one] for run in true]) for one in study.problem.objectives}
     event_s = timed_events(name, asked, test)
@@ -93,11 +103,11 @@ def problem_rows(
     sized_as = f"{len(space.knobs)} knobs, {space.size:,} designs, {len(test):,} test designs"
     print(f"\n## {name}: {sized_as}; {events} of CPU a design simulated\n")
     print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD), flush=True)
-    good = without(space, train, test)
+    good = without(space, log.index, test, once=len(asked.train_seeds) == 1)
     rows: list[dict[str, Any]] = []
-    for size in [one for one in sizes if one <= len(good)]:
+    for size in sorted({min(one, len(good)) for one in sizes}):
         some = picked(log, good, size, len(asked.train_seeds))
-        rows += sized(name, space, guess, some, table, test, event_s, kriged, tabled and size == max(sizes))
+        rows += sized(name, space, guess, some, table, test, event_s, kriged, tabled or size >= MANY)
     return rows
 
 
@@ -213,10 +223,10 @@ def timed_events(name: str, asked: Asked, test: Array) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", default="dram-controller,gpu-serving,astrasim")
-    parser.add_argument("--sizes", default="500,2000,4000,12000")
+    parser.add_argument("--sizes", default="500,2000,4000,10000,46000,200000")
     parser.add_argument("--kriged", type=int, default=4000)
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--table", action="store_true", help="work out all designs for the largest log too")
+    parser.add_argument("--table", action="store_true", help="work out all designs for small logs too")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     sizes = [int(size) for size in given.sizes.split(",")]

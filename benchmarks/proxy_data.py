@@ -39,10 +39,11 @@ class Runs:
     def cpu_each_s(self) -> float:
         return self.cpu_s / len(self)
 
-    def first(self, count: int) -> Runs:
-        """Return the first of them, with their share of the time."""
-        cut = {name: column[:count] for name, column in self.values.items()}
-        return Runs(self.index[:count], self.seed[:count], cut, self.cpu_s * count / len(self))
+    def and_also(self, other: Runs) -> Runs:
+        """Return these and others."""
+        values = {name: np.concatenate((column, other.values[name])) for name, column in self.values.items()}
+        index, seed = (np.concatenate(both) for both in ((self.index, other.index), (self.seed, other.seed)))
+        return Runs(index, seed, values, self.cpu_s + other.cpu_s)
 
 
 def study_of(design: str, fixed: Mapping[str, Any], when: Mapping[str, Any] | None = None) -> Study:

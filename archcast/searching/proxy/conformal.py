@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archcast.searching.proxy.boosting import Boosted, boosted
-from costmodel.trees import trees_from_json
+from archcast.searching.proxy.boosting import Boosted, boosted, flat
 from workloads.table import Array
 
 DEPTH, LEAST, ROUNDS, RATE = 4, 3.0, 60, 0.1
@@ -60,8 +59,7 @@ def fitted_interval(
 
 
 def _trees(features: Array, sizes: Array) -> Boosted:
-    model = boosted(features, sizes, np.ones(len(sizes)), DEPTH, LEAST, ROUNDS, RATE)
-    return Boosted(trees_from_json(bytes(model.save_raw("json"))))
+    return flat(boosted(features, sizes, np.ones(len(sizes)), DEPTH, LEAST, ROUNDS, RATE))
 
 
 def _quantiles(scores: Array, nominal: float) -> tuple[float, float]:

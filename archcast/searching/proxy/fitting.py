@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from archcast.searching.proxy.boosting import MANY, fitted_trees, tried
+from archcast.searching.proxy.boosting import MANY, Lesson, fitted_trees, tried
 from archcast.searching.proxy.card import recall, scores
 from archcast.searching.proxy.conformal import fitted_interval
 from archcast.searching.proxy.domain import Domain
@@ -133,12 +133,15 @@ def _output(
     bases = [np.zeros(len(target))]
     if guess >= 0:
         bases.append(np.where(np.isnan(logs[:, guess]), middle[guess], logs[:, guess]))
-    settings = [tried(features, target - base, counts, logged.folds) for base in bases]
+    worth = np.exp(target - target.max()) if log else np.ones(len(target))
+    own, worth = features.shape[1] - logs.shape[1], worth / worth.mean()
+    lessons = [Lesson(features, own, target - base, counts, worth, logged.folds) for base in bases]
+    settings = [tried(lesson) for lesson in lessons]
     best = min(setting.error for setting in settings)
     members, said = [], []
     for residual, (base, setting) in enumerate(zip(bases, settings, strict=True)):
         if setting.error == best or len(target) < MANY:
-            trees, out = fitted_trees(features, target - base, counts, logged.folds, setting)
+            trees, out = fitted_trees(lessons[residual], setting)
             members.append(Member(trees, bool(residual), 0.0))
             said.append(out + base)
         if len(target) <= most_kriged:

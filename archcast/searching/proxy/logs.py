@@ -11,8 +11,9 @@ import numpy as np
 
 from archcast.searching.evaluations import ENDS, has_parquet
 from archcast.searching.problem import Problem
+from archcast.searching.proxy.boosting import MANY
 from archcast.searching.proxy.encoding import Guess
-from archcast.searching.proxy.model import Proxy
+from archcast.searching.proxy.model import MOST_TABLE, Proxy
 from archcast.searching.proxy.problem import ProblemGuess
 from archcast.searching.space import DesignSpace
 from foundation.errors import BadFileError, BadValueError, UnsupportedError
@@ -26,7 +27,7 @@ MOST_RUNS = 2_000_000
 def fit_proxy(
     log: str | Path | Mapping[str, Any] | Sequence[str | Path], search: str | Path | Mapping[str, Any] | None = None, *,
     space: DesignSpace | None = None, values: Sequence[str] = (), closed_form: Guess | Problem | None = None,
-    seed: int = 0, most_kriged: int = 4000, table: bool = False,
+    seed: int = 0, most_kriged: int = 4000, table: bool | None = None,
 ) -> Proxy:  # fmt: skip
     """Return a proxy of what was simulated in searches.
 
@@ -35,7 +36,8 @@ def fit_proxy(
         search: the file of that search: it has the space, the objectives and the closed form.
         space, values, closed_form: instead of the file's; `values` are names of columns to learn.
         seed: of folds. most_kriged: designs that kriging takes at most (0: trees alone, seconds instead of minutes).
-        table: work out all designs of the space once, so that an answer is a look-up.
+        table: work out all designs of the space once, so that an answer is a look-up; unsaid: where the log has
+            `boosting.MANY` designs and a table can hold the space.
 
     Raises:
         BadFileError, BadValueError, UnknownNameError: a log that is none of this space, or with too few designs.
@@ -57,6 +59,8 @@ def fit_proxy(
     columns = {knob.name: np.concatenate([_knob(one, space, knob.name) for one in tables]) for knob in space.knobs}
     wanted = {name: np.concatenate([_value(one, name) for one in tables]) for name in values}
     proxy = Proxy.fit(space, columns, wanted, guess, seed=seed, most_kriged=most_kriged)
+    if table is None:
+        table = proxy.card["designs"] >= MANY and space.listed and space.size <= MOST_TABLE
     return proxy.tabulated() if table else proxy
 
 

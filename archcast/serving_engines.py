@@ -9,6 +9,7 @@ import numpy as np
 
 from archcast.question import ask, find_model, find_target
 from archcast.serving_file import EngineKeys, ServingKeys
+from archcast.software import check_software
 from costmodel.protocol import CostModel
 from costmodel.rates import compile_rates
 from foundation.errors import BadValueError, UnknownNameError
@@ -28,6 +29,8 @@ def engine_of(pool: EngineKeys, keys: ServingKeys, cost_model: CostModel) -> tup
     target = keys.at(keys.place(pool, "on"), lambda: find_target(pool.on))
     model = keys.at(keys.place(pool, "model"), lambda: find_model(pool.model, pool.knobs))
     question = keys.at(pool.at, lambda: ask(model, target.spec, dtype=pool.dtype, kv_dtype=pool.kv_dtype))
+    named = keys.place(pool, "software")
+    keys.at(named, lambda: check_software(pool.software, cost_model, target.spec, own=True))
     mapping = keys.at(pool.at, lambda: Parallel(tp=pool.tp, pp=pool.pp, dp=pool.dp, ep=pool.ep, software=pool.software))
     spec, rates, cap_w = target.spec, target.rates, pool.power_cap_w
     if cap_w is not None:

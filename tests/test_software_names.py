@@ -106,3 +106,16 @@ def test_allocate_names_the_line_of_unknown_software(tmp_path: Path) -> None:
     }, indent=1))  # fmt: skip
     with pytest.raises(BadFileError, match=r"a\.yaml:\d+, key 'options\[0\]\.software': Unknown software 'vlllm'"):
         ac.allocate(file)
+
+
+def test_a_file_of_served_requests_names_the_line_of_a_slip(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    text = (
+        "kind: serving\nmodel: llama-3.2-1b\non: l40s\nsoftware: {}\n"
+        "traffic: {{requests: 20, rate_hz: 5, prompt: 20, generate: 4}}\n"
+    )
+    file.write_text(text.format("vlllm"))
+    with pytest.raises(BadFileError, match=r"s\.yaml:4, key 'software': Unknown software 'vlllm'\. Nearest: vllm"):
+        ac.simulate(file)
+    file.write_text(text.format("my-engine"))
+    assert any("'my-engine' is no stack that is known" in note for note in ac.simulate(file).notes)

@@ -2,9 +2,11 @@
 
     python benchmarks/http_memory.py [--minutes 30] [--every 5] [--json]
 
-The rate is half of what the service bore in a trial before. Resident memory of the server with its children is read
+The rate is half of what the service bore in a trial before. Resident memory of the server and of its helper is read
 every few seconds; the first third of the readings (caches fill) is left out of the fit. The interval of the slope is
-that of least squares with the effective number of readings that their correlation leaves.
+that of least squares with the effective number of readings that their correlation leaves. Slopes of each third of the
+time tell what fills from what leaks: a cache's falls from third to third to nothing, a leak's stays. `--full` sends
+without a pause: growth by requests then shows in a few minutes.
 """
 
 from __future__ import annotations
@@ -22,10 +24,14 @@ import numpy as np
 import psutil
 from http_load import bodies, free_port, running
 
+NAMES = {"archcast.service.side_process": "helper", "archcast.service.jobs.child": "job"}
+"""Module of a child process -> what it is."""
+ALL = "all"
+
 
 @dataclass(frozen=True)
 class Slope:
-    """Growth of resident memory, in MB an hour, with its 95 % interval."""
+    """Growth of resident memory, in MB an hour, with its 95 % interval, and of each third of the time."""
 
     mb_per_h: float
     lo_mb_per_h: float
@@ -33,30 +39,39 @@ class Slope:
     first_mb: float
     last_mb: float
     readings: int
+    thirds_mb_per_h: tuple[float, ...]
 
 
-def resident_mb(server: psutil.Process) -> float:
-    """Return the resident memory of a server and its children, in MB."""
-    total = 0
+def resident_mb(server: psutil.Process) -> dict[str, float]:
+    """Return the resident memory of a server and its children by what they are, in MB."""
+    found = {ALL: 0.0, "server": 0.0}
     for process in [server, *server.children(recursive=True)]:
         try:
-            total += process.memory_info().rss
+            words, held_mb = process.cmdline(), process.memory_info().rss / 1e6
         except psutil.Error:
             continue
-    return total / 1e6
+        name = "server" if process.pid == server.pid else next((NAMES[w] for w in words if w in NAMES), "worker")
+        found[name] = found.get(name, 0.0) + held_mb
+        found[ALL] += held_mb
+    return found
 
 
 def slope_of(times_s: list[float], held_mb: list[float]) -> Slope:
-    """Fit a line through the last two thirds of the readings."""
+    """Fit a line through the last two thirds of the readings, and one through each third."""
     start = len(times_s) // 3
-    hours, mb = np.array(times_s[start:]) / 3600, np.array(held_mb[start:])
+    whole_h, whole_mb = np.array(times_s) / 3600, np.array(held_mb)
+    hours, mb = whole_h[start:], whole_mb[start:]
     line = np.polyfit(hours, mb, 1)
     left = mb - np.polyval(line, hours)
     together = float(np.corrcoef(left[:-1], left[1:])[0, 1]) if left.std() > 0 else 0.0
     effective = max(3.0, len(mb) * (1 - together) / (1 + together))
     spread = float(np.sqrt((left**2).sum() / (len(mb) - 2) / ((hours - hours.mean()) ** 2).sum()))
     error = spread * float(np.sqrt(len(mb) / effective))
-    return Slope(float(line[0]), float(line[0] - 1.96 * error), float(line[0] + 1.96 * error), mb[0], mb[-1], len(mb))
+    thirds = zip(np.array_split(whole_h, 3), np.array_split(whole_mb, 3), strict=True)
+    return Slope(
+        float(line[0]), float(line[0] - 1.96 * error), float(line[0] + 1.96 * error), float(mb[0]), float(mb[-1]),
+        len(mb), tuple(float(np.polyfit(h, part, 1)[0]) for h, part in thirds),
+    )  # fmt: skip
 
 
 async def loaded(port: int, sent: list[tuple[str, bytes]], rate_hz: float, seconds: float) -> int:
@@ -105,15 +120,17 @@ def mixed(count: int) -> list[tuple[str, bytes]]:
 
 async def watched(
     server: psutil.Process, port: int, sent: list[tuple[str, bytes]], rate_hz: float, asked: argparse.Namespace
-) -> tuple[int, list[float], list[float]]:  # fmt: skip
-    """Load for the whole time and read the memory meanwhile."""
+) -> tuple[int, list[float], dict[str, list[float]]]:  # fmt: skip
+    """Load for the whole time and read the memory of each process meanwhile."""
     times_s: list[float] = []
-    held: list[float] = []
+    held: dict[str, list[float]] = {}
     load = asyncio.create_task(loaded(port, sent, rate_hz, asked.minutes * 60))
     start = time.perf_counter()
     while not load.done():
         times_s.append(time.perf_counter() - start)
-        held.append(resident_mb(server))
+        found = resident_mb(server)
+        for name in {*held, *found}:  # one that came later, or has ended, held nothing
+            held.setdefault(name, [0.0] * (len(times_s) - 1)).append(found.get(name, 0.0))
         await asyncio.wait([load], timeout=asked.every)
     return load.result(), times_s, held
 
@@ -124,6 +141,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--every", type=float, default=5.0)
     parser.add_argument("--trial-s", type=float, default=10.0)
+    parser.add_argument("--full", action="store_true", help="send as fast as answers come, in place of half of it")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     sent, port = mixed(4000), free_port()
@@ -131,16 +149,27 @@ def main() -> None:
         command = [sys.executable, "-m", "archcast", "serve", "--port", str(port), "--data", data, "--no-log"]
         with running(command, port, "/readyz") as server:
             limit_hz = asyncio.run(loaded(port, sent, 0.0, asked.trial_s)) / asked.trial_s
-            answered, times_s, held = asyncio.run(watched(server, port, sent, limit_hz / 2, asked))
-    slope = slope_of(times_s, held)
+            rate_hz = 0.0 if asked.full else limit_hz / 2
+            answered, times_s, held = asyncio.run(watched(server, port, sent, rate_hz, asked))
+    slopes = {name: slope_of(times_s, values) for name, values in held.items()}
     if asked.json:
-        print(json.dumps({"limit_hz": limit_hz, "answered": answered, "minutes": asked.minutes, **asdict(slope)}))
+        each = {name: asdict(slope) for name, slope in slopes.items()}
+        print(json.dumps({"limit_hz": limit_hz, "answered": answered, "minutes": asked.minutes, "processes": each}))
         return
-    print(f"limit {limit_hz:,.0f} requests/s; {answered:,} answered in {asked.minutes:g} min "
-          f"({answered / asked.minutes / 60:,.0f}/s), load average {os.getloadavg()[0]:.1f}")  # fmt: skip
-    print(f"resident {slope.first_mb:,.1f} MB after a third of the time, {slope.last_mb:,.1f} MB at the end")
-    print(f"slope {slope.mb_per_h:+.2f} MB/h, 95 % from {slope.lo_mb_per_h:+.2f} to {slope.hi_mb_per_h:+.2f}, "
-          f"{slope.readings} readings")  # fmt: skip
+    show(slopes, limit_hz, answered, asked.minutes)
+
+
+def show(slopes: dict[str, Slope], limit_hz: float, answered: int, minutes: float) -> None:
+    """Print the table, the whole last."""
+    print(f"limit {limit_hz:,.0f} requests/s; {answered:,} answered in {minutes:g} min "
+          f"({answered / minutes / 60:,.0f}/s), load average {os.getloadavg()[0]:.1f}")  # fmt: skip
+    print("resident memory: MB after a third of the time and at the end, MB/h over what is between (95 %), "
+          "MB/h of each third")  # fmt: skip
+    for name in sorted(slopes, key=lambda name: (name == ALL, name)):
+        x = slopes[name]
+        thirds = " ".join(f"{each:+9.1f}" for each in x.thirds_mb_per_h)
+        print(f"{name:8}{x.first_mb:9.1f}{x.last_mb:9.1f}{x.mb_per_h:+9.2f} [{x.lo_mb_per_h:+.2f} .. "
+              f"{x.hi_mb_per_h:+.2f}]   thirds{thirds}   {x.readings} readings")  # fmt: skip
 
 
 if __name__ == "__main__":

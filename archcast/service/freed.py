@@ -1,8 +1,8 @@
 """Freed memory goes back to the system, so that what a process holds follows what it uses.
 
-Kept answers of many sizes come and go, and the C library hands each new one whatever hole fits. Nothing grows by it in
-number or in bytes, but page after page of the heap that no block had reached is touched, and none is returned: the
-resident memory creeps up to the heap's extent for hours (docs/service.md, "Memory").
+Answers of many sizes come and go, and the C library hands each new one whatever hole fits. Nothing grows by it in
+number or in bytes, but page after page of the heap that no block had reached is touched, and none is returned: without
+this the resident memory creeps up to the heap's extent (docs/service.md, "Memory").
 """
 
 from __future__ import annotations

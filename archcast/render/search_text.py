@@ -31,7 +31,8 @@ def summary(answer: SearchAnswer) -> str:
     part = "" if answer.shard.of == 1 else f" (shard {answer.shard.number}/{answer.shard.of})"
     asked = f"{study.name}, batch {study.batch}, {study.dtype}" if study.request else study.name
     what = f"{asked}, on {study.design}" if study.workload else study.design
-    how = "" if answer.run is None else f" by {study.method}{'' if study.cheap is None else f' at {study.fidelity}'}"
+    at = "" if study.cheap is None else f" at {study.fidelity}"
+    how = at if answer.run is None else f" by {study.method}{at}"
     count = f"{tally.designs:,} designs{part}{how} in {answer.wall_s:.1f} s, {tally.feasible:,} feasible"
     if not answer.front:
         return f"{what}: none of {tally.designs:,} designs{part} is feasible."

@@ -163,7 +163,7 @@ class Answers:
         document = estimate.to_json()
         document["versions"] = {**versions(), **document.get("versions", {})}
         html = sections(estimate, load_device(on) if isinstance(on, str) else on)
-        return encoded({"html": html, "estimate": document, "versions": versions()})
+        return encoded({"html": html, "estimate": document, "versions": document["versions"]})
 
     def predict_ops(self, body: bytes, query: Query) -> Encoded:
         """Answer columns of operators with columns of costs, in the same order."""

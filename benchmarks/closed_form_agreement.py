@@ -1,7 +1,8 @@
-"""Events over the closed form of `dram-controller` and `offloading`: quantiles behind their intervals, and coverage.
+"""Events over the closed form of three kinds of search: quantiles behind their intervals, and coverage.
 
     python benchmarks/closed_form_agreement.py dram-controller --seconds 60
     python benchmarks/closed_form_agreement.py offloading --seconds 45
+    python benchmarks/closed_form_agreement.py daq-chain --seconds 60
 
 Systems are drawn at random, eight designs each. Even systems set the quantiles (rounded outwards to two digits), odd
 ones are held against them.
@@ -12,13 +13,13 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from archcast.searching.problem import evaluate
-from archcast.searching.problems import dram_controller, offloading
+from archcast.searching.problems import daq_chain, dram_controller, offloading
 from archcast.searching.search_file import read_search
 
 DESIGNS = 8
@@ -43,10 +44,35 @@ def users(draw: np.random.Generator) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def crossings(draw: np.random.Generator) -> dict[str, Any]:
+    """Return an experiment's crossings, its events, and how many of them are followed."""
+    return {
+        "crossing_hz": float(draw.choice([1e6, 10e6, 40e6])), "service_s": float(draw.choice([1e-3, 4e-3, 2e-2])),
+        "event_bytes": float(draw.choice([2e5, 1e6, 2e6])), "events": int(draw.choice([2000, 5000, 20_000])),
+        "seed": int(draw.integers(1, 10**6)),
+    }  # fmt: skip
+
+
 KINDS: dict[str, tuple[Any, Callable[[np.random.Generator], dict[str, Any]], tuple[str, ...]]] = {
     "dram-controller": (dram_controller, memory, ("latency_s", "power_w", "energy_j", "duration_s")),
     "offloading": (offloading, users, ("latency_s", "energy_j")),
+    "daq-chain": (daq_chain, crossings, ("kept", "latency_s", "busy")),
 }
+
+
+def told(problem: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a problem says of designs; of a chain also what its losses and its power come from."""
+    if not isinstance(problem, daq_chain.DaqChain):
+        return dict(evaluate(problem, columns).values)
+    loss, latency_s, busy = problem.means(columns)
+    return {"kept": 1 - loss, "latency_s": latency_s, "busy": busy}
+
+
+def groups_of(problem: Any, columns: Mapping[str, Any], fixed: Mapping[str, Any]) -> list[str]:
+    """Return the group of each design, of which there are quantiles."""
+    if isinstance(problem, daq_chain.DaqChain):
+        return [f"fullness {number}" for number in problem.fullness(columns)]
+    return [offloading.POLICY_NAMES[int(code)] for code in columns.get("policy", ())] or [fixed["trace"]] * DESIGNS
 
 
 def ratios(name: str, seconds: float, seed: int) -> tuple[list[str], list[int], dict[str, list[float]]]:
@@ -64,12 +90,13 @@ def ratios(name: str, seconds: float, seed: int) -> tuple[list[str], list[int], 
         closed, events = (read_search({**file, "fidelity": one}).problem for one in ("closed_form", "events"))
         shape = np.array(closed.space.shape)
         columns = closed.space.columns((draw.random((len(shape), DESIGNS)) * shape[:, None]).astype(int))
-        ours, theirs = evaluate(closed, columns).values, evaluate(events, columns).values
+        stands = evaluate(closed, columns).feasible
+        columns = {knob: column[stands] for knob, column in columns.items()}
+        ours, theirs = told(closed, columns), told(events, columns)
         for value in values:
             found[value] += (theirs[value] / ours[value]).tolist()
-        policies = [offloading.POLICY_NAMES[int(code)] for code in columns.get("policy", ())]
-        groups += policies or [fixed["trace"]] * DESIGNS
-        systems += [system] * DESIGNS
+        groups += groups_of(closed, columns, fixed)
+        systems += [system] * int(stands.sum())
         system += 1
     return groups, systems, found
 

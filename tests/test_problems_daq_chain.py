@@ -34,13 +34,13 @@ def chain(servers: float, places: float, load: float, link_s: float = 1e-9) -> C
     return Chains(1000.0 * load, one, one * 2, 3.0, 3.0, 1.0, one / link_s, one * servers, one * places, 1e-3)
 
 
-def test_erlangs_table_is_met():
+def test_erlangs_table_is_met() -> None:
     assert erlang_b(np.array([1.0, 5.0, 20.0]), np.array([1.0, 10.0, 30.0])) == pytest.approx(
         [0.5, 0.018385, 0.008459], rel=1e-3
     )
 
 
-def test_one_server_with_places_is_m_m_1_k():
+def test_one_server_with_places_is_m_m_1_k() -> None:
     r, k = 0.8, 4
     found = estimate(chain(1, k - 1, r))
     assert found.loss[0] == pytest.approx((1 - r) * r**k / (1 - r ** (k + 1)))
@@ -48,13 +48,13 @@ def test_one_server_with_places_is_m_m_1_k():
     assert found.latency_s[0] == pytest.approx(mean / (800 * (1 - found.loss[0])), rel=1e-6)
 
 
-def test_links_are_m_d_1():
+def test_links_are_m_d_1() -> None:
     found = estimate(chain(50, 50, 0.6, link_s=1e-3))
     assert found.latency_s[0] == pytest.approx(1e-3 + 1e-3 * 0.6 / (2 * 0.4) + 1e-3)
 
 
 @pytest.mark.parametrize(("servers", "places", "load"), [(1, 3, 0.8), (8, 0, 7.0), (8, 20, 9.0)])
-def test_events_meet_the_closed_form(servers: int, places: int, load: float):
+def test_events_meet_the_closed_form(servers: int, places: int, load: float) -> None:
     random = np.random.default_rng(9)
     one, count = chain(servers, places, load), 300_000
     loss, latency, busy = simulate(one, 0, random.exponential(1, count), random.exponential(1, count))
@@ -64,13 +64,13 @@ def test_events_meet_the_closed_form(servers: int, places: int, load: float):
     assert busy == pytest.approx(found.busy[0], rel=0.03)
 
 
-def test_a_tighter_threshold_keeps_less_and_blind_levels_keep_their_share():
+def test_a_tighter_threshold_keeps_less_and_blind_levels_keep_their_share() -> None:
     kept = kept_signal(np.array([0.5, 0.1, 0.01]), 3.0)
     assert (np.diff(kept) < 0).all()
     assert kept_signal(np.array([0.1]), 0.0)[0] == pytest.approx(0.1)
 
 
-def test_closed_form_and_events_rank_designs_alike():
+def test_closed_form_and_events_rank_designs_alike() -> None:
     low, high = (evaluate(problem(events), some(60)) for events in (False, True))
     assert np.array_equal(low.feasible, high.feasible)
     both = low.feasible
@@ -78,7 +78,52 @@ def test_closed_form_and_events_rank_designs_alike():
         assert spearmanr(low.values[name][both], high.values[name][both])[0] > 0.9, name
 
 
-def test_links_that_carry_too_little_are_refused():
+def test_an_overloaded_farm_with_many_places_is_the_sum_over_its_states() -> None:
+    servers, places, load = 6, 1500, 60.0
+    n = np.arange(servers + places + 1)
+    logs = n * np.log(load) - np.cumsum(np.log(np.clip(n, 1, servers)))
+    state = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
+    found = estimate(chain(servers, places, load))
+    assert found.loss[0] == pytest.approx(state[-1])
+    waiting = (state * np.maximum(n - servers, 0)).sum()
+    kept_hz = 1000 * load * (1 - state[-1])
+    assert found.latency_s[0] == pytest.approx(waiting / kept_hz + 1e-3 + 1e-9, rel=1e-6)
+
+
+def test_no_more_cores_work_than_there_are() -> None:
+    random = np.random.default_rng(4)
+    _, _, busy = simulate(chain(3, 500, 30.0), 0, random.exponential(1, 2000), random.exponential(1, 2000))
+    assert 2.9 < busy <= 3
+
+
+@pytest.mark.parametrize("events", [False, True])
+def test_another_run_lies_within_nine_times_of_ten(events: bool) -> None:
+    columns = some(200)
+    standing = evaluate(problem(), columns).feasible
+    columns = {name: column[standing] for name, column in columns.items()}
+    details = problem(events, seed=3).details(problem().space.codes_of(columns))
+    inside = []
+    for seed in (21, 22, 23):
+        drawn = evaluate(problem(True, seed), columns).values
+        inside += [one[name]["lo"] * (1 - 1e-9) <= drawn[name][i] <= one[name]["hi"] * (1 + 1e-9)
+                   for i, one in enumerate(details) for name in ("missed", "latency_s", "loss")]  # fmt: skip
+    assert 0.85 < np.mean(inside) <= 1
+
+
+def test_power_has_what_idle_cores_may_draw_and_how_technology_may_grow() -> None:
+    columns = {**some(1), "year": np.array([2022.0]), "links": np.array([32.0]), "link_bits_per_s": np.array([400e9])}
+    found = problem(True).details(problem().space.codes_of(columns))[0]
+    busy = problem(True).means(columns)[2]
+    cores = float(columns["nodes"][0] * columns["cores"][0])
+    assert found["power_w"]["value"] == pytest.approx(8 * (0.4 * cores + 0.6 * busy[0]) + 5 * 32)
+    assert found["power_w"]["lo"] < 8 * (0.2 * cores + 0.8 * busy[0]) + 5 * 32 < found["power_w"]["value"]
+    assert found["power_w"]["hi"] > 8 * (0.6 * cores + 0.4 * busy[0]) + 5 * 32
+    assert found["price_usd"]["lo"] == found["price_usd"]["hi"]
+    later = problem(True).details(problem().space.codes_of({**columns, "year": np.array([2030.0])}))[0]["power_w"]
+    assert later["hi"] / later["lo"] > 2 * found["power_w"]["hi"] / found["power_w"]["lo"]
+
+
+def test_links_that_carry_too_little_are_refused() -> None:
     found = evaluate(problem(), some(300))
     columns = some(300)
     offered = 40e6 / columns["first_reduction"] * 2e6 * 8
@@ -86,10 +131,10 @@ def test_links_that_carry_too_little_are_refused():
     assert LINKS in found.reasons
 
 
-def test_later_years_take_less_power_and_seeds_differ():
+def test_later_years_take_less_power_and_seeds_differ() -> None:
     columns = some(4)
     early, late = ({**columns, "year": np.full(4, year)} for year in (2022.0, 2030.0))
-    powers = [problem()._values(one, np.zeros(4), np.ones(4), np.ones(4))["power_w"] for one in (early, late)]
+    powers = [problem()._values(one, np.ones((3, 4)))["power_w"] for one in (early, late)]
     assert (powers[1] < powers[0] / 3).all()
     wide = {**columns, "links": np.full(4, 32.0), "link_bits_per_s": np.full(4, 400e9)}
     first, second = (evaluate(problem(True, seed), wide).values["latency_s"] for seed in (1, 2))

@@ -97,6 +97,38 @@ def test_runs_of_one_design_count_as_one_and_tell_the_noise() -> None:
     assert 0.04 < made.card["left_out"]["time_s"]["noise_over_mean"] < 0.25
 
 
+def test_chance_that_runs_share_is_in_the_interval_where_groups_are_told() -> None:
+    columns = designs(400, 12)
+    stream = np.repeat(np.arange(20), 20)
+    shared = 0.2 * np.random.default_rng(3).normal(size=20)
+    told = {"time_s": values(columns, shared[stream])["time_s"]}
+    unseen = designs(400, 13)
+    other = 0.2 * np.random.default_rng(4).normal(size=(400,))
+    true = values(unseen, other)["time_s"]
+    found = Proxy.fit(SPACE, columns, told, guess, most_kriged=0, groups=stream).predict(unseen)
+    inside = (true >= found.lo["time_s"]) & (true <= found.hi["time_s"])
+    assert 0.8 < inside[~found.outside].mean() < 0.98
+
+
+@pytest.mark.parametrize(("groups", "said"), [(np.zeros(200), "1 groups"), (np.arange(7), "7 groups for 200")])
+def test_groups_that_cannot_be_left_out_in_turn_are_refused(groups: Any, said: str) -> None:
+    columns = designs(200, 1)
+    with pytest.raises(BadValueError, match=said):
+        Proxy.fit(SPACE, columns, values(columns), guess, most_kriged=0, groups=groups)
+
+
+def test_a_closed_form_that_says_nothing_of_some_designs_flags_none_of_them() -> None:
+    def half(of: Any) -> dict[str, Any]:
+        return {"time_s": guess(of)["time_s"], "loss": np.where(of["rows"] > 4, of["rows"] / 100.0, 0.0)}
+
+    columns, unseen = designs(400, 14), designs(200, 15)
+    found = Proxy.fit(SPACE, columns, {"time_s": values(columns)["time_s"]}, half, most_kriged=0).predict(unseen)
+    assert found.outside.mean() < 0.05
+    always = {name: column[columns["rows"] > 4] for name, column in columns.items()}
+    made = Proxy.fit(SPACE, always, {"time_s": values(always)["time_s"]}, half, most_kriged=0)
+    assert made.predict(unseen).outside[unseen["rows"] <= 4].all()
+
+
 def test_the_same_log_gives_the_same_bits_and_equal_designs_equal_values(proxy: Proxy) -> None:
     columns = designs(200, 1)
     again = Proxy.fit(SPACE, columns, values(columns), guess, most_kriged=400)

@@ -90,20 +90,20 @@ def estimate(chains: Chains) -> Means:
     none = erlang_b(load, c)
     near = np.abs(each - 1) < 1e-9
     ratio = np.where(near, 1.0 + 1e-9, each)
-    with np.errstate(over="ignore", invalid="ignore"):
-        powers = np.exp(np.clip(k * np.log(ratio), -700, 700))
-        waiting = np.where(near, k, ratio * (1 - powers) / (1 - ratio))
-        weight = none * powers
-        lost = weight / (1 + none * waiting)
-        line = np.where(near, k * (k + 1) / 2, ratio * (1 - (k + 1) * powers + k * powers * ratio) / (1 - ratio) ** 2)
+    # sums over the places of ratio^i and i ratio^i; where they grow, both are divided by ratio^k, their largest power
+    grown, first = np.minimum(ratio, 1.0) ** k, np.maximum(ratio, 1.0) ** -k
+    waiting = np.where(near, k, ratio * (first - grown) / (1 - ratio))
+    line = np.where(near, k * (k + 1) / 2, ratio * (first - (k + 1) * grown + k * grown * ratio) / (1 - ratio) ** 2)
+    whole = first + none * waiting
+    lost = none * grown / whole
     kept = arrivals * (1 - lost)
-    queue = none * line / (1 + none * waiting) / np.maximum(kept, 1e-300)
+    queue = none * line / whole / np.maximum(kept, 1e-300)
     loss = 1 - (1 - link_loss) * (1 - lost)
     return Means(loss, link_wait + chains.link_s + queue + chains.service_s, kept * chains.service_s)
 
 
 def simulate(chains: Chains, place: int, gaps: Array, work: Array) -> tuple[float, float, float]:
-    """Return (loss, mean latency of what is kept, mean busy servers) of one chain over drawn events.
+    """Return (loss, mean latency of what is kept, mean busy servers until the last event came) of one chain.
 
     `gaps` and `work` are exponential numbers of mean 1 for the times between events and their service; links that are
     overloaded make the latency grow with the run, as they lose nothing here.
@@ -115,6 +115,7 @@ def simulate(chains: Chains, place: int, gaps: Array, work: Array) -> tuple[floa
     # a line of equal services: the end is the last start since which it was never empty, and all services since
     sent = np.maximum.accumulate(arrival - (count - 1) * link_s) + count * link_s
     service = (work * chains.service_s).tolist()
+    last = float(sent[-1])
     ends: list[float] = []  # of what is in the farm, served or waiting, in the order of ending
     free: list[float] = [0.0] * servers
     lost, total, busy = 0, 0.0, 0.0
@@ -129,6 +130,6 @@ def simulate(chains: Chains, place: int, gaps: Array, work: Array) -> tuple[floa
         heappush(free, end)
         heappush(ends, end)
         total += end - came
-        busy += service[i]
+        busy += min(end, last) - min(start, last)
     kept = len(arrival) - lost
-    return lost / len(arrival), total / max(kept, 1), busy / float(sent[-1])
+    return lost / len(arrival), total / max(kept, 1), busy / last

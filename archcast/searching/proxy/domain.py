@@ -45,7 +45,8 @@ class Domain:
         lows, highs = (end(np.where(np.isnan(guessed), empty, guessed), axis=0, initial=empty)
                        for end, empty in ((np.min, np.inf), (np.max, -np.inf)))  # fmt: skip
         room = MARGIN * np.maximum(highs - lows, 0.0)
-        return Domain(cells, seen, ends.astype(float), lows - room, highs + room)
+        low = np.where(np.isnan(guessed).any(axis=0), -np.inf, lows - room)  # a guess of 0 lies below all others
+        return Domain(cells, seen, ends.astype(float), low, highs + room)
 
     def outside(self, space: DesignSpace, codes: Array, guessed: Array) -> Array:
         """Return which designs are unlike those of the log."""
@@ -58,7 +59,8 @@ class Domain:
                 if not self.seen[k, other].all():
                     found |= ~self.seen[k, other][at[k], at[other]]
         with np.errstate(invalid="ignore"):
-            found |= ((guessed < self.low) | (guessed > self.high) | np.isnan(guessed)).any(axis=1)
+            missing = np.isnan(guessed) & np.isfinite(self.low)
+            found |= ((guessed < self.low) | (guessed > self.high) | missing).any(axis=1)
         return found
 
 

@@ -51,12 +51,12 @@ class Logged:
 
 def fitted(
     space: DesignSpace, columns: Columns, values: Mapping[str, Array], closed_form: Guess | None, seed: int,
-    most_kriged: int,
+    most_kriged: int, groups: Array | None = None,
 ) -> Proxy:  # fmt: skip
     """Return a proxy (see `Proxy.fit`)."""
     started = time.process_time()
     rng = np.random.default_rng([seed, 86])
-    logged = logged_runs(space, columns, values, rng)
+    logged = logged_runs(space, columns, values, rng, groups)
     designs = space.columns(logged.codes)
     guesses = _guesses(closed_form, designs)
     encoding = Encoding(space, guesses)
@@ -81,7 +81,10 @@ def fitted(
     return Proxy(encoding, closed_form, middle, spread, tuple(outputs), domain, card)
 
 
-def logged_runs(space: DesignSpace, columns: Columns, values: Mapping[str, Array], rng: np.random.Generator) -> Logged:
+def logged_runs(
+    space: DesignSpace, columns: Columns, values: Mapping[str, Array], rng: np.random.Generator,
+    groups: Array | None = None,
+) -> Logged:  # fmt: skip
     """Return checked runs. Raises BadValueError."""
     if not values:
         raise BadValueError("a proxy is of at least one value.")
@@ -104,8 +107,21 @@ def logged_runs(space: DesignSpace, columns: Columns, values: Mapping[str, Array
     order = rng.permutation(len(unique))
     place = np.empty(len(unique), dtype=np.intp)
     place[order] = np.arange(len(unique))
-    folds = np.arange(len(unique)) % (FOLDS if len(unique) < MANY else FEW_FOLDS)
-    return Logged(unique[order].T, place[design.ravel()], table, folds, said.hexdigest()[:16])
+    count = FOLDS if len(unique) < MANY else FEW_FOLDS
+    folds, at = np.arange(len(unique)) % count, place[design.ravel()]
+    if groups is not None:
+        folds[at[::-1]] = (_groups(groups, good, rng) % count)[::-1]  # a design is of the group of its first run
+    return Logged(unique[order].T, at, table, folds, said.hexdigest()[:16])
+
+
+def _groups(groups: Array, good: Array, rng: np.random.Generator) -> Array:
+    """Return the groups of good runs, numbered in a random order. Raises BadValueError."""
+    if np.shape(groups) != good.shape:
+        raise BadValueError(f"there are {np.size(groups):,} groups for {good.size:,} runs; give one for each.")
+    names, number = np.unique(np.asarray(groups)[good], return_inverse=True)
+    if len(names) < FOLDS:
+        raise BadValueError(f"there are {len(names)} groups of runs; at least {FOLDS} can be left out in turn.")
+    return np.asarray(rng.permutation(len(names))[number.ravel()])
 
 
 def _guesses(closed_form: Guess | None, designs: Columns) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from archcast.searching.evaluations import ENDS, has_parquet
 from archcast.searching.problem import Problem
 from archcast.searching.proxy.boosting import MANY
 from archcast.searching.proxy.encoding import Guess
+from archcast.searching.proxy.fitting import FOLDS
 from archcast.searching.proxy.model import MOST_TABLE, Proxy
 from archcast.searching.proxy.problem import ProblemGuess
 from archcast.searching.space import DesignSpace
@@ -32,7 +33,8 @@ def fit_proxy(
     """Return a proxy of what was simulated in searches.
 
     Args:
-        log: a .parquet or .csv file of evaluations, several, or columns by name (knobs and values, a row a run).
+        log: a .parquet or .csv file of evaluations, several, or columns by name (knobs and values, a row a run). Of
+            five logs or more each is a group of its own (`Proxy.fit`), as if they were of different seeds.
         search: the file of that search: it has the space, the objectives and the closed form.
         space, values, closed_form: instead of the file's; `values` are names of columns to learn.
         seed: of folds. most_kriged: designs that kriging takes at most (0: trees alone, seconds instead of minutes).
@@ -58,7 +60,9 @@ def fit_proxy(
         raise BadValueError("no log is given.")
     columns = {knob.name: np.concatenate([_knob(one, space, knob.name) for one in tables]) for knob in space.knobs}
     wanted = {name: np.concatenate([_value(one, name) for one in tables]) for name in values}
-    proxy = Proxy.fit(space, columns, wanted, guess, seed=seed, most_kriged=most_kriged)
+    rows = [len(next(iter(one.values()))) for one in tables]
+    groups = np.repeat(np.arange(len(rows)), rows) if len(rows) >= FOLDS else None
+    proxy = Proxy.fit(space, columns, wanted, guess, seed=seed, most_kriged=most_kriged, groups=groups)
     if table is None:
         table = proxy.card["designs"] >= MANY and space.listed and space.size <= MOST_TABLE
     return proxy.tabulated() if table else proxy

@@ -84,7 +84,7 @@ class Proxy:
     @staticmethod
     def fit(
         space: DesignSpace, columns: Columns, values: Mapping[str, Array], closed_form: Guess | None = None, *,
-        seed: int = 0, most_kriged: int = 4000,
+        seed: int = 0, most_kriged: int = 4000, groups: Array | None = None,
     ) -> Proxy:  # fmt: skip
         """Return the proxy of logged designs.
 
@@ -94,13 +94,15 @@ class Proxy:
             closed_form: columns to values by name; those that `values` names too are corrected, all are learned from.
             seed: of folds and of the designs that lengths are fitted on.
             most_kriged: designs that kriging takes at most (time rises with the third power); 0: trees alone.
+            groups: a number for each run; runs of one group share their chance (the seed of a simulation), and are left
+                out together, so that intervals know it. At least 5 groups.
 
         Raises:
-            BadValueError: fewer than 40 designs, values of another length, or values that are all one.
+            BadValueError: fewer than 40 designs or 5 groups, values of another length, or values that are all one.
         """
         from archcast.searching.proxy.fitting import fitted
 
-        return fitted(space, columns, values, closed_form, seed, most_kriged)
+        return fitted(space, columns, values, closed_form, seed, most_kriged, groups)
 
     @property
     def space(self) -> DesignSpace:

@@ -1,7 +1,6 @@
 """The head and the body of an answer go out in one piece.
 
-uvicorn writes them one after the other, and each write wakes whoever waits at the other end: of what a small answer
-costs the processor that is a fifth.
+uvicorn writes them one after the other: two system calls, and each wakes whoever waits at the other end.
 """
 
 from __future__ import annotations

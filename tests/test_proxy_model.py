@@ -105,7 +105,9 @@ def test_chance_that_runs_share_is_in_the_interval_where_groups_are_told() -> No
     unseen = designs(400, 13)
     other = 0.2 * np.random.default_rng(4).normal(size=(400,))
     true = values(unseen, other)["time_s"]
-    found = Proxy.fit(SPACE, columns, told, guess, most_kriged=0, groups=stream).predict(unseen)
+    made = Proxy.fit(SPACE, columns, told, guess, most_kriged=0, groups=stream)
+    assert made.card["folds_of"] == "groups of runs"
+    found = made.predict(unseen)
     inside = (true >= found.lo["time_s"]) & (true <= found.hi["time_s"])
     assert 0.8 < inside[~found.outside].mean() < 0.98
 

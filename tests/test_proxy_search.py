@@ -93,3 +93,18 @@ def test_hostile_logs_are_refused_in_one_sentence(log: Path, tmp_path: Path) -> 
         assert "\n" not in str(caught.value)
     with pytest.raises(BadValueError, match="needs a space"):
         fit_proxy(log)
+
+
+def test_logs_of_the_same_designs_are_replications_of_them(log: Path) -> None:
+    made = fit_proxy([log] * 5, FILE, most_kriged=0)
+    assert made.card["runs"] == 5 * fit_proxy(log, FILE, most_kriged=0).card["runs"]
+    assert made.card["folds_of"] == "designs"
+
+
+def test_the_closed_form_of_a_file_is_there_whatever_its_fidelity(proxy: Proxy, study: Study) -> None:
+    assert study.closed_form is study.cheap
+    closed = read_search({**FILE, "fidelity": "closed_form"})
+    assert closed.closed_form is closed.problem
+    assert ProxyProblem(closed.closed_form, proxy).objectives == ("latency_s", "power_w")
+    columns = study.problem.space.columns(study.problem.space.codes(np.arange(2)))
+    assert set(ProblemGuess(closed.closed_form)(columns)) > {"power_w"}

@@ -121,7 +121,7 @@ def with_proxy(study: Study, log: str | Path) -> Study:
         )
     file = _log_in(log)
     _checked(file, study)
-    cheap = study.cheap or study.problem
+    cheap = study.closed_form
     try:
         proxy = fit_proxy(file, space=cheap.space, values=cheap.objectives, closed_form=cheap)
     except (BadValueError, UnknownNameError) as error:

@@ -95,6 +95,11 @@ class Study:
     """The proxy that stands for the closed form, where one does."""
 
     @property
+    def closed_form(self) -> Problem:
+        """The closed form of the file, whatever its fidelity."""
+        return self.cheap or self.problem
+
+    @property
     def quick(self) -> bool:
         """Whether a design is valued in microseconds: nothing is simulated."""
         return self.fidelity in (CLOSED_FORM, PROXY)

@@ -24,6 +24,8 @@ from workloads.table import Array
 LEAST_DESIGNS = 40
 FOLDS, FEW_FOLDS = 5, 3
 """Of few designs, and of many (`boosting.MANY`)."""
+LEAST_FOLD = 0.25
+"""Of its even share: with a smaller fold groups tell nothing, as where every log has the same designs."""
 MOST_RECALLED = 10_000
 """Designs among which the front is looked for: memory rises with their square."""
 LEAST_WEIGHT = 0.05
@@ -32,13 +34,18 @@ LEAST_WEIGHT = 0.05
 
 @dataclass(frozen=True)
 class Logged:
-    """Runs of designs in a random order: codes (knobs, designs), the design of each run, its values, folds of designs."""  # noqa: E501
+    """Runs of designs in a random order: codes (knobs, designs), the design of each run, its values, folds of designs.
+
+    `grouped`: whether folds are of whole groups of runs. `dropped`: runs without a number for every value.
+    """
 
     codes: Array
     design: Array
     values: Mapping[str, Array]
     folds: Array
     digest: str
+    grouped: bool
+    dropped: int
 
     def mean(self, runs: Array) -> Array:
         """Return the mean over the runs of each design."""
@@ -74,6 +81,7 @@ def fitted(
     card = {
         "data": logged.digest, "runs": len(logged.design), "designs": logged.codes.shape[1], "knobs": len(space.knobs),
         "space": space.size, "folds": int(logged.folds.max()) + 1,
+        "folds_of": "groups of runs" if logged.grouped else "designs", "dropped": logged.dropped,
         "left_out": cards, "front_recall": recall(said_of_true, true), "seed": seed,
         "fit_cpu_s": round(time.process_time() - started, 2),
     }  # fmt: skip
@@ -109,9 +117,13 @@ def logged_runs(
     place[order] = np.arange(len(unique))
     count = FOLDS if len(unique) < MANY else FEW_FOLDS
     folds, at = np.arange(len(unique)) % count, place[design.ravel()]
+    grouped = False
     if groups is not None:
-        folds[at[::-1]] = (_groups(groups, good, rng) % count)[::-1]  # a design is of the group of its first run
-    return Logged(unique[order].T, at, table, folds, said.hexdigest()[:16])
+        by_group = folds.copy()
+        by_group[at[::-1]] = (_groups(groups, good, rng) % count)[::-1]  # a design is of the group of its first run
+        grouped = bool(np.bincount(by_group, minlength=count).min() >= LEAST_FOLD * len(unique) / count)
+        folds = by_group if grouped else folds
+    return Logged(unique[order].T, at, table, folds, said.hexdigest()[:16], grouped, int((~good).sum()))
 
 
 def _groups(groups: Array, good: Array, rng: np.random.Generator) -> Array:

@@ -34,7 +34,8 @@ def fit_proxy(
 
     Args:
         log: a .parquet or .csv file of evaluations, several, or columns by name (knobs and values, a row a run). Of
-            five logs or more each is a group of its own (`Proxy.fit`), as if they were of different seeds.
+            five logs or more each is a group of its own (`Proxy.fit`), as if they were of different seeds; logs of the
+            same designs are replications of these.
         search: the file of that search: it has the space, the objectives and the closed form.
         space, values, closed_form: instead of the file's; `values` are names of columns to learn.
         seed: of folds. most_kriged: designs that kriging takes at most (0: trees alone, seconds instead of minutes).
@@ -49,7 +50,7 @@ def fit_proxy(
         from archcast.searching.search_file import read_search
 
         study = read_search(search)
-        cheap = study.cheap or study.problem
+        cheap = study.closed_form
         space, closed_form = space or cheap.space, closed_form or cheap
         values = values or cheap.objectives
     if space is None or not values:

@@ -95,7 +95,8 @@ class Proxy:
             seed: of folds and of the designs that lengths are fitted on.
             most_kriged: designs that kriging takes at most (time rises with the third power); 0: trees alone.
             groups: a number for each run; runs of one group share their chance (the seed of a simulation), and are left
-                out together, so that intervals know it. At least 5 groups.
+                out together, so that intervals know it. At least 5 groups. Where they have the same designs, folds are
+                of designs instead (a design is of the group of its first run: a fold would be empty).
 
         Raises:
             BadValueError: fewer than 40 designs or 5 groups, values of another length, or values that are all one.

@@ -102,6 +102,24 @@ def test_a_question_that_cannot_be_answered_gets_one_sentence(
     assert words in refused(post(app, "/v1/predict", {**GOOD, **change}), 422)
 
 
+CHAT = {"workload": "llama-3.1-8b", "on": "h100-sxm"}
+
+
+def test_sensitivities_take_the_closed_form_by_its_name_and_no_other_model(app: Application) -> None:
+    asked = {"question": CHAT, "knobs": ["limit_w"]}
+    for model in ("physics", ""):
+        assert post(app, "/v1/oracle/sensitivities", {**asked, "model": model}).status_code == 200
+    for model in ("shipped", "AAAAAAAAAAAAAAAAAAAAAA"):
+        assert "closed form" in refused(post(app, "/v1/oracle/sensitivities", {**asked, "model": model}), 422)
+
+
+@pytest.mark.parametrize("verb", ["marginal", "sensitivities"])
+def test_a_model_within_a_question_of_the_oracle_is_sent_to_its_place(app: Application, verb: str) -> None:
+    answer = post(app, f"/v1/oracle/{verb}", {"question": [CHAT, {**CHAT, "model": "physics"}]})
+    assert "model stands beside question, not in it" in refused(answer, 422)
+    assert answer.json()["error"]["at"] == "question.model"
+
+
 def test_what_does_not_fit_is_an_answer_and_no_error(app: Application) -> None:
     answer = post(app, "/v1/predict", {"workload": "llama-3.1-70b", "on": "rtx-4090"})
     assert answer.status_code == 200

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from archcast.cost_models import PHYSICS
 from archcast.service.answers import Encoded, Query, encoded, no_query, too_much_memory
 from archcast.service.faults import ShapeError
 from archcast.service.names import cost_model_name, device_of, looks_like_path, workload_of
@@ -36,6 +37,8 @@ def _route(verb: str, shape: type[msgspec.Struct], limits: Limits) -> Callable[[
         check_document("The body", given, depth=limits.depth, values=max(limits.values, 4 * MOST_CELLS))
         _check_cells(given)
         _check_questions(given)
+        if verb == "sensitivities":
+            _closed_form(given.pop("model"))
         arguments = {name: _looked_up(name, value, limits) for name, value in given.items() if value is not None}
         function = getattr(import_module("archcast.oracle"), verb)
         try:
@@ -64,6 +67,12 @@ def _priced(arguments: dict[str, Any]) -> Any:
     return cost_table(items, options, model=arguments.pop("model", None))
 
 
+def _closed_form(model: str) -> None:
+    """Refuse a model where figures of the device are varied in the closed form. Raises ShapeError."""
+    if model not in ("", PHYSICS):
+        raise ShapeError("sensitivities are of the closed form: model is 'physics', or left out.", "model")
+
+
 def _check_questions(given: Mapping[str, Any]) -> None:
     """Refuse a question that does not say what runs, and on what. Raises ShapeError."""
     for name in ("question", "x", "y", "verifier"):
@@ -73,6 +82,8 @@ def _check_questions(given: Mapping[str, Any]) -> None:
                 raise ShapeError(f"{name} needs 'workload'.", f"{name}.workload")
             if one.get("on") is None and one.get("device") is None:
                 raise ShapeError(f"{name} needs 'on', the device.", f"{name}.on")
+            if "model" in one:
+                raise ShapeError(f"model stands beside {name}, not in it: one model answers a call.", f"{name}.model")
 
 
 def _check_cells(given: Mapping[str, Any]) -> None:

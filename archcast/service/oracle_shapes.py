@@ -107,6 +107,7 @@ class Sensitivities(msgspec.Struct, forbid_unknown_fields=True):
 
     question: Several
     knobs: Annotated[list[Name], Meta(min_length=1, max_length=100)] | None = None
+    model: Annotated[str, Meta(max_length=100, description="'physics' or '': the closed form is what is varied")] = ""
 
 
 class ReasoningCost(msgspec.Struct, forbid_unknown_fields=True):

@@ -201,6 +201,11 @@ def test_a_search_whose_process_is_killed_goes_on_with_what_was_done(store: JobS
     assert store.result(id)["front"] == archcast.search(large).to_json()["front"]
 
 
+def test_a_search_that_stops_before_its_budget_is_wholly_done(store: JobStore) -> None:
+    job = ended(store, "search", {"file": SEARCH, "method": "random", "evaluations": 150})
+    assert (job.done, job.whole, job.note) == (4, 4, "designs")
+
+
 def test_an_adaptive_search_is_a_job_too(store: JobStore) -> None:
     import archcast
 
@@ -239,6 +244,7 @@ def test_an_uploaded_table_calibrates_and_the_card_comes_back(store: JobStore, t
     assert (upload.kind, upload.rows) == ("measurements", 180)
     job = ended(store, "calibrate", {"uploads": [upload.name], "seed": 1})
     assert job.error == ""
+    assert (job.done, job.whole, job.note) == (1, 1, "")
     card = store.result(job.id)
     assert card["folder"] == "artefact"
     assert "mape" in str(card["scores"])

@@ -143,11 +143,16 @@ def search(request: Mapping[str, Any], report: Report, folder: Path) -> Any:
     from archcast.searching.run import search as run
 
     asked = {name: value for name, value in request.items() if name != "file" and value is not None}
+    evaluated = 0
 
     def progress(done: int, whole: int) -> None:
+        nonlocal evaluated
+        evaluated = done
         report(done, whole, "designs")
 
-    return run(dict(request["file"]), progress=progress, resume=_made(folder / SHARDS), **asked).to_json()
+    answer = run(dict(request["file"]), progress=progress, resume=_made(folder / SHARDS), **asked).to_json()
+    report(evaluated, evaluated, "designs")  # a method may stop before its budget
+    return answer
 
 
 def allocate(request: Mapping[str, Any], report: Report, folder: Path) -> Any:
@@ -180,6 +185,7 @@ def calibrate(request: Mapping[str, Any], report: Report, folder: Path) -> Any:
         report(share or 0.0, 0.0 if share is None else 1.0, what)
 
     answer = run(request["uploads"], out=out, progress=progress, **asked).to_json()
+    report(1.0, 1.0)
     return {**answer, "folder": out.name, "model": folder.name}
 
 

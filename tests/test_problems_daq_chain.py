@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,15 @@ from archcast.searching.knobs import planned
 from archcast.searching.problem import evaluate
 from archcast.searching.problems import daq_chain as module
 from archcast.searching.problems.daq_chain import LINKS, DaqChain
+from archcast.searching.run import search
 from archcast.searching.space import DesignSpace
 from simulator.pipelines.small_chain import Chains, erlang_b, estimate, kept_signal, simulate
+
+LOSSLESS = {
+    "kind": "search", "design": "daq-chain", "fixed": {"events": 500}, "objectives": ["loss", "power_w", "latency_s"],
+    "space": {"first_reduction": [2000, 4000], "links": [16, 64], "nodes": [20, 100], "places": [0, 1000]},
+}  # fmt: skip
+"""Some of its designs lose nothing."""
 
 
 @cache
@@ -139,3 +147,16 @@ def test_later_years_take_less_power_and_seeds_differ() -> None:
     wide = {**columns, "links": np.full(4, 32.0), "link_bits_per_s": np.full(4, 400e9)}
     first, second = (evaluate(problem(True, seed), wide).values["latency_s"] for seed in (1, 2))
     assert (first != second).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("how", [{}, {"method": "random", "evaluations": 12}])
+def test_a_front_that_loses_nothing_has_a_volume_and_steps_for_what_is_left_to_lower(how: dict[str, Any]) -> None:
+    said = search(LOSSLESS, fidelity="events", **how).to_json()
+    assert {one["loss"]["value"] for one in said["front"]} == {0.0}
+    assert 0 < said["hypervolume_share"] <= 1
+    found = search(LOSSLESS)  # in closed form, of which steps are asked
+    lossless = found.values[:, 0] == 0
+    assert lossless.any()
+    assert not any("loss" in binds for binds, none in zip(found.binds, lossless, strict=True) if none)
+    assert any("power_w" in binds for binds in found.binds)

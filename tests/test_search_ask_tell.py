@@ -70,6 +70,16 @@ def test_a_space_that_is_used_up_gives_what_is_left() -> None:
     assert [len(study.ask(4)["a"]) for _ in range(3)] == [4, 2, 0]
 
 
+@pytest.mark.parametrize("guess", [None, lambda columns: np.stack([columns["a"], 9.0 - columns["b"]], axis=1)])
+def test_a_method_with_surrogates_ends_when_the_space_is_spent(guess: Any) -> None:
+    small = DesignSpace.of(a=Choice([1, 2, 3, 4, 5, 6]), b=Choice([1, 2, 3]))
+    study = make_study(small, ["one", "two"], "bayesian", prior=guess, initial=6, pool=100, prior_designs=400)
+    for want in (6, 6, 6, 0, 0):
+        columns = study.ask(6)
+        assert len(columns["a"]) == want
+        study.tell(columns, np.stack([columns["a"] + columns["b"] ** 2, 9.0 - columns["b"]], axis=1))
+
+
 def test_limits_on_knobs_hold_for_every_design_that_is_asked_for(method: str) -> None:
     small = DesignSpace.of(rows=Choice([8, 16, 32, 64]), count=Whole(1, 64), kind=Names("x", "y"))
     options = {"population": 8} if "nsga2" in method else {}

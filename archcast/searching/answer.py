@@ -70,8 +70,9 @@ class SearchAnswer:
 
     @property
     def reference(self) -> Array:
-        worst = self.values.max(axis=0)
-        tenth = (REFERENCE - 1) * np.where(worst < 0, -worst, self.values.max(axis=0) - self.values.min(axis=0))
+        worst, best = self.values.max(axis=0), self.values.min(axis=0)
+        wide = np.where(worst > best, worst - best, 1.0)  # of an objective that is 0 all over any width will do
+        tenth = (REFERENCE - 1) * np.where(worst < 0, -worst, wide)
         return np.asarray(np.where(worst > 0, REFERENCE * worst, worst + tenth))  # values of 0 and below too
 
     @property
@@ -215,8 +216,9 @@ def binding(problem: Problem, codes: Array) -> tuple[dict[str, dict[str, Any]], 
     here = evaluate(problem, space.columns(codes))
     there_found = evaluate(problem, space.columns(steps))
     for name in names:
-        ratio = there_found.values[name] / here.values[name][owners]
-        ratio = np.where(there_found.feasible, ratio, np.inf)
+        now = here.values[name][owners]
+        ratio = np.full(len(now), np.inf)  # what is 0 already nothing lowers
+        np.divide(there_found.values[name], now, out=ratio, where=there_found.feasible & (now != 0))
         ranked = np.lexsort((places, ratio, owners))
         first = ranked[np.searchsorted(owners[ranked], designs[np.isin(designs, owners)])]
         for row in first:

@@ -14,7 +14,12 @@ GENERATION = 400
 
 
 def neighbours(space: DesignSpace, codes: Array, count: int, rng: np.random.Generator) -> Array:
-    """Return `count` designs, each one of `codes` with one knob changed, or a few: listed numbers mostly by a place."""
+    """Return `count` designs, each one of `codes` with one knob changed, or a few: listed numbers mostly by a place.
+
+    No `codes` have none.
+    """
+    if not codes.shape[1]:
+        return codes
     knobs = len(space.knobs)
     units = space.encode(codes)[rng.integers(0, codes.shape[1], count)]
     chosen = rng.random((count, knobs)) < rng.choice([0.0, 1.0, 2.0], (count, 1)) / knobs

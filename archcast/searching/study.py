@@ -91,11 +91,12 @@ class AskTell:
         rng = stream(self.seed, self.method, self.batches)
         self.batches += 1
         parts: list[Array] = []
-        found = 0
+        found, knows = 0, True
         for attempt in range(2 * TRIES):
             want = count - found
-            if attempt < TRIES:
+            if attempt < TRIES and knows:
                 codes = self.sampler.propose(want, rng)
+                knows = codes.shape[1] > 0  # a method that knows of no more designs is not asked again
             else:
                 codes = self.space.decode(rng.random((want + 64, len(self.space.knobs))))
             fresh = self._fresh(codes, want)

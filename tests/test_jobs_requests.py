@@ -105,6 +105,8 @@ def test_a_file_of_the_server_cannot_be_named_as_the_file_itself(store: JobStore
         ("simulate", {"file": {"kind": ["graph"]}}, "must be a word"),
         ("simulate", {"file": "overlap", "settings": [1]}, "settings must be"),
         ("plan", {"file": 7}, "needs 'file'"),
+        ("search", {"file": {"design": "daq-chain", "fidelity": "proxy"}}, "knows no proxy.*--proxy-from LOG"),
+        ("search", {"file": {"design": "daq-chain"}, "fidelity": "proxy"}, "knows no proxy"),
         ("calibrate", {}, "needs 'uploads'"),
         ("calibrate", {"uploads": []}, "needs 'uploads'"),
         ("calibrate", {"uploads": [7]}, "needs 'uploads'"),

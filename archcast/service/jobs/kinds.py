@@ -38,6 +38,8 @@ FILE = "request.yaml"
 _FILE = re.compile(r"\.(csv|parquet|onnx|csv\.gz|jsonl?|ya?ml)$", re.IGNORECASE)
 """Endings of the files that the readers of jobs take; no catalogue has such a name."""
 FREE = frozenset({"name", "notes", "source", "sources", "title", "description", "text", "url"})
+PROXY = "proxy"
+"""The fidelity of searches that needs a log; no upload is one."""
 SHARDS = "shards"
 """The folder, in a job's own, in which a search keeps what is done."""
 
@@ -67,6 +69,11 @@ def check_request(kind: str, request: Mapping[str, Any], uploads: Uploads) -> No
         raise BadValueError("file.kind must be a word, the kind of the file.")
     if not isinstance(request.get("settings") or {}, Mapping):
         raise BadValueError("settings must be a mapping of dotted keys to values.")
+    if kind == "search" and PROXY in (request.get("fidelity"), file.get("fidelity")):
+        raise BadValueError(
+            "A search job knows no proxy, which is learned from a log: leave out the fidelity 'proxy', or run "
+            "archcast search --proxy-from LOG."
+        )
 
 
 def _check_files(request: Mapping[str, Any], uploads: Uploads) -> None:

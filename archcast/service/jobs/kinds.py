@@ -69,7 +69,7 @@ def check_request(kind: str, request: Mapping[str, Any], uploads: Uploads) -> No
         raise BadValueError("file.kind must be a word, the kind of the file.")
     if not isinstance(request.get("settings") or {}, Mapping):
         raise BadValueError("settings must be a mapping of dotted keys to values.")
-    if kind == "search" and PROXY in (request.get("fidelity"), file.get("fidelity")):
+    if kind == "search" and isinstance(file, Mapping) and PROXY in (request.get("fidelity"), file.get("fidelity")):
         raise BadValueError(
             "A search job knows no proxy, which is learned from a log: leave out the fidelity 'proxy', or run "
             "archcast search --proxy-from LOG."

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from foundation.checks import MAX_SIZE
 from foundation.errors import BadValueError, InputError
 from workloads.table import CATEGORIES, DEFAULTS, NEEDED, OPS, Array, OpTable
 
+_NUMBERS = frozenset({int, float})
 EMPTY_CATEGORIES = ("phase", "kind")
 """Columns of names in which an empty cell says that they do not apply; in `kv_dtype` it is the format of `dtype`."""
 
@@ -18,15 +21,84 @@ def operator_table(columns: Mapping[str, Any]) -> OpTable:
     """Return the table of columns. An empty cell of an optional column has its default (docs/measurements.md).
 
     Raises:
-        BadValueError: a needed cell is empty, or a value is infinite, negative or no number; UnknownNameError.
+        BadValueError: a needed cell is empty, or a value is infinite, negative, no number, not whole, or too large, as
+            in a file; UnknownNameError.
     """
     try:
-        return _table(columns)
+        found = _table(columns)
     except InputError:
+        refuse_infinite(columns)
         filled = _filled(columns)  # the rare case pays for it
         if filled is None:
             raise
-    return _table(filled)
+        columns, found = filled, _table(filled)
+    _check_sizes(columns, found)
+    return found
+
+
+def refuse_infinite(columns: Mapping[str, Any]) -> None:
+    """Refuse sizes that are infinite. Raises BadValueError: the first of them, with its row."""
+    for name in (name for name in columns if name in DEFAULTS):
+        try:
+            bad = np.isinf(np.asarray(columns[name], dtype=np.float64))
+        except (TypeError, ValueError):
+            continue  # words and empty cells are looked at elsewhere
+        if bad.any():
+            row = f"Row {int(np.argmax(bad)) + 1}: " if bad.ndim else ""
+            raise BadValueError(f"{row}Column '{name}' holds NaN or infinity.")
+
+
+def refuse_words(columns: Mapping[str, Any]) -> None:
+    """Refuse sizes that numpy takes for numbers, but are none: text, and what is true or false; '' is an empty cell.
+
+    Raises:
+        BadValueError: the first of them, with its row.
+    """
+    sizes = {name: values for name, values in columns.items() if name in DEFAULTS}
+    lists = [values for values in sizes.values() if type(values) is list]
+    known = _NUMBERS.issuperset(set(map(type, chain.from_iterable(lists))))
+    for name, values in sizes.items():
+        if (known and type(values) is list) or type(values) in _NUMBERS or _dtype_kind(values) in "iuf":
+            continue
+        many = np.ndim(values) > 0
+        for row, value in enumerate(np.asarray(values, dtype=object).tolist() if many else [values]):
+            if isinstance(value, bool | np.bool_ | str | bytes) and not (isinstance(value, str) and value == ""):
+                plain = value.item() if isinstance(value, np.generic) else value
+                where = f"Row {row + 1}: " if many else ""
+                raise BadValueError(f"{where}{name} must be a number, found {plain!r:.40}.")
+
+
+def _dtype_kind(values: Any) -> str:
+    return str(getattr(getattr(values, "dtype", None), "kind", "O"))
+
+
+def _check_sizes(columns: Mapping[str, Any], table: OpTable) -> None:
+    """Refuse sizes that a file may not hold either (docs/measurements.md). Raises BadValueError: the first row."""
+    sizes = {name: table.columns[name] for name in columns if name in DEFAULTS}
+    if not sizes or not table.rows:
+        return
+    flat = np.concatenate(list(sizes.values()), axis=None)
+    if not np.count_nonzero(flat != np.floor(flat)) and not np.count_nonzero(flat > MAX_SIZE):
+        return  # one look at all of them: this is the hot path
+    found = [fault for name, values in sizes.items() if (fault := _size_fault(name, values))]
+    if found:
+        row, problem, many = min(found)
+        raise BadValueError(f"Row {row + 1}: {problem}" if many else problem)
+
+
+def _size_fault(name: str, values: Array) -> tuple[int, str, bool] | None:
+    """Return the row of a column's first bad size, what is wrong, and whether it has rows."""
+    from workloads.measurement_checks import FRACTIONAL, MAX_BUFFER_BYTES
+
+    high = MAX_BUFFER_BYTES if name == "bytes" else MAX_SIZE
+    large = values > high
+    bad = large if name in FRACTIONAL else large | (values != np.floor(values))
+    if not bad.any():
+        return None
+    row = int(np.argmax(bad))
+    value, low = np.ravel(values)[row], int(DEFAULTS[name] == 1 and name not in FRACTIONAL | {"causal", "gated"})
+    wrong = f"from {low} to {high}" if np.ravel(large)[row] else "a whole number"
+    return row, f"{name} must be {wrong}, found {value:g}.", bool(values.ndim)
 
 
 def texts(name: str, values: Any, rows: int) -> Array:

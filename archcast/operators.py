@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from archcast.cost_models import AnyModel, find_cost_model
-from archcast.operator_columns import operator_table, texts
+from archcast.operator_columns import operator_table, refuse_words, texts
 from archcast.question import find_target
 from costmodel.collectives import fabric_of
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
@@ -33,8 +33,16 @@ def predict_ops(
         model: as in `predict`.
 
     Raises:
-        InputError: no device, an unknown one, a row without its sizes, or a format that a device cannot compute in.
+        InputError: no device, an unknown one, a row without its sizes, a size that a file may not hold, or a format
+            that a device cannot compute in.
     """
+    if not isinstance(table, OpTable):
+        refuse_words(table)
+    return price_columns(table, on, model)
+
+
+def price_columns(table: OpTable | Mapping[str, Any], on: str | Path | DeviceSpec, model: AnyModel) -> OpCosts:
+    """Return what `predict_ops` returns, of columns whose sizes are known to be numbers or empty cells."""
     columns = {} if isinstance(table, OpTable) else dict(table)
     named, software = columns.pop("device", None), columns.pop("software", "")
     ops = table if isinstance(table, OpTable) else operator_table(columns)

@@ -68,7 +68,7 @@ def test_one_empty_value_for_all_rows_is_its_default() -> None:
         ({"dtype": ["bf16", NAN, ""]}, "Row 2: column 'dtype': the cell is empty; name the number format"),
         ({"kind": ["", "", None]}, "Row 3: a collective needs a kind"),
         ({"device": ["h100-sxm", None, "h100-sxm"]}, "Row 2: no device is named"),
-        ({"m": [float("inf"), 0, 0]}, "Column 'm' holds NaN or infinity"),
+        ({"m": [64, float("inf"), 0]}, "Row 2: Column 'm' holds NaN or infinity"),
         ({"m": [64, NAN, -1]}, "Column 'm' holds a negative value"),
         ({"phase": ["x", NAN, NAN]}, "Unknown phase 'x'"),
     ],
@@ -78,6 +78,32 @@ def test_what_is_needed_stays_needed(change: dict[str, Any], said: str) -> None:
         ac.predict_ops({**SPARSE, **change})
     assert isinstance(refused.value, BadValueError | UnknownNameError)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"m": [64, 1.5]}, "Row 2: m must be a whole number, found 1.5."),
+        ({"m": np.array([1.5, 64])}, "Row 1: m must be a whole number, found 1.5."),
+        ({"m": [64, 1], "n": 1e13}, "n must be from 0 to 1000000000000, found 1e+13."),
+        ({"m": [64, 1], "batch": [1, 1e13]}, "Row 2: batch must be from 1 to 1000000000000, found 1e+13."),
+        ({"m": [64, True]}, "Row 2: m must be a number, found True."),
+        ({"m": np.array([True, True])}, "Row 1: m must be a number, found True."),
+        ({"m": [64, "64"]}, "Row 2: m must be a number, found '64'."),
+        ({"m": [64, 1], "batch": [NAN, "2"]}, "Row 2: batch must be a number, found '2'."),
+    ],
+)
+def test_sizes_that_a_file_may_not_hold_are_refused_in_memory(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadValueError) as refused:
+        ac.predict_ops({"op": "gemm", "dtype": "bf16", "n": 64, "k": 64, **change}, on="l40s")
+    assert str(refused.value) == said
+
+
+def test_what_need_not_be_whole_and_large_buffers_are_answered_in_memory() -> None:
+    asked = {"op": "attention", "q_len": 1, "kv_len": [10.5, 11], "heads": 8, "head_dim": 64, "count": 1.5}
+    assert ac.predict_ops(asked, on="l40s").latency_s.shape == (2,)
+    moved = {"op": "collective", "kind": "all_reduce", "ranks": 2, "bytes": [1e14]}
+    assert ac.predict_ops(moved, on="h100-sxm").latency_s.shape == (1,)
 
 
 def test_cells_are_empty_where_nothing_stands_in_them() -> None:

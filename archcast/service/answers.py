@@ -63,9 +63,9 @@ class Operations(NamedTuple):
 
 
 def _priced(columns: dict[str, Any], on: str, model: Any) -> OpCosts:
-    from archcast.operators import predict_ops
+    from archcast.operators import price_columns
 
-    return predict_ops(columns, on=on, model=model)
+    return price_columns(columns, on, model)  # the body's shape has seen that sizes are numbers
 
 
 def _labels(costs: OpCosts) -> Labels:

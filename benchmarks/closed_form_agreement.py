@@ -5,7 +5,8 @@
     python benchmarks/closed_form_agreement.py daq-chain --seconds 60
 
 Systems are drawn at random, eight designs each. Even systems set the quantiles (rounded outwards to two digits), odd
-ones are held against them.
+ones are held against them. Of chains less full than `FULL`, losses are compared where at least one event is expected to
+be lost: how far events lie from the closed form, in units of what chance alone would do.
 """
 
 from __future__ import annotations
@@ -101,6 +102,34 @@ def ratios(name: str, seconds: float, seed: int) -> tuple[list[str], list[int], 
     return groups, systems, found
 
 
+def rare_losses(seconds: float, seed: int) -> None:
+    """Print the quantiles of losses of chains that are not full, even experiments against odd ones."""
+    draw, started = np.random.default_rng(seed), time.process_time()
+    rows: list[tuple[int, float]] = []
+    system = 0
+    while time.process_time() - started < seconds:
+        file = {"kind": "search", "design": "daq-chain", "space": daq_chain.SPACE, "fixed": crossings(draw),
+                "objectives": list(daq_chain.OBJECTIVES)}  # fmt: skip
+        closed, events = (read_search({**file, "fidelity": one}).problem for one in ("closed_form", "events"))
+        assert isinstance(closed, daq_chain.DaqChain)
+        assert isinstance(events, daq_chain.DaqChain)
+        shape, count = np.array(closed.space.shape), closed.fixed["events"]
+        columns = closed.space.columns((draw.random((len(shape), 60)) * shape[:, None]).astype(int))
+        lost = closed.means(columns)[0]
+        seen = evaluate(closed, columns).feasible & (closed.fullness(columns) == 0) & (lost * count > 1)
+        some = np.flatnonzero(seen)[:DESIGNS]
+        found = events.means({knob: column[some] for knob, column in columns.items()})[0]
+        rows += [(system, float(one)) for one in (found - lost[some]) / closed.chance(lost[some])]
+        system += 1
+    number, apart = np.array(rows).T
+    low, high = np.quantile(apart[number % 2 == 0], QUANTILES)
+    ends = -outwards(-float(low), math.ceil), outwards(float(high), math.ceil)
+    other = apart[number % 2 == 1]
+    inside = (other >= ends[0]) & (other <= ends[1])
+    print(f"losses of chains that are not full: {len(rows)} designs of {len(set(number))} experiments, "
+          f"{ends[0]:.3g} to {ends[1]:.3g} of chance, others within {inside.mean():.1%}")  # fmt: skip
+
+
 def outwards(value: float, rounded: Callable[[float], int]) -> float:
     """Return a number with two digits, rounded down or up."""
     scale = 10.0 ** (1 - math.floor(math.log10(value)))
@@ -126,6 +155,8 @@ def main() -> None:
             held += inside.tolist()
             print(f"{value:12} {one:14} {ends[0]:.3g} to {ends[1]:.3g}, others within {inside.mean():.1%}")
         print(f"{value:12} all: {np.mean(held):.1%}")
+    if given.name == "daq-chain":
+        rare_losses(given.seconds, given.seed)
 
 
 if __name__ == "__main__":

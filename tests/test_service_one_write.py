@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("httptools")
-from archcast.service.one_write import MOST_HEAD, Joined
+from archcast.service.one_write import MOST_BODY, MOST_HEAD, Joined
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
@@ -76,6 +76,11 @@ def test_a_go_ahead_and_an_answer_keep_their_order() -> None:
 def test_a_large_head_is_not_copied() -> None:
     large = b"HTTP/1.1 200 OK\r\nx: " + b"x" * MOST_HEAD + b"\r\n\r\n"
     assert written(large, b"{}") == [large, b"{}"]
+
+
+def test_a_large_body_is_not_copied() -> None:
+    large = b"x" * (MOST_BODY + 1)
+    assert written(HEAD, large) == [HEAD, large]
 
 
 def test_a_body_that_reads_like_a_head_is_not_lost() -> None:

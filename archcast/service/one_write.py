@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD = 16_384
 """A larger head goes out by itself, in place of being copied."""
+MOST_BODY = 65_536
+"""So does what follows a head, where it is larger."""
 
 
 class Joined:
@@ -30,7 +32,11 @@ class Joined:
         held = self._held
         if held:
             self._held = b""
-            self._inner.write(held + data)
+            if len(data) <= MOST_BODY:
+                self._inner.write(held + data)
+            else:
+                self._inner.write(held)
+                self._inner.write(data)
         elif data.startswith(b"HTTP/1.") and len(data) <= MOST_HEAD:
             self._held = data
             self._loop.call_soon(self._flush)

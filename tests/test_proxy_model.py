@@ -10,6 +10,7 @@ import pytest
 
 from archcast.searching.proxy import Proxy
 from archcast.searching.proxy.card import scores
+from archcast.searching.proxy.conformal import Interval
 from archcast.searching.ranges import Choice, Names, Real
 from archcast.searching.space import DesignSpace
 from foundation.errors import BadFileError, BadValueError
@@ -231,3 +232,36 @@ def test_logs_without_designs_or_with_one_value_are_refused() -> None:
         Proxy.fit(SPACE, many, {"time_s": np.ones(100)})
     with pytest.raises(BadValueError, match="3 values for 100 runs"):
         Proxy.fit(SPACE, many, {"time_s": np.ones(3)})
+
+
+def test_a_share_with_zeros_stays_one_and_its_errors_are_finite(tmp_path: Path) -> None:
+    columns, unseen = designs(200, 16), designs(400, 17)
+
+    def lost(of: Any) -> dict[str, Any]:
+        return {"loss": np.clip(1.2 - 0.2 * of["rows"] * of["depth"] ** 0.5, 0.0, 1.0)}
+
+    made = Proxy.fit(SPACE, columns, lost(columns), most_kriged=200)
+    made.save(tmp_path / "loss.npz")
+    for one in (made, Proxy.load(tmp_path / "loss.npz")):
+        found = one.predict(unseen)
+        for part in (found.value["loss"], found.lo["loss"][~found.outside], found.hi["loss"][~found.outside]):
+            assert 0.0 <= part.min() <= part.max() <= 1.0
+    said = made.card["left_out"]["loss"]
+    assert 0.2 < said["zeros"] < 0.8
+    assert np.isfinite([said["mape"], said["median"], said["width"]]).all()
+
+
+def test_no_end_lies_further_than_left_out_runs_allow_whatever_scale_trees_say() -> None:
+    columns, unseen = designs(60, 18), designs(2000, 19)
+    worst = columns["rows"] == 16  # where a few runs are far off, trees may say any scale
+    noise = np.where(worst, 1.5, 1e-4) * np.random.default_rng(18).normal(size=60)
+    interval = (
+        Proxy.fit(SPACE, columns, {"time_s": values(columns, noise)["time_s"]}, most_kriged=60).outputs[0].interval
+    )
+    assert np.isfinite([interval.least, interval.most]).all()
+    wide = Interval(interval.scale, 1e3 * interval.low, 1e3 * interval.high, interval.least, interval.most)
+    features = np.random.default_rng(1).random((len(unseen["rows"]), interval.scale.trees.width)).astype(np.float32)
+    for one in (interval, wide):
+        below, above = one.ends(features)
+        assert below.min() >= interval.least
+        assert above.max() <= interval.most

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LOGS = ("evaluations.parquet", "evaluations.csv")
 """What a search leaves in the folder of --resume when it ends."""
-KEPT = ("mape", "median", "p90", "spearman", "coverage_90")
+KEPT = ("rmse_over_mean", "mape", "median", "p90", "spearman", "coverage_90", "zeros")
 """Of the proxy's card."""
 EXACT = 1e-6
 """Mean error up to which left-out designs are the closed form's own."""
@@ -87,10 +87,10 @@ class Learned:
 def _held(runs: Array, value: Array, low: Array, high: Array, like: Array) -> dict[str, float | None]:
     """Return the share of runs within the ends, and the median of their distance over them, among designs `like`."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        off = np.abs(value / runs - 1)[like]
+        off = np.abs(value / runs - 1)[like & (runs != 0)]
     return {
         "within": float(((runs >= low) & (runs <= high))[like].mean()),
-        "median": _plain(float(np.median(off))),
+        "median": _plain(float(np.median(off))) if len(off) else None,
     }
 
 

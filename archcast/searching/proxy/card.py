@@ -14,19 +14,23 @@ FRONT_TIMES = 3
 
 
 def scores(predicted: Array, true: Array, low: Array | None = None, high: Array | None = None) -> dict[str, float]:
-    """Return RMSE over the mean, MAPE, median and 90th percentile of errors, Spearman, and the interval's coverage."""
-    off = predicted - true
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.abs(off / true)
+    """Return RMSE over the mean, MAPE, median and 90th percentile of errors, Spearman, and the interval's coverage.
+
+    Where `zeros`, a share of true values, are 0, errors over the value are of the others.
+    """
+    off, zero = predicted - true, true == 0
+    share = np.abs(off[~zero] / true[~zero])
     found = {
         "rmse_over_mean": float(np.sqrt((off**2).mean()) / np.abs(true.mean())), "mape": float(share.mean()),
         "median": float(np.median(share)), "p90": float(np.percentile(share, 90)),
         "spearman": spearman(predicted, true),
     }  # fmt: skip
+    if zero.any():
+        found["zeros"] = float(zero.mean())
     if low is not None and high is not None:
         found["coverage_90"] = float(((true >= low) & (true <= high)).mean())
         with np.errstate(divide="ignore", invalid="ignore"):
-            found["width"] = float(np.nanmedian((high - low) / np.abs(predicted)))
+            found["width"] = float(np.nanmedian(((high - low) / np.abs(predicted))[~zero]))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ FOLDS, FEW_FOLDS = 5, 3
 """Of few designs, and of many (`boosting.MANY`)."""
 LEAST_FOLD = 0.25
 """Of its even share: with a smaller fold groups tell nothing, as where every log has the same designs."""
+SHARES = frozenset({"loss", "missed"})
+"""Values that are shares of a whole."""
 MOST_RECALLED = 10_000
 """Designs among which the front is looked for: memory rises with their square."""
 LEAST_WEIGHT = 0.05
@@ -183,11 +186,17 @@ def _output(
     table = np.stack(said, axis=1) @ weights
     kept = [Member(one.model, one.residual, float(w)) for one, w in zip(members, weights, strict=True) if w > 0]
     interval, low, high = fitted_interval(features, shaped - table[logged.design], logged.design, logged.folds)
-    natural = np.exp if log else np.positive
-    at = table[logged.design]
+    output = Output(name, log, guess, tuple(kept), interval, *_can_be(name, runs))
+    at, natural = table[logged.design], output.natural
     card = scores(natural(at), runs, natural(at + low), natural(at + high))
     said_of = {"members": {one.kind: round(one.weight, 3) for one in kept}}
-    return Output(name, log, guess, tuple(kept), interval), {**card, **_noise(runs, logged), **said_of}, natural(table)
+    return output, {**card, **_noise(runs, logged), **said_of}, natural(table)
+
+
+def _can_be(name: str, runs: Array) -> tuple[float, float]:
+    """Return the least and the most that a value can be: none below 0 where no run is, no share above 1."""
+    share = name in SHARES and float(runs.max()) <= 1.0
+    return 0.0 if float(runs.min()) >= 0.0 else -math.inf, 1.0 if share else math.inf
 
 
 def _weights(said: Array, target: Array) -> Array:

@@ -6,6 +6,7 @@ they say of left-out designs decides how much each counts. Runs of one design ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,13 +45,22 @@ class Member:
 
 @dataclass(frozen=True)
 class Output:
-    """Models of one value. `log`: whether of its logarithm; `guess`: place of the closed form's value, -1 for none."""
+    """Models of one value. `log`: whether of its logarithm; `guess`: place of the closed form's value, -1 for none.
+
+    `least` and `most`: what the value can be, where the log says so; values and ends are kept within.
+    """
 
     name: str
     log: bool
     guess: int
     members: tuple[Member, ...]
     interval: Interval
+    least: float = -math.inf
+    most: float = math.inf
+
+    def natural(self, shaped: Array) -> Array:
+        """Return values of what was learned."""
+        return np.clip(np.exp(shaped) if self.log else shaped, self.least, self.most)
 
 
 @dataclass(frozen=True)
@@ -140,11 +150,11 @@ class Proxy:
         found = Predicted({}, {}, {}, outside)
         for one in self.outputs:
             shaped = self._shaped(one, features, points, logs, together)
-            found.value[one.name] = _natural(shaped, one.log)
+            found.value[one.name] = one.natural(shaped)
             if intervals:
                 below, above = one.interval.ends(features)
                 for ends, off in ((found.lo, below), (found.hi, above)):
-                    ends[one.name] = np.where(outside, np.nan, _natural(shaped + off, one.log))
+                    ends[one.name] = np.where(outside, np.nan, one.natural(shaped + off))
         return found
 
     def _shaped(self, one: Output, features: Array, points: Array | None, logs: Array, together: bool) -> Array:
@@ -209,7 +219,3 @@ def standard(logs: Array, middle: Array, spread: Array) -> Array:
     """Return logarithms of a closed form centred and of spread 1, 0 where it says nothing."""
     known = np.clip((logs - middle) / spread, -CLIP, CLIP)
     return np.asarray(np.where(np.isnan(known), 0.0, known))
-
-
-def _natural(shaped: Array, log: bool) -> Array:
-    return np.asarray(np.exp(shaped) if log else shaped)

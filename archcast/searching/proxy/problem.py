@@ -65,7 +65,11 @@ class ProxyProblem:
     @property
     def notes(self) -> tuple[str, ...]:
         card = self.proxy.card
-        errors = ", ".join(f"{name} {one['mape']:.1%}" for name, one in card["left_out"].items())
+        errors = ", ".join(
+            # an error over the value says nothing where that may be 0
+            f"{name} {one['rmse_over_mean']:.1%} of its mean" if "zeros" in one else f"{name} {one['mape']:.1%}"
+            for name, one in card["left_out"].items()
+        )
         said = f"Values are a proxy's, learned from {card['designs']:,} designs; mean error on left-out ones: {errors}."
         return (*self.problem.notes, said)
 

@@ -41,7 +41,9 @@ def save(proxy: Proxy, path: str | Path) -> None:
             members.append([isinstance(member.model, Boosted), member.residual, member.weight, _about(member.model)])
         arrays |= _model_arrays(f"{k}.scale", one.interval.scale)
         ends = [one.interval.low, one.interval.high, _about(one.interval.scale)]
-        outputs.append({"name": one.name, "log": one.log, "guess": one.guess, "members": members, "interval": ends})
+        bounds = [one.interval.least, one.interval.most, one.least, one.most]
+        outputs.append({"name": one.name, "log": one.log, "guess": one.guess, "members": members, "interval": ends,
+                        "bounds": [end if math.isfinite(end) else None for end in bounds]})  # fmt: skip
     domain = proxy.domain
     arrays |= {"middle": proxy.middle, "spread": proxy.spread, "seen": domain.seen, "span_ends": domain.span_ends,
                "low": domain.low, "high": domain.high}  # fmt: skip
@@ -123,8 +125,11 @@ def _output(
     _sound(-1 <= guess < guesses and (guess >= 0 or not any(member.residual for member in members)), "a member")
     low, high, about = one["interval"]
     _sound(math.isfinite(low) and math.isfinite(high) and low <= 0 <= high, "an interval")
-    interval = Interval(_trees(f"{k}.scale", arrays, about, features), float(low), float(high))
-    return Output(str(one["name"]), bool(one["log"]), guess, tuple(members), interval)
+    empty = (-math.inf, math.inf, -math.inf, math.inf)  # files of earlier versions have no bounds
+    bounds = [float(blank if end is None else end) for end, blank in zip(one.get("bounds", empty), empty, strict=True)]
+    _sound(bounds[0] <= 0 <= bounds[1] and bounds[2] < bounds[3], "an interval")
+    interval = Interval(_trees(f"{k}.scale", arrays, about, features), float(low), float(high), *bounds[:2])
+    return Output(str(one["name"]), bool(one["log"]), guess, tuple(members), interval, *bounds[2:])
 
 
 def _about(model: Boosted | Kriging) -> list[float]:

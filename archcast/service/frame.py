@@ -122,7 +122,7 @@ class Frame:
         call.hit = found is not None
         if found is None:
             asked = _NONE if not query else _known_query(query) if len(query) <= 100 else _query(query)
-            if service.side is not None and service.is_long(route, body):
+            if service.side is not None and service.is_long(route, body, asked):
                 found = await service.side.ask(route, body, asked)
             elif route == OPERATORS:
                 found = await service.together.ask(body, asked)

@@ -11,6 +11,7 @@ import msgspec
 import orjson
 from starlette.responses import Response
 
+from archcast.service.answers import Query
 from archcast.service.cache import AnswerCache
 from archcast.service.logs import RequestLog
 from archcast.service.metrics import Metrics
@@ -72,10 +73,13 @@ class Service:
         self.ready = False
         self.jobs: Any = None
 
-    def is_long(self, route: str, body: bytes) -> bool:
-        """Tell whether a question may take longer than others should wait: it is answered beside the event loop."""
+    def is_long(self, route: str, body: bytes, query: Query) -> bool:
+        """Tell whether a question may take longer than others should wait: it is answered beside the event loop.
+
+        One at a model of one's own may, as that has to be loaded.
+        """
         if route == "/v1/predict_ops":
-            return len(body) > LONG_BODY_BYTES
+            return len(body) > LONG_BODY_BYTES or query.get("model", "") not in ("", *built_in_models())
         if route not in ("/v1/predict", "/v1/report"):
             return True
         try:

@@ -82,7 +82,9 @@ def put_models(store: JobStore, request: Mapping[str, Any], folder: Path) -> Non
         shutil.rmtree(part, ignore_errors=True)
         try:
             shutil.copytree(source, part, copy_function=_linked)
-        except (OSError, shutil.Error):
+        except OSError:  # shutil's own error is one, too
+            if (source / CARD).is_file():
+                raise
             raise NotDoneError(f"The artefact of the job {id} was deleted meanwhile; calibrate again.", DONE) from None
         part.rename(place)
 

@@ -17,7 +17,7 @@ from archcast.frame_rate import laid_out
 from archcast.prediction import answer, bytes_text, lacking_tile, linked_devices
 from archcast.quantities import quantities
 from archcast.question import MAX_BATCH, MAX_TOKENS, MOST_DEVICES, Question, ask, parallel
-from archcast.software import check_software
+from archcast.software import as_known, check_software
 from costmodel.collectives import fabric_of
 from costmodel.error_parts import error_parts
 from costmodel.estimate import compose
@@ -206,7 +206,8 @@ def _answer(
     key: dict[str, Any], where: Array, table: Mapping[str, Any], out: dict[str, Any], cost_model: CostModel
 ) -> None:
     """Answer the rows `where`, which differ in their sizes only."""
-    mapping = parallel(key["count"] or None, key["tp"], key["pp"], key["ep"], key["dp"], key["software"], key["cp"])
+    software = as_known(key["software"], cost_model)
+    mapping = parallel(key["count"] or None, key["tp"], key["pp"], key["ep"], key["dp"], software, key["cp"])
     if mapping is None:
         raise BadValueError(f"count={key['count']} alone does not say how to divide the model; give tp, pp or dp too.")
     question = ask(

@@ -11,6 +11,7 @@ import numpy as np
 from archcast.cost_models import AnyModel, find_cost_model
 from archcast.operator_columns import operator_table, refuse_words, texts
 from archcast.question import find_target
+from archcast.software import as_known, check_software
 from costmodel.collectives import fabric_of
 from costmodel.costs import BOUNDS, NUMERIC, SOURCES, OpCosts
 from costmodel.protocol import CostModel
@@ -33,8 +34,8 @@ def predict_ops(
         model: as in `predict`.
 
     Raises:
-        InputError: no device, an unknown one, a row without its sizes, a size that a file may not hold, or a format
-            that a device cannot compute in.
+        InputError: no device, an unknown one, a row without its sizes, a size that a file may not hold, a format
+            that a device cannot compute in, or a slip of a software's name (as in `predict`).
     """
     if not isinstance(table, OpTable):
         refuse_words(table)
@@ -56,7 +57,8 @@ def price_columns(table: OpTable | Mapping[str, Any], on: str | Path | DeviceSpe
     try:
         return _by_device(ops, devices, stacks, find_cost_model(model), spec)
     except _RowError as error:
-        raise BadValueError(f"Row {error.row + 1}: {error}" if named is not None else str(error)) from None
+        many = named is not None or (error.column == "software" and not isinstance(software, str))
+        raise BadValueError(f"Row {error.row + 1}: {error}" if many else str(error)) from None
 
 
 class _RowError(InputError):
@@ -94,7 +96,11 @@ def _by_device(
 
 
 def _on_device(ops: OpTable, on: str | DeviceSpec, software: str, model: CostModel, rows: Array) -> OpCosts:
-    """Price the rows of one device. Raises _RowError: no device, an unknown one, or a format that it cannot do."""
+    """Price the rows of one device.
+
+    Raises:
+        _RowError: no device, an unknown one, a slip of a software's name, or a format that the device cannot do.
+    """
     if not on:
         hint = "fill the column `device` (`archcast devices` lists them)"
         raise _RowError(int(rows[0]), "device", f"no device is named; {hint}.")
@@ -102,6 +108,12 @@ def _on_device(ops: OpTable, on: str | DeviceSpec, software: str, model: CostMod
         target = find_target(on)
     except InputError as error:
         raise _RowError(int(rows[0]), "device", str(error)) from None
+    if software:
+        try:
+            check_software(software, model, target.spec, own=True)
+        except InputError as error:
+            raise _RowError(int(rows[0]), "software", str(error)) from None
+        software = as_known(software, model)
     codes = ops.full("dtype").astype(np.intp)
     for code in np.flatnonzero(np.bincount(codes)):
         try:

@@ -16,7 +16,7 @@ from archcast.frame_rate import laid_out, with_frame_rate
 from archcast.quantities import TOKENS, quantities
 from archcast.question import Question, Target, ask, find_target, mappings_of, parallel
 from archcast.render.human import text
-from archcast.software import check_software, is_measured
+from archcast.software import as_known, check_software, is_measured
 from archcast.turns import fastest, turn_note, turns_of
 from costmodel.collectives import fabric_of, has_traffic
 from costmodel.costs import DividedCosts
@@ -113,6 +113,7 @@ def _predict(
     question = ask(workload, on, knobs=knobs, software=software, **request)
     cost_model = find_serving_model(model) if question.concurrency else find_cost_model(model)
     check_software(software, cost_model, question.target.spec, own=True)
+    software = as_known(software, cost_model)
     fixed = parallel(count, tp, pp, ep, dp, software, cp, question.concurrency)
     if fixed is not None:
         return answer(question, fixed, cost_model)

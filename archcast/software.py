@@ -20,6 +20,10 @@ MEASURED = (
 """Software of measured tables (docs/datasets.md, docs/measure.md) that is no runtime: without an artefact that was
 calibrated on it answers are extrapolated, and a note says so."""
 VERSION = re.compile(r"-?v?\d[\d.]*$")
+GLUED = re.compile(r"(?<=[a-z])[-=@:]*v?\d.*$")
+"""A version without a blank before it: `vllm0.19`, `vllm==0.19`, `tensorrt10`, `trtllm1.3.0rc20`."""
+TRTLLM = re.compile(r"^\s*(tensorrt|trt)[-_ ]?llm(?![a-z])", re.IGNORECASE)
+"""How people write the stack that is measured as `trtllm`."""
 ALIKE = 0.87
 """How alike a name and a known one are at least where one is a slip of the other (difflib's ratio: vlllm and vllm 0.89,
 while LiteRT-LM and litert, or tensorrt-llm and tensorrt, are two things and below)."""
@@ -27,9 +31,32 @@ while LiteRT-LM and litert, or tensorrt-llm and tensorrt, are two things and bel
 
 def known_software(cost_model: CostModel) -> tuple[str, ...]:
     """Return the names that mean something: a version may stand behind each."""
-    calibrated: tuple[str, ...] = getattr(getattr(cost_model, "scope", None), "softwares", ())
-    names = {*_runtime_names(), *known_stacks(cost_model), *MEASURED, *(framework(one) for one in calibrated)}
+    return _known(known_stacks(cost_model), calibrated_on(cost_model))
+
+
+@lru_cache(maxsize=64)
+def _known(stacks: tuple[str, ...], calibrated: tuple[str, ...]) -> tuple[str, ...]:
+    names = {*_runtime_names(), *stacks, *MEASURED, *(framework(one) for one in calibrated)}
     return tuple(sorted({plain_name(name) for name in names} - {""}))
+
+
+def calibrated_on(cost_model: CostModel) -> tuple[str, ...]:
+    """Return the software that a cost model was calibrated on, with versions."""
+    found: tuple[str, ...] = getattr(getattr(cost_model, "scope", None), "softwares", ())
+    return found
+
+
+def as_known(software: str, cost_model: CostModel) -> str:
+    """Return a name as the stack that it means is written: `trtllm 1.0` of `TensorRT-LLM 1.0`; others as they are."""
+    calibrated = calibrated_on(cost_model)
+    if not software or software in calibrated:
+        return software
+    if any(one.split()[:1] == software.split()[:1] for one in calibrated):
+        return software  # a model of one's own calls it so
+    stacks = known_stacks(cost_model)
+    spelt = TRTLLM.sub("trtllm", software) if "trtllm" in stacks else software
+    first, _, version = " ".join(spelt.split()).partition(" ")
+    return f"{first.lower()} {version}".strip() if first.lower() in stacks else spelt
 
 
 def check_software(
@@ -43,15 +70,21 @@ def check_software(
     Raises:
         UnknownNameError: the nearest names, what the device has, and what to do.
     """
-    name = plain_name(framework(software))
-    if not name or name in (known := known_software(cost_model)) or is_measured(software):
+    if not software or software in calibrated_on(cost_model):
         return
-    if own and not _slip(name, known):
+    spelt = as_known(software, cost_model)
+    name = plain_name(framework(spelt))
+    if not name or name in (known := known_software(cost_model)) or is_measured(spelt):
+        return
+    bare = GLUED.sub("", name)
+    glued = bare in known
+    if own and not glued and not _slip(name, known):
         return
     has = frameworks_of(device) if device is not None else []
     hint = f"{device.id} has {', '.join(has)}. " if device is not None and has else ""
     raise UnknownNameError(
         "software", software, known,
+        f"{hint}Write the version after a blank: '{bare} {name[len(bare) :].strip('-=@:v')}'." if glued else
         f"{hint}Write a version after a blank, leave it out, or give the model that was calibrated on it.",
     )  # fmt: skip
 

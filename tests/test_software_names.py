@@ -10,9 +10,10 @@ from cli_runner import refused
 
 import archcast as ac
 from archcast.cost_models import shipped
-from archcast.software import check_software, known_software
+from archcast.operators import predict_ops_file
+from archcast.software import as_known, check_software, known_software
 from costmodel.protocol import PhysicsModel
-from foundation.errors import BadFileError, UnknownNameError
+from foundation.errors import BadFileError, BadValueError, UnknownNameError
 from hardware_specs.runtimes import load_runtime, runtime_ids
 
 GPT = {"workload": "gpt-2", "on": "h100-sxm", "prompt": 16, "generate": 2}
@@ -45,6 +46,58 @@ def test_a_slip_is_refused_with_the_nearest_name_first(slip: str, nearest: str) 
     assert refused.value.nearest[0] == nearest
     assert f"Unknown software '{slip}'. Nearest: {nearest}" in str(refused.value)
     assert "h100-sxm has" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("glued", "written"),
+    [("vllm0.19", "vllm 0.19"), ("vLLM-0.19", "vllm 0.19"), ("vllm==0.19.0", "vllm 0.19.0"),
+     ("trtllm1.3.0rc20", "trtllm 1.3.0rc20"), ("tensorrt10", "tensorrt 10"), ("TensorRT-LLM0.9", "trtllm 0.9")],
+)  # fmt: skip
+def test_a_version_without_its_blank_is_refused_with_the_blank_in_it(glued: str, written: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"Write the version after a blank: '{written}'"):
+        ac.predict("gpt-2", on="h100-sxm", software=glued)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "known"),
+    [("vLLM 0.19.0", "vllm 0.19.0"), ("TensorRT-LLM", "trtllm"), ("tensorrt_llm 1.0.0", "trtllm 1.0.0"),
+     ("TRT-LLM 1.0.0", "trtllm 1.0.0"), ("TensorRT LLM 1.0.0", "trtllm 1.0.0"), (" SGLang 0.5.9", "sglang 0.5.9")],
+)  # fmt: skip
+def test_a_known_stack_is_recognised_in_the_spelling_of_people(spelling: str, known: str) -> None:
+    asked = [ac.predict("gpt-2", on="h100-sxm", software=name).to_json() for name in (spelling, known)]
+    assert asked[0] == asked[1]
+    found = ac.predict_batch(workload="gpt-2", on="h100-sxm", software=[spelling, known])["latency_hi_s"]
+    rows = ac.predict_ops({"op": "gemm", "m": [64, 64], "n": 64, "k": 64, "software": [spelling, known]}, on="h100-sxm")
+    assert found[0] == found[1]
+    assert rows.latency_hi_s[0] == rows.latency_hi_s[1]
+
+
+def test_a_name_that_a_model_was_calibrated_on_is_taken_as_it_is_written() -> None:
+    class Calibrated(PhysicsModel):
+        class scope:
+            softwares = ("TensorRT-LLM 1.0",)
+
+    assert as_known("TensorRT-LLM 2.0", Calibrated()) == "TensorRT-LLM 2.0"
+    assert as_known("TensorRT-LLM 2.0", PhysicsModel()) == "trtllm 2.0"
+
+
+@pytest.mark.parametrize("model", [None, "physics"])
+def test_operators_refuse_a_slip_with_its_row_and_take_a_stack_of_ones_own(model: str | None) -> None:
+    gemm = {"op": "gemm", "m": [64, 64], "n": 64, "k": 64}
+    for slip in ("vlllm", "tensorrt10"):
+        with pytest.raises(BadValueError, match=f"^Row 2: Unknown software '{slip}'"):
+            ac.predict_ops({**gemm, "software": ["", slip]}, on="l40s", model=model)
+        with pytest.raises(BadValueError, match=f"^Unknown software '{slip}'"):
+            ac.predict_ops({**gemm, "software": slip}, on="l40s", model=model)
+    assert ac.predict_ops({**gemm, "software": ["my engine 1.0", None]}, on="l40s", model=model).latency_s.shape == (2,)
+
+
+def test_a_file_of_operators_names_the_row_of_a_slip(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_text(
+        "op,dtype,m,n,k,device,software\ngemm,bf16,8,8,8,l40s,\ngemm,bf16,8,8,8,l40s,vlllm\n"
+    )
+    with pytest.raises(BadFileError, match="key 'software': row 2: Unknown software 'vlllm'"):
+        predict_ops_file(tmp_path / "o.csv", tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize("software", ["my engine 1.0", "zzz", "rccl 2.2", "litert-lm", "mlx", "lmdeploy 0.6"])

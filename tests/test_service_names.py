@@ -140,6 +140,17 @@ def test_a_device_that_names_a_file_is_refused(app: Application, key: str) -> No
     assert "looks like a path" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("id_", ["../etc", "", "<script>", "x/y", "mine.yaml", "a" * 101])
+def test_the_id_of_an_inline_device_is_a_name(app: Application, id_: str) -> None:
+    known = ask(app, "GET", "/v1/devices/h100-sxm").json()
+    asked = {"workload": "resnet-50", "on": {**known, "id": id_}}
+    answer = post(app, "/v1/predict", asked)
+    assert answer.status_code == 422
+    assert "is no name" in answer.json()["error"]["message"]
+    mine = post(app, "/v1/predict", {**asked, "on": {**known, "id": "our board (rev. 2)"}})
+    assert mine.json()["device"] == "our board (rev. 2)"
+
+
 def test_an_inline_config_is_the_same_as_its_file(app: Application, tmp_path: Path) -> None:
     import json
 

@@ -7,6 +7,7 @@ the server, or learn which exist, so every name is looked up in the catalogues h
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -36,6 +37,9 @@ SERVED = "shipped"
 """Name of the cost model that is served."""
 ENDINGS = (".yaml", ".yml", ".json", ".onnx", ".mlir", ".stablehlo", ".pt2", ".tflite", ".safetensors", ".gguf", ".csv",
            ".parquet")  # fmt: skip
+
+_ID = re.compile(r"\w[\w .:+()-]{0,99}")
+"""Ids of inline devices: those of the catalogue, and what people call their own."""
 
 OWN: ContextVar[Callable[[str], CostModel | None] | None] = ContextVar("own cost models", default=None)
 """While a question is answered: what finds a cost model of one's own by the id of its job (`own_models`)."""
@@ -223,11 +227,21 @@ def _inline_device(text: str) -> DeviceSpec:
     from hardware_specs import load_device
 
     document = json.loads(text)
+    _check_id(document.get("id", "mine"))
     if _has_ends(document):
         return _answered_device({key: value for key, value in document.items() if key != "versions"})
     check_references("on", document)
     found: DeviceSpec = _through_file(text, "device.yaml", load_device)
     return found
+
+
+def _check_id(id: Any) -> None:
+    """Refuse an id that is no name: answers repeat it. Raises ShapeError."""
+    if isinstance(id, str) and (looks_like_path(id) or not _ID.fullmatch(id)):
+        raise ShapeError(
+            f"on: the id '{id[:100]}' is no name; write up to 100 letters, digits, '-', '_', '.', ':', '+' and blanks.",
+            "id",
+        )
 
 
 def _has_ends(item: Any) -> bool:

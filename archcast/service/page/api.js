@@ -65,8 +65,15 @@ export function latest() {
 export const predict = (body, signal) => call("/v1/predict", { method: "POST", body, signal }).then(inBinary);
 // The calibrate jobs whose models can be asked, the newest first; none where the service has no jobs.
 export async function ownModels() {
-  const answer = await call("/v1/jobs?state=done&limit=200").catch(() => ({ jobs: [] }));
-  return answer.jobs.filter((job) => job.kind === "calibrate").map((job) => ({ id: job.id, name: job.name || job.about || job.id }));
+  const found = [];
+  let before = "";
+  for (let page = 0; page < 5; page += 1) {
+    const { jobs } = await call(`/v1/jobs?state=done&limit=200${before}`).catch(() => ({ jobs: [] }));
+    found.push(...jobs.filter((job) => job.kind === "calibrate"));
+    if (jobs.length < 200) break;
+    before = `&before=${jobs.at(-1).id}`;
+  }
+  return found.map((job) => ({ id: job.id, name: job.name || job.about || job.id }));
 }
 
 export const report = (body, signal) => call("/v1/report", { method: "POST", body, signal });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,45 @@ def test_the_closed_form_of_a_file_is_there_whatever_its_fidelity(proxy: Proxy, 
     assert ProxyProblem(closed.closed_form, proxy).objectives == ("latency_s", "power_w")
     columns = study.problem.space.columns(study.problem.space.codes(np.arange(2)))
     assert set(ProblemGuess(closed.closed_form)(columns)) > {"power_w"}
+
+
+def columns_of(log: Path) -> dict[str, Any]:
+    with log.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def test_runs_without_values_are_counted_and_values_below_0_are_refused_with_their_run(log: Path) -> None:
+    table = columns_of(log)
+    odd = table["power_w"].copy()
+    odd[[3, 5]] = "nan", "inf"
+    stands = table["feasible"].astype("U5")
+    stands[[5, 8]] = "False"
+    made = fit_proxy({**table, "power_w": odd, "feasible": stands}, FILE, most_kriged=0)
+    assert (made.card["runs"], made.card["dropped"]) == (len(odd) - 3, 3)
+    odd[6] = "-0.5"
+    with pytest.raises(BadValueError, match=r"run 7 of the log has power_w -0\.5"):
+        fit_proxy({**table, "power_w": odd}, FILE)
+    with pytest.raises(BadValueError, match="0 designs that stand"):
+        fit_proxy({**table, "feasible": np.zeros(len(odd), dtype=bool)}, FILE)
+
+
+def test_values_of_the_closed_form_itself_teach_nothing(log: Path, study: Study) -> None:
+    space = study.problem.space
+    columns = space.columns(space.codes(np.arange(0, space.size, 2)))
+    own = ProblemGuess(study.closed_form)(columns)
+    kind = {"PagePolicy", "Scheduler", "PowerDownPolicy", "Arbiter", "SchedulerBuffer"}
+    named = {name: np.array(space.knobs[space.places[name]].values)[np.asarray(column, dtype=int)] if name in kind
+             else column for name, column in columns.items()}  # fmt: skip
+    with pytest.raises(BadValueError, match="the closed form's own"):
+        fit_proxy({**named, "latency_s": own["latency_s"], "power_w": own["power_w"]}, FILE)
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    ({"seed": -1}, "seed"), ({"seed": 0.5}, "seed"), ({"most_kriged": "x"}, "most_kriged"),
+    ({"most_kriged": -5}, "most_kriged"), ({"values": ["RequestBufferSize"]}, "is a knob of the space"),
+    ({"values": "none"}, "no column 'none'"),
+])  # fmt: skip
+def test_settings_that_mean_nothing_are_refused(log: Path, asked: Any, said: str) -> None:
+    with pytest.raises(BadValueError, match=said):
+        fit_proxy(log, FILE, **asked)

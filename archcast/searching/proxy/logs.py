@@ -16,13 +16,18 @@ from archcast.searching.proxy.encoding import Guess
 from archcast.searching.proxy.fitting import FOLDS
 from archcast.searching.proxy.model import MOST_TABLE, Proxy
 from archcast.searching.proxy.problem import ProblemGuess
-from archcast.searching.space import DesignSpace
+from archcast.searching.space import Columns, DesignSpace
+from foundation.checks import whole_number
 from foundation.errors import BadFileError, BadValueError, UnsupportedError
 from foundation.files import plain_file
 from workloads.table import Array
 
 MOST_LOG_BYTES = 2**30
 MOST_RUNS = 2_000_000
+EXACT = 1e-6
+"""Error up to which values are the closed form's own."""
+REFUSED = ("false", "0", "0.0", "no")
+"""What a log says under `feasible` of a run that does not stand."""
 
 
 def fit_proxy(
@@ -37,15 +42,19 @@ def fit_proxy(
             five logs or more each is a group of its own (`Proxy.fit`), as if they were of different seeds; logs of the
             same designs are replications of these.
         search: the file of that search: it has the space, the objectives and the closed form.
-        space, values, closed_form: instead of the file's; `values` are names of columns to learn.
+        space, values, closed_form: instead of the file's; `values` are names of columns to learn, nowhere below 0.
+            Runs that a log calls not feasible, or that lack one of them, are left out (`card["dropped"]`).
         seed: of folds. most_kriged: designs that kriging takes at most (0: trees alone, seconds instead of minutes).
         table: work out all designs of the space once, so that an answer is a look-up; unsaid: where the log has
             `boosting.MANY` designs and a table can hold the space.
 
     Raises:
-        BadFileError, BadValueError, UnknownNameError: a log that is none of this space, or with too few designs.
+        BadFileError, BadValueError, UnknownNameError: a log that is none of this space, with too few designs, with a
+            value below 0, or of the closed form's own values; settings that mean nothing.
         UnsupportedError: Parquet without pyarrow.
     """
+    seed, most_kriged = whole_number("seed", seed, low=0), whole_number("most_kriged", most_kriged, low=0)
+    values = (values,) if isinstance(values, str) else tuple(values)
     if search is not None:
         from archcast.searching.search_file import read_search
 
@@ -55,6 +64,8 @@ def fit_proxy(
         values = values or cheap.objectives
     if space is None or not values:
         raise BadValueError("a proxy needs a space and the names of its values: give the file of the search, or both.")
+    if knobs := [name for name in values if name in space.places]:
+        raise BadValueError(f"'{knobs[0]}' is a knob of the space: a proxy learns values, of what knobs say.")
     guess: Any = ProblemGuess(closed_form) if hasattr(closed_form, "stages") else closed_form  # type: ignore[arg-type]
     tables = [_columns(one) for one in ([log] if isinstance(log, (str, Path, Mapping)) else log)]
     if not tables:
@@ -63,6 +74,8 @@ def fit_proxy(
     wanted = {name: np.concatenate([_value(one, name) for one in tables]) for name in values}
     rows = [len(next(iter(one.values()))) for one in tables]
     groups = np.repeat(np.arange(len(rows)), rows) if len(rows) >= FOLDS else None
+    if guess is not None and _is_its_own(guess, space.columns(space.codes_of(columns)), wanted):
+        raise BadValueError("its values are the closed form's own; a proxy learns from simulated ones.")
     proxy = Proxy.fit(space, columns, wanted, guess, seed=seed, most_kriged=most_kriged, groups=groups)
     if table is None:
         table = proxy.card["designs"] >= MANY and space.listed and space.size <= MOST_TABLE
@@ -85,13 +98,31 @@ def _knob(table: Mapping[str, Array], space: DesignSpace, name: str) -> Array:
 
 
 def _value(table: Mapping[str, Array], name: str) -> Array:
+    """Return what runs gave, NaN where a run does not stand. Raises BadValueError: a value below 0, or no number."""
     if name not in table:
         raise BadValueError(f"the log has no column '{name}', which the proxy is to learn.")
     column = np.asarray(table[name])
     try:
-        return column.astype(float) if column.dtype.kind != "U" else np.array([float(x or "nan") for x in column])
+        found = column.astype(float) if column.dtype.kind != "U" else np.array([float(x or "nan") for x in column])
     except (ValueError, TypeError):
         raise BadValueError(f"the column '{name}' of the log holds something that is no number.") from None
+    if len(below := np.flatnonzero(found < 0)):
+        said = f"run {below[0] + 1:,} of the log has {name} {found[below[0]]:g}"
+        raise BadValueError(f"{said}; no value of a search is below 0. Correct the run, or leave it out.")
+    stands = np.asarray(table.get("feasible", np.ones(len(found))))
+    if stands.shape != found.shape:
+        raise BadValueError(f"the column 'feasible' of the log has {stands.size:,} runs, and '{name}' {found.size:,}.")
+    return np.where(np.isin(np.char.lower(stands.astype(str)), REFUSED), np.nan, found)
+
+
+def _is_its_own(guess: Guess, designs: Columns, wanted: Mapping[str, Array]) -> bool:
+    """Return whether runs have what a closed form says of their designs, in each value."""
+    found, good = guess(designs), np.all([np.isfinite(column) for column in wanted.values()], axis=0)
+    return bool(good.any()) and all(
+        name in found
+        and np.allclose(np.broadcast_to(found[name], good.shape)[good], column[good], rtol=EXACT, atol=0.0)
+        for name, column in wanted.items()
+    )
 
 
 def _columns(log: str | Path | Mapping[str, Any]) -> Mapping[str, Array]:
@@ -102,8 +133,10 @@ def _columns(log: str | Path | Mapping[str, Any]) -> Mapping[str, Array]:
     if file.suffix not in ENDS:
         raise BadFileError(log, "a log of evaluations ends in .parquet or .csv.")
     found = _parquet(file) if file.suffix == ".parquet" else _csv(file)
-    if not found or max(map(len, found.values())) > MOST_RUNS:
-        raise BadFileError(log, f"it has no column, or more than {MOST_RUNS:,} rows.")
+    if not found:
+        raise BadFileError(log, "it is empty: a log has the names of its columns in the first row.")
+    if max(map(len, found.values())) > MOST_RUNS:
+        raise BadFileError(log, f"it has more than {MOST_RUNS:,} rows.")
     return found
 
 

@@ -177,3 +177,17 @@ def test_a_front_that_loses_nothing_has_a_volume_and_steps_for_what_is_left_to_l
     assert lossless.any()
     assert not any("loss" in binds for binds, none in zip(found.binds, lossless, strict=True) if none)
     assert any("power_w" in binds for binds in found.binds)
+
+
+def test_an_overloaded_farm_whose_buffers_a_short_run_cannot_fill_is_remarked_on() -> None:
+    space = {"first_reduction": 1000, "links": 64, "link_bits_per_s": 400e9, "nodes": 20, "places": [0, 20_000]}
+    file = {**LOSSLESS, "space": space, "objectives": ["loss", "latency_s"], "fidelity": "events",
+            "fixed": {"events": 5000}}  # fmt: skip
+    answer = search(file)  # 160 cores' work for 80: half is lost in the end
+    shown = {one["knobs"]["places"]: one for one in answer.front}
+    assert shown[20_000]["loss"]["value"] == 0
+    assert "too short" in shown[20_000]["remark"]
+    assert shown[0]["loss"]["value"] == pytest.approx(0.5, abs=0.05)
+    assert any(note.startswith("1 of 2 designs on the front: the farm is offered more") for note in answer.notes)
+    assert answer.notes[0].startswith("40,000,000 crossings a second through two levels, 5,000 events")
+    assert not any("remark" in one for one in search({**file, "fidelity": "closed_form"}).front)

@@ -17,7 +17,7 @@ from search_samples import small, small_search
 from archcast.render.search import search_page, write_search_html
 from archcast.render.search_front import NARROW, front_html, front_svg, log_ticks, reach_svgs
 from archcast.render.search_text import search_text
-from archcast.render.search_words import plain, shown
+from archcast.render.search_words import plain, shown, step_words
 from archcast.searching.run import search
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
@@ -102,6 +102,12 @@ def test_names_and_numbers_read_as_people_write_them() -> None:
     assert [shown("a_bytes", 65536), shown("area_mm2", 28.21), shown("latency_s", 0.00114), shown("rows", 128)] == [
         "64 KiB", "28.2 mm²", "1.14 ms", "128",
     ]  # fmt: skip
+    assert [shown("year", 2028.0), shown("loss", 0.000988251712683), shown("places", 1000.0), shown("loss", 0.0)] == [
+        "2028", "0.0009883", "1,000", "0",
+    ]  # fmt: skip
+    assert [shown("price_usd", 801_234.0), shown("events", 500.0)] == ["$801,234", "500"]
+    steps = [step_words({"knob": "nodes", "to": 100.0, "ratio": ratio}) for ratio in (0.4, 0.997, 0.99999)]
+    assert steps == ["nodes to 100 (-60 %)", "nodes to 100 (-0.3 %)", "nodes to 100 (by less than 0.1 %)"]
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.0, 1.2), (0.3, 40.0), (1e-6, 1e3), (0.0011, 0.0019)])

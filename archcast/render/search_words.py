@@ -31,10 +31,12 @@ def shown(name: str, value: Any) -> str:
     if name.endswith("_bytes"):
         return _bytes(float(value))
     if "usd" in name.split("_"):
-        return f"${value:,.4g}"
+        return f"${value:,.0f}" if abs(value) >= 1000 else f"${value:.4g}"
+    if name.rsplit("_", 1)[-1] == "year":
+        return f"{value:.0f}"
     kind = next((kind for end, kind in _KINDS if name.endswith(end)), None)
     if kind is None:
-        return f"{value:,.12g}"
+        return f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.4g}"
     return text(float(value), kind) if kind else f"{digits(value)} J s"
 
 
@@ -55,4 +57,6 @@ def step_words(binds: Mapping[str, Any]) -> str:
     """Return what lowers an objective most: `dram bandwidth to 51.2 GB/s (-12 %)`, "" where nothing does."""
     if not binds:
         return ""
-    return f"{plain(binds['knob'])} to {shown(binds['knob'], binds['to'])} (-{100 * (1 - binds['ratio']):.0f} %)"
+    cut = 100 * (1 - binds["ratio"])
+    words = f"-{cut:.0f} %" if cut >= 1 else f"-{cut:.1f} %" if cut >= 0.1 else "by less than 0.1 %"
+    return f"{plain(binds['knob'])} to {shown(binds['knob'], binds['to'])} ({words})"

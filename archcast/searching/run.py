@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,7 @@ def answer_of(
     if run is not None and tally.designs > study.budget.evaluations:
         kept = f"{tally.designs:,} designs were evaluated before, more than the {study.budget.evaluations:,} asked for"
         notes = (*notes, f"{kept}: all that are kept are answered.")
+    notes += _remarks(front)
     learned, proxy = study.learned, None
     if learned is not None:
         proxy = learned.about(codes, run)
@@ -160,6 +162,12 @@ def answer_of(
         study, tally, shard, seed, time.perf_counter() - started, front, binds, tally.archive.values[order],
         notes, codes, _versions(), run, proxy,
     )  # fmt: skip
+
+
+def _remarks(front: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return what problems remark on single designs (`remark` of their details), with how many of the front have it."""
+    count = Counter(design["remark"] for design in front if "remark" in design)
+    return tuple(f"{designs:,} of {len(front):,} designs on the front: {words}." for words, designs in count.items())
 
 
 def _front(study: Study, codes: Array, values: Array) -> tuple[dict[str, Any], ...]:

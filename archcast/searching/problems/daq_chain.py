@@ -68,7 +68,7 @@ MOST_CORES = 4096
 TOO_MANY = f"more than {MOST_CORES:,} cores"
 IDLE = (0.4, 0.2, 0.6)
 """Share of a core's power while nothing runs on it (estimated, with its range)."""
-HIDDEN = "the farm is offered more than it bears, and the run is too short to show what it loses"
+HIDDEN = "the farm is offered more than it bears, and the run is too short to show all that it loses"
 SHOWN = 0.9
 """Share of the loss of an endless run that a run of an overloaded farm shows, at least, if nothing is remarked."""
 REPLICATIONS, T_95 = 5, 2.132
@@ -96,8 +96,8 @@ class DaqChain(Posed):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        short = f"{int(self.fixed['events']):,} events, one by one; buffers that they cannot fill hide what a long run loses"
-        how = short if self.events else "in closed form"
+        run = f"{int(self.fixed['events']):,} events, one by one; buffers that they cannot fill hide losses"
+        how = run if self.events else "in closed form"
         return (f"{self.fixed['crossing_hz']:,.12g} crossings a second through two levels, {how}.",)
 
     @property
@@ -196,7 +196,7 @@ class DaqChain(Posed):
 
     def chance(self, loss: Array) -> Array:
         """Return the standard deviation of a share lost if each event were lost by itself, one of them at least."""
-        return np.sqrt((loss + 1 / self.fixed["events"]) / self.fixed["events"])
+        return np.asarray(np.sqrt((loss + 1 / self.fixed["events"]) / self.fixed["events"]))
 
     def _drawn_ends(self, columns: Columns, found: Array) -> Array:
         """Return between which values another run lies, shape (2 ends, 3, designs)."""

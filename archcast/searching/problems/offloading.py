@@ -79,7 +79,7 @@ class OffloadingProblem(Posed):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        how = f"{self.fixed['tasks']:,} tasks, run" if self.events else "means in closed form, which rank designs"
+        how = f"{int(self.fixed['tasks']):,} tasks, run" if self.events else "means in closed form, which rank designs"
         return (f"{self.fixed['users']} users with {self.fixed['rate_hz']:g} tasks a second in all: {how}.",)
 
     @property

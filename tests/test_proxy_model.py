@@ -265,3 +265,20 @@ def test_no_end_lies_further_than_left_out_runs_allow_whatever_scale_trees_say()
         below, above = one.ends(features)
         assert below.min() >= interval.least
         assert above.max() <= interval.most
+
+
+def test_a_file_with_huge_weights_is_refused_or_answers_with_numbers(proxy: Proxy, tmp_path: Path) -> None:
+    proxy.save(tmp_path / "sound.npz")
+    with np.load(tmp_path / "sound.npz", allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    for name in (one for one in arrays if one.endswith((".leaves", ".weights"))):
+        for huge in (np.inf, 3e38):
+            np.savez(tmp_path / "huge.npz", **(arrays | {name: np.full_like(arrays[name], huge)}))
+            try:
+                back = Proxy.load(tmp_path / "huge.npz", guess)
+            except BadFileError:
+                continue
+            assert huge < np.inf, name
+            found = back.predict(designs(50, 20))
+            for part in (found.value, found.lo, found.hi):
+                assert all(np.isfinite(column[~found.outside]).all() for column in part.values()), name

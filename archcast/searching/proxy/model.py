@@ -26,6 +26,8 @@ from workloads.table import Array
 MOST_TABLE = 2**21
 """Designs of a space that a table may hold."""
 TABLE_BLOCK = 2**15
+MOST_LOG = 700.0
+"""Of a value's logarithm: what no log taught is finite too."""
 CLIP = 8.0
 """Standard deviations of the log beyond which the closed form is held as a column."""
 
@@ -60,7 +62,7 @@ class Output:
 
     def natural(self, shaped: Array) -> Array:
         """Return values of what was learned."""
-        return np.clip(np.exp(shaped) if self.log else shaped, self.least, self.most)
+        return np.clip(np.exp(np.minimum(shaped, MOST_LOG)) if self.log else shaped, self.least, self.most)
 
 
 @dataclass(frozen=True)

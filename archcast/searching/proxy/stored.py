@@ -26,6 +26,8 @@ from workloads.table import Array
 FORMAT = "archcast proxy 1"
 MOST_BYTES = 2**30
 """Of all arrays of a file together."""
+MOST_REACH = 1e30
+"""Of the sum over trees: 32-bit sums of them stay finite."""
 MOST_KNOBS, MOST_VALUES, MOST_OUTPUTS, MOST_GUESSES, MOST_KRIGED = 500, 100_000, 64, 256, 50_000
 
 
@@ -109,6 +111,7 @@ def _read(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> Proxy:
         _sound(space.listed and 0 < space.size <= MOST_TABLE, "its table")
         _sound(table.dtype == np.float32 and table.shape == (len(outputs), 3, space.size), "its table")
         _sound(unlike.dtype == bool and unlike.shape == (space.size,), "its table")
+        _sound(bool(np.isfinite(table[:, 0]).all()), "its table")
     return Proxy(encoding, None, middle, spread, outputs, domain, card, table, unlike)
 
 
@@ -118,7 +121,7 @@ def _output(
     members = []
     for number, (trees, residual, weight, about) in enumerate(one["members"]):
         name = f"{k}.{number}"
-        _sound(math.isfinite(weight) and isinstance(residual, bool), "a member")
+        _sound(0 <= weight <= 1 and isinstance(residual, bool), "a member")
         model = _trees(name, arrays, about, features) if trees else _kriging(name, arrays, about, width)
         members.append(Member(model, residual, float(weight)))
     guess = int(one["guess"])
@@ -156,6 +159,7 @@ def _trees(name: str, arrays: Mapping[str, Array], about: Any, features: int) ->
     _sound(0 <= depth <= MAX_DEPTH and int(width) == features and math.isfinite(base), "a forest")
     count = len(leaves) >> depth
     _sound(0 < count <= MAX_TREES and leaves.shape == (count << depth,), "a forest")
+    _sound(bool(np.abs(leaves.reshape(count, -1)).max(axis=1).sum(dtype=float) <= MOST_REACH), "a forest")
     split, limit = [], []
     for level in range(depth):
         feature, threshold = arrays[f"{name}.f{level}"], arrays[f"{name}.t{level}"]
@@ -175,7 +179,7 @@ def _kriging(name: str, arrays: Mapping[str, Array], about: Any, width: int) -> 
     weights = _array(arrays[f"{name}.weights"], None, np.float32)
     _sound(weights.ndim == 1 and len(weights) <= MOST_KRIGED and bool((lengths > 0).all()), "a process")
     points = _array(arrays[f"{name}.points"], (len(columns), len(weights)), np.float32)
-    _sound(math.isfinite(about[0]), "a process")
+    _sound(math.isfinite(about[0]) and bool(np.isfinite(weights).all() and np.isfinite(points).all()), "a process")
     return Kriging(columns, lengths, points, weights, float(about[0]))
 
 

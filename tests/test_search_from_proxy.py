@@ -56,6 +56,12 @@ def test_without_simulation_values_are_those_of_the_proxy_with_its_ends(folder: 
     found = answer.to_json()
     assert found["fidelity"] == "proxy"
     assert (found["proxy"]["values"], found["proxy"]["designs"]) == ("proxy", 60)
+    said_by = [set(one) - {"knobs", "binds", "design", "unlike_log"} for one in found["front"]]
+    assert all(names == {"latency_s", "power_w", "closed_form"} for names in said_by)
+    assert all(set(one["closed_form"]) == {"energy_j", "duration_s"} for one in found["front"])
+    assert [note.split(" is ")[0].split(" are ")[0] for note in found["notes"][:2]] == [
+        "Values", "What it does not know",
+    ]  # fmt: skip
     assert found["proxy"]["unlike_log"] == sum(one["unlike_log"] for one in found["front"])
     for one, low, high in zip(found["front"], said.lo["latency_s"], said.hi["latency_s"], strict=True):
         if not one["unlike_log"]:

@@ -71,7 +71,8 @@ class ProxyProblem:
             for name, one in card["left_out"].items()
         )
         said = f"Values are a proxy's, learned from {card['designs']:,} designs; mean error on left-out ones: {errors}."
-        return (*self.problem.notes, said)
+        under = "What it does not know is the closed form's (`closed_form` of a design), of"
+        return (said, *(f"{under}: {note}" for note in self.problem.notes))
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -83,11 +84,14 @@ class ProxyProblem:
     def details(self, codes: Array) -> list[dict[str, Any]]:
         """Return designs as JSON: the proxy's interval of one run, the value itself for its ends where it has none.
 
-        `unlike_log` says so: a design of levels, or of pairs of them, that the log did not have.
+        `unlike_log` says so: a design of levels, or of pairs of them, that the log did not have. `closed_form` has what
+        the closed form says and the proxy does not know; it does not go with the proxy's values.
         """
         found: Predicted = self.proxy.predict(self.space.columns(codes))
-        shown = self.problem.details(codes)
-        for i, design in enumerate(shown):
+        shown: list[dict[str, Any]] = []
+        for i, closed in enumerate(self.problem.details(codes)):
+            others = {name: said for name, said in closed.items() if name not in ("knobs", *found.value)}
+            design: dict[str, Any] = {"knobs": closed["knobs"]}
             for name, column in found.value.items():
                 value = float(column[i])
                 low, high = float(found.lo[name][i]), float(found.hi[name][i])
@@ -97,6 +101,7 @@ class ProxyProblem:
                     "hi": high if high == high else value,
                 }
             design["unlike_log"] = bool(found.outside[i])
+            shown.append(design | ({"closed_form": others} if others else {}))
         return shown
 
 

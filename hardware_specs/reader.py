@@ -18,6 +18,14 @@ _FIGURE_KEYS = ("value", "range", "source", "estimated")
 _POLYNOMIAL_KEYS = ("coefficients", "range_factor", "source", "estimated")
 _NUMBER = Quantity("", -1e300, 1e300)
 
+_EXPECTED = {
+    "tuple_type": "a list is expected", "list_type": "a list is expected", "string_type": "text is expected",
+    "dict_type": "a table of keys is expected", "model_type": "a table of keys is expected",
+    "bool_type": "true or false is expected", "int_type": "a whole number is expected",
+    "float_type": "a number is expected",
+}  # fmt: skip
+"""What pydantic's kinds of faults say to people who write files."""
+
 GIVEN = "given"
 """The source of a figure that stands in a user's file without one."""
 
@@ -166,7 +174,9 @@ def _first_fault(document: YamlDocument, error: ValidationError) -> Exception:
         return document.fault((*place, *context["at"]), context["problem"])
     if first["type"] == "missing":
         return document.fault(place[:-1], f"the key '{place[-1]}' is missing.")
-    reason = first["msg"][:1].lower() + first["msg"][1:]
+    if first["type"] == "extra_forbidden":
+        return document.fault(place, "unknown key.")
+    reason = _EXPECTED.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]
     return document.fault(place, f"{_short(first['input'])} cannot be used: {reason}.")
 
 

@@ -129,6 +129,7 @@ def device_text(repository: Path) -> str:
         ("launch_overhead_s:", "launch_overhed_s:", ["unknown key", "launch_overhead_s"]),
         ("range: [0.5, 0.95]", "range: [0.95, 0.5]", ["efficiency", "outside its range"]),
         ("id: my-npu\n", "", ["key 'id' is missing"]),
+        ("id: my-npu\n", "id: [my-npu]\n", ["key 'id'", "text is expected"]),
     ],
 )
 def test_a_mistake_in_a_device_file_names_line_and_key(

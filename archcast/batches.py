@@ -83,8 +83,7 @@ def check_sizes(columns: Mapping[str, Any]) -> None:
         many = hasattr(given, "__len__") and not isinstance(given, (str, bytes))
         values = _listed(given) if many else [given]
         numbers = _numbers(values, len(values))
-        low = 0 if DEFAULTS[name] == 0 else 1
-        high = MAX_BATCH if name == "batch" else MAX_TOKENS if name in SIZES else MOST_DEVICES
+        low, high = whole_range(name)
         with np.errstate(invalid="ignore"):
             bad = ~((numbers >= low) & (numbers <= high) & (numbers == np.floor(numbers)))
         if bad.any():
@@ -92,6 +91,12 @@ def check_sizes(columns: Mapping[str, Any]) -> None:
             where = f"Row {row + 1}: " if many else ""
             value = values[row].item() if isinstance(values[row], np.generic) else values[row]
             raise BadValueError(where + _refusal(name, value, low, high))
+
+
+def whole_range(name: str) -> tuple[int, int]:
+    """Return the least and the largest number of a column of sizes or counts."""
+    high = MAX_BATCH if name == "batch" else MAX_TOKENS if name in SIZES else MOST_DEVICES
+    return 0 if DEFAULTS[name] == 0 else 1, high
 
 
 def batch_columns(columns: Mapping[str, Any], cost_model: CostModel, *, errors: bool = False) -> dict[str, Any]:

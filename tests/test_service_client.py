@@ -16,6 +16,7 @@ from archcast.service.faults import RefusedError
 from archcast.service.jobs import NoSuchJobError
 from foundation.errors import ArchcastError, BadFileError, BadValueError, UnknownNameError
 
+NAN = float("nan")
 CHAT = {"workload": "llama-3.1-8b", "on": "h100-sxm", "prompt": 512, "generate": 64}
 OPS = {"op": "gemm", "dtype": "bf16", "m": np.array([64, 128, 4096]), "n": 512, "k": np.array([64, 64, 4096])}
 
@@ -44,6 +45,64 @@ def test_predict_answers_as_the_function(client: Client) -> None:
     assert known.latency_s is not None
     assert found["latency_s"] == {"value": known.latency_s.value, "lo": known.latency_s.lo, "hi": known.latency_s.hi}
     assert found["versions"]["archcast"] == ac.__version__
+
+
+def test_empty_cells_of_operators_are_read_as_by_the_function(client: Client) -> None:
+    asked: dict[str, Any] = {
+        "op": ["gemm", "gemm", "attention"], "dtype": ["bf16"] * 3, "m": np.array([64, 8, NAN]), "n": [64, 8, None],
+        "k": [64, 8, NAN], "batch": [1, NAN, 2], "q_len": [NAN, NAN, 4], "heads": [NAN, None, 8],
+        "head_dim": [NAN, NAN, 64], "phase": ["", None, "prefill"], "software": ["", None, "vllm 0.19.0"],
+        "device": ["h100-sxm"] * 3, "groups": NAN,
+    }  # fmt: skip
+    np.testing.assert_array_equal(client.predict_ops(asked)["latency_hi_s"], ac.predict_ops(asked).latency_hi_s)
+    with pytest.raises(BadValueError, match="Row 2: column 'm': gemm needs m above 0, found nothing"):
+        client.predict_ops({**asked, "m": [64, NAN, NAN]})
+    with pytest.raises(BadValueError, match="Row 2: no device is named"):
+        client.predict_ops({**asked, "device": ["h100-sxm", None, "h100-sxm"]})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"m": [64, float("inf")]}, "Row 2: Column 'm' holds NaN or infinity."),
+        ({"m": [1.5, 64]}, "Row 1: m must be a whole number, found 1.5."),
+        ({"m": [64, 1e13]}, "Row 2: m must be from 0 to 1000000000000, found 1e+13."),
+        ({"software": ["", "vlllm"], "m": [64, 64]}, "Row 2: Unknown software 'vlllm'."),
+    ],
+)
+def test_operators_are_refused_in_the_words_of_the_function(client: Client, change: Any, said: str) -> None:
+    asked = {"op": "gemm", "dtype": "bf16", "m": 64, "n": 64, "k": 64, **change}
+    for ask in (client.predict_ops, ac.predict_ops):
+        with pytest.raises(BadValueError) as refused:
+            ask(asked, on="h100-sxm")
+        assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "change", [{"workload": ["resnet-50", "resnet-51"]}, {"on": ["l40s", "l40x"]}, {"software": ["", "vlllm"]}]
+)
+def test_an_unknown_name_in_a_batch_is_refused_as_a_whole(client: Client, change: dict[str, Any]) -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown (workload|device|software)"):
+        client.predict_batch(**{"workload": "resnet-50", "on": "h100-sxm", **change})
+    found = ac.predict_batch(**{"workload": "resnet-50", "on": "h100-sxm", **change})  # names may be files there
+    assert found["verdict"].tolist() == ["feasible", "infeasible"]
+    assert "Unknown" in found["reason"][1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"batch": [1, -1]}, "batch[1]: expected int >= 1."), ({"batch": 0}, "batch: expected int >= 1."),
+        ({"batch": 10**8}, "batch: expected int <= 10000000."), ({"prompt": [-1]}, "prompt[0]: expected int >= 0."),
+        ({"tp": 0}, "tp: expected int >= 1."), ({"count": 10**7}, "count: expected int <= 1000000."),
+    ],
+)  # fmt: skip
+def test_sizes_of_a_batch_are_refused_with_the_range_that_is_taken(
+    client: Client, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadValueError) as refused:
+        client.predict_batch(**{"workload": "resnet-50", "on": "h100-sxm", **change})
+    assert str(refused.value) == said
 
 
 def test_predict_batch_answers_as_the_function(client: Client) -> None:

@@ -208,17 +208,19 @@ class Answers:
         """Answer columns of questions with columns of answers, in the same order."""
         from archcast.batches import predict_batch
         from archcast.cost_models import find_cost_model
+        from archcast.software import check_software
 
         asked = read(_READ_BATCH, body)
         columns = {name: getattr(asked, name) for name in _BATCH_FIELDS}
         rows = max((len(v) for v in columns.values() if isinstance(v, list)), default=1)
         self._check_rows(rows, self.limits.questions)
-        _check_batches(columns["batch"])
         for name in _words(columns["workload"]):
             workload_name(name)
         for name in _words(columns["on"]):
             device_name(name)
         model = find_cost_model(_model_of(query))
+        for name in _words(columns["software"]):
+            check_software(name, model)
         try:
             found = predict_batch(model=model, **columns)
         except MemoryError:
@@ -272,14 +274,6 @@ def _model_of(query: Query) -> Any:
         if name != "model":
             raise UnknownNameError("query parameter", name[:100], ["model"])
     return cost_model_name(query.get("model", ""))
-
-
-def _check_batches(values: int | list[int]) -> None:
-    """Refuse a batch of nothing, as the route of one question does. Raises ShapeError."""
-    if values == 0:
-        raise ShapeError("batch: expected int >= 1.", "batch")
-    if isinstance(values, list) and 0 in values:
-        raise ShapeError(f"batch[{values.index(0)}]: expected int >= 1.", "batch")
 
 
 def _words(values: Any) -> set[str]:

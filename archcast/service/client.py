@@ -81,6 +81,9 @@ class Client:
 
     def predict_ops(self, table: Mapping[str, Any], *, on: str = "", model: str = "") -> Columns:
         """Return columns of costs, a row an operator; `table` has columns of the measurement table."""
+        from archcast.operator_columns import refuse_infinite
+
+        refuse_infinite(table)  # JSON has no infinity, and null is an empty cell
         asked = {**table, **({"on": on} if on else {})}
         return as_columns(self._answer("/v1/predict_ops", asked, _model(model))["columns"])
 

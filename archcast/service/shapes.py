@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from archcast.batches import DEFAULTS as BATCH_DEFAULTS
+from archcast.batches import whole_range
 from archcast.question import MAX_BATCH, MAX_TOKENS
 from archcast.service.settings import MAX_ROWS
 from workloads.table import CATEGORIES
@@ -61,17 +62,19 @@ class Questions(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _Size = Annotated[float, Meta(ge=0, le=1e18)]
-_Sizes = _Size | Annotated[list[_Size], Meta(max_length=MAX_ROWS)]
+_Sizes = _Size | Annotated[list[_Size | None], Meta(max_length=MAX_ROWS)]
 _Words = Name | Annotated[list[Name], Meta(max_length=MAX_ROWS)]
+_Cells = Name | Annotated[list[Name | None], Meta(max_length=MAX_ROWS)]
+"""Words of which a row may lack one: null is an empty cell, as NaN and None are in Python."""
 
 Operators = msgspec.defstruct(
     "Operators",
     [
-        ("op", _Words),
-        ("device", _Words, ""),
+        ("op", _Cells),
+        ("device", _Cells | None, None),
         ("on", Name, ""),
-        ("software", _Words, ""),
-        *((name, _Words | None, None) for name in CATEGORIES if name != "op"),
+        ("software", _Cells | None, None),
+        *((name, _Cells | None, None) for name in CATEGORIES if name != "op"),
         *((name, _Sizes | None, None) for name in OPERATOR_DEFAULTS),
     ],
     namespace={"__doc__": "Columns of the measurement table: one value for all rows, or a list with one a row."},
@@ -80,8 +83,13 @@ Operators = msgspec.defstruct(
 )  # fmt: skip
 """Body of /v1/predict_ops."""
 
-_Whole = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
-_Wholes = _Whole | Annotated[list[_Whole], Meta(max_length=MAX_ROWS)]
+
+def _wholes(name: str) -> Any:
+    """Return the shape of a column of sizes: the range that `predict_batch` takes."""
+    low, high = whole_range(name)
+    whole = Annotated[int, Meta(ge=low, le=high)]
+    return whole | Annotated[list[whole], Meta(max_length=MAX_ROWS)]
+
 
 Batch = msgspec.defstruct(
     "Batch",
@@ -89,7 +97,7 @@ Batch = msgspec.defstruct(
         ("workload", _Words),
         ("on", _Words),
         *(
-            (name, _Words if isinstance(value, str) else _Wholes, value)
+            (name, _Words if isinstance(value, str) else _wholes(name), value)
             for name, value in BATCH_DEFAULTS.items()
         ),
     ],

@@ -182,3 +182,14 @@ def test_money_is_shown_in_four_digits() -> None:
 
     assert shown("usd_per_million_tokens", 0.282228120141) == "$0.2822"
     assert shown("node_usd", 2500.0) == "$2,500"
+
+
+def test_an_objective_whose_best_is_zero_leaves_the_reach_of_the_others() -> None:
+    space = {"first_reduction": [2000, 4000], "nodes": [20, 100], "links": 64}
+    file = {"kind": "search", "design": "daq-chain", "space": space, "objectives": ["loss", "price_usd", "latency_s"]}
+    page = search_page(search(file))
+    assert "The best loss is 0 or below" in page
+    assert page.count('aria-label="best by value"') == 2
+    assert "price: 1 times the best of all" in page
+    assert not re.search(r"loss: [^<]* times the best", page)
+    assert plain("price_usd") == "price"

@@ -192,29 +192,30 @@ def short(name: str, value: float) -> str:
 
 def reach_svgs(answer: SearchAnswer) -> str:
     """Return a small picture a knob: the best of each objective by value, over the best of all."""
-    names = answer.objectives
+    names = [name for name, least in zip(answer.objectives, answer.values.min(axis=0), strict=True) if least > 0]
     keys = "".join(f'<li><i class="key p{k}"></i>{esc(plain(name))}</li>' for k, name in enumerate(names))
+    without = [plain(name) for name in answer.objectives if name not in names]
+    words = f"The best {listed(without)} is 0 or below, of which nothing is a multiple." if without else ""
     pictures = []
     for knob, rows in answer.sensitivity().items():
-        if len(rows) > MOST_REACH or not any(row[names[0]] is not None for row in rows):
+        if not names or len(rows) > MOST_REACH or not any(row[names[0]] is not None for row in rows):
             continue
         table = np.array([[math.nan if row[name] is None else row[name] for name in names] for row in rows], float)
-        if not np.nanmin(table) > 0:
-            continue  # ratios mean something above 0 only
         ratios = table / np.nanmin(table, axis=0)
         values = [shown(knob, row["value"]) for row in rows]
         joined = not isinstance(rows[0]["value"], str)
-        note = "" if joined else _undecided(answer, ratios)
+        note = "" if joined else _undecided(answer, names, ratios)
         pictures.append(f"<div><h3>{esc(plain(knob))}</h3>{_reach(ratios, values, names, joined)}{note}</div>")
-    return f'<ul class="legend inline">{keys}</ul><div class="reach">{"".join(pictures)}</div>'
+    note = f'<p class="note">{esc(words)}</p>' if words else ""
+    return f'<ul class="legend inline">{keys}</ul><div class="reach">{"".join(pictures)}</div>{note}'
 
 
-def _undecided(answer: SearchAnswer, ratios: Any) -> str:
+def _undecided(answer: SearchAnswer, names: Sequence[str], ratios: Any) -> str:
     """Return which objectives say nothing about names: their bests lie within the interval that the knee has."""
     assert answer.knee is not None
     knee = answer.front[answer.knee]
     within = [
-        plain(name) for k, name in enumerate(answer.objectives)
+        plain(name) for k, name in enumerate(names)
         if np.nanmax(ratios[:, k]) <= knee[name]["hi"] / knee[name]["value"]
     ]  # fmt: skip
     words = f"Differences in {listed(within)} are within the model's error: no name is shown to be better."

@@ -8,7 +8,7 @@ from typing import Any
 from archcast.render.human import digits, text
 
 _KINDS = (("_bytes_per_s", "bytes_per_s"), ("_j_s", ""), ("_s", "s"), ("_j", "j"), ("_w", "w"), ("_hz", "hz"))
-_ENDS = ("_bytes_per_s", "_bytes", "_j_s", "_mm2", "_s", "_j", "_w", "_hz", "_nm")
+_ENDS = ("_bytes_per_s", "_bytes", "_j_s", "_mm2", "_s", "_j", "_w", "_hz", "_nm", "_usd")
 
 
 def plain(name: str) -> str:

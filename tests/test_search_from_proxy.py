@@ -157,6 +157,11 @@ def test_what_a_proxy_cannot_do_is_refused(folder: Path, asked: dict[str, Any], 
         search(FILE, proxy_from=folder, **asked)
 
 
+def test_the_fidelity_proxy_without_a_log_names_what_is_missing() -> None:
+    with pytest.raises(BadValueError, match="name one with --proxy-from"):
+        search(FILE, fidelity="proxy")
+
+
 def test_the_command_takes_a_log(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "dram.yaml"
     file.write_text(yaml.safe_dump(FILE))

@@ -75,7 +75,8 @@ class Learned:
             words = (
                 f"Nothing was simulated. {unlike:,} of {of:,} designs on the front are unlike those of the log{ends}"
             )
-            return (f"{words}; ends of others are to hold 90 of 100 runs.",)
+            drawn = "ends hold 90 of 100 runs of designs drawn like the log's"
+            return (f"{words}; {drawn}, fewer of a front that was chosen by these values: simulate it.",)
         learned = f"A proxy learned from {about['designs']:,} designs of {self.log} said where to look"
         words = f"{learned}; all values are simulated. {unlike:,} of {of:,} designs that stand are unlike the log's"
         held = [_held_words(name, one) for name, one in about.get("simulated", {}).items()]

@@ -92,6 +92,8 @@ def _study(
 ) -> Study:
     """Return what a file asks for, on a proxy where a log is named. Raises as `search`."""
     if not log:
+        if changes.get("fidelity") == PROXY:
+            raise BadValueError("the fidelity proxy needs a log of simulations: name one with --proxy-from LOG.")
         return read_search(file, part, changes)
     if part.of > 1:
         raise BadValueError("a search on a proxy runs whole: --shard does not go with --proxy-from.")

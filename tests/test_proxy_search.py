@@ -100,6 +100,8 @@ def test_logs_of_the_same_designs_are_replications_of_them(log: Path) -> None:
     made = fit_proxy([log] * 5, FILE, most_kriged=0)
     assert made.card["runs"] == 5 * fit_proxy(log, FILE, most_kriged=0).card["runs"]
     assert made.card["folds_of"] == "designs"
+    empty = columns_of(log) | {"power_w": np.full(160, np.nan)}  # a log of which nothing stands is no group
+    assert fit_proxy([log, log, log, log, empty], FILE, most_kriged=0).card["dropped"] == 160
 
 
 def test_the_closed_form_of_a_file_is_there_whatever_its_fidelity(proxy: Proxy, study: Study) -> None:

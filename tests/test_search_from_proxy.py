@@ -167,5 +167,5 @@ def test_the_command_takes_a_log(folder: Path, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(FILE))
     found = archcast("search", file, "--proxy-from", folder, "--evaluations", 12, "--json").json()
     assert (found["designs"], found["proxy"]["log"]) == (12, "kept")
-    assert "'proxy'" in refused("search", file, "--fidelity", "proxy")
+    assert "--proxy-from LOG" in refused("search", file, "--fidelity", "proxy")
     assert "--merge does not go" in refused("search", file, "--proxy-from", folder, "--merge", "first.json")

@@ -54,7 +54,7 @@ def fit_proxy(
         UnsupportedError: Parquet without pyarrow.
     """
     seed, most_kriged = whole_number("seed", seed, low=0), whole_number("most_kriged", most_kriged, low=0)
-    values = (values,) if isinstance(values, str) else tuple(values)
+    values = (values,) if isinstance(values, str) else tuple(values or ())
     if search is not None:
         from archcast.searching.search_file import read_search
 
@@ -73,7 +73,9 @@ def fit_proxy(
     columns = {knob.name: np.concatenate([_knob(one, space, knob.name) for one in tables]) for knob in space.knobs}
     wanted = {name: np.concatenate([_value(one, name) for one in tables]) for name in values}
     rows = [len(next(iter(one.values()))) for one in tables]
-    groups = np.repeat(np.arange(len(rows)), rows) if len(rows) >= FOLDS else None
+    every = np.repeat(np.arange(len(rows)), rows)
+    stand = np.all([np.isfinite(column) for column in wanted.values()], axis=0)
+    groups = every if len(np.unique(every[stand])) >= FOLDS else None
     if guess is not None and _is_its_own(guess, space.columns(space.codes_of(columns)), wanted):
         raise BadValueError("its values are the closed form's own; a proxy learns from simulated ones.")
     proxy = Proxy.fit(space, columns, wanted, guess, seed=seed, most_kriged=most_kriged, groups=groups)

@@ -130,6 +130,10 @@ def test_runs_without_values_are_counted_and_values_below_0_are_refused_with_the
     odd[6] = "-0.5"
     with pytest.raises(BadValueError, match=r"run 7 of the log has power_w -0\.5"):
         fit_proxy({**table, "power_w": odd}, FILE)
+    with pytest.raises(BadValueError, match="'latency_s' of the log has 3 runs, and 'PagePolicy' 160"):
+        fit_proxy(
+            {**{name: column for name, column in table.items() if name != "feasible"}, "latency_s": [1, 2, 3]}, FILE
+        )
     with pytest.raises(BadValueError, match="0 designs that stand"):
         fit_proxy({**table, "feasible": np.zeros(len(odd), dtype=bool)}, FILE)
 

@@ -72,7 +72,7 @@ def fit_proxy(
         raise BadValueError("no log is given.")
     columns = {knob.name: np.concatenate([_knob(one, space, knob.name) for one in tables]) for knob in space.knobs}
     wanted = {name: np.concatenate([_value(one, name) for one in tables]) for name in values}
-    rows = [len(next(iter(one.values()))) for one in tables]
+    rows = [_runs(one, [*columns, *wanted]) for one in tables]
     every = np.repeat(np.arange(len(rows)), rows)
     stand = np.all([np.isfinite(column) for column in wanted.values()], axis=0)
     groups = every if len(np.unique(every[stand])) >= FOLDS else None
@@ -82,6 +82,16 @@ def fit_proxy(
     if table is None:
         table = proxy.card["designs"] >= MANY and space.listed and space.size <= MOST_TABLE
     return proxy.tabulated() if table else proxy
+
+
+def _runs(table: Mapping[str, Array], names: Sequence[str]) -> int:
+    """Return how many runs a log has. Raises BadValueError: columns of several lengths."""
+    counts = {name: len(table[name]) for name in names}
+    most = max(counts, key=lambda name: counts[name])
+    for name, count in counts.items():
+        if count != counts[most]:
+            raise BadValueError(f"the column '{name}' of the log has {count:,} runs, and '{most}' {counts[most]:,}.")
+    return counts[most]
 
 
 def _knob(table: Mapping[str, Array], space: DesignSpace, name: str) -> Array:

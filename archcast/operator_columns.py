@@ -133,8 +133,16 @@ def empty_cells(values: Any) -> Array:
         return np.asarray(np.isnan(array))
     if array.dtype.kind not in "OU":
         return np.zeros(array.shape, dtype=bool)
-    flat = [value is None or value == "" or value != value for value in array.astype(object).ravel().tolist()]
+    flat = [_empty(value) for value in array.astype(object).ravel().tolist()]
     return np.array(flat, dtype=bool).reshape(array.shape)
+
+
+def _empty(value: Any) -> bool:
+    """Say whether a cell is None, '' or unlike itself: NaN, and pandas' NA, which is not even a truth value then."""
+    if value is None or isinstance(value, str):
+        return not value
+    unlike = value != value
+    return bool(unlike) if isinstance(unlike, bool | np.bool_) else True
 
 
 def _table(columns: Mapping[str, Any]) -> OpTable:

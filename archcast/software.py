@@ -14,8 +14,8 @@ from hardware_specs.catalogue import compiled_entries, plain_name
 from hardware_specs.runtimes import frameworks_of
 
 MEASURED = (
-    "deepspeed", "megatron", "nccl", "numpy", "oneccl", "pytorch", "rccl", "tensorrt-llm", "tgi", "timm", "torch",
-    "vidur", "xdit",
+    "deepspeed", "megatron", "megatron-lm", "nccl", "numpy", "oneccl", "pytorch", "rccl", "tensorrt-llm", "tgi", "timm",
+    "torch", "vidur", "xdit",
 )  # fmt: skip
 """Software of measured tables (docs/datasets.md, docs/measure.md) that is no runtime: without an artefact that was
 calibrated on it answers are extrapolated, and a note says so."""
@@ -27,6 +27,9 @@ TRTLLM = re.compile(r"^\s*(tensorrt|trt)[-_ ]?llm(?![a-z])", re.IGNORECASE)
 ALIKE = 0.87
 """How alike a name and a known one are at least where one is a slip of the other (difflib's ratio: vlllm and vllm 0.89,
 while LiteRT-LM and litert, or tensorrt-llm and tensorrt, are two things and below)."""
+
+NEARLY = 0.93
+"""The same where a known name and a word make the name: `onnxruntime-cdua` is a slip, `onnxruntime-web` is not."""
 
 
 def known_software(cost_model: CostModel) -> tuple[str, ...]:
@@ -95,12 +98,14 @@ def is_measured(software: str) -> bool:
 
 
 def _slip(name: str, known: tuple[str, ...]) -> bool:
-    """Say whether a name is a known one with a letter too many, too few or wrong."""
+    """Say whether a name is a known one with a letter too many, too few or wrong; `known-word` is of its own."""
+    first = name.rpartition("-")[0]
+    cutoff = NEARLY if first in known else ALIKE
+    return bool(get_close_matches(_letters(name), [_letters(one) for one in known], n=1, cutoff=cutoff))
 
-    def plain(text: str) -> str:
-        return text.replace("-", "").replace(".", "")
 
-    return bool(get_close_matches(plain(name), [plain(one) for one in known], n=1, cutoff=ALIKE))
+def _letters(name: str) -> str:
+    return name.replace("-", "").replace(".", "")
 
 
 @lru_cache(maxsize=1)

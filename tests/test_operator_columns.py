@@ -113,3 +113,20 @@ def test_cells_are_empty_where_nothing_stands_in_them() -> None:
     assert not empty_cells(np.array([0, 1])).any()
     assert empty_cells(None)
     assert not empty_cells(0)
+
+
+class Absent:
+    """A missing value as pandas has it: it compares to nothing, not even to itself, and has no truth."""
+
+    def __ne__(self, other: object) -> Any:
+        return self
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+
+def test_a_missing_value_without_a_truth_is_an_empty_cell() -> None:
+    cells = np.array(["x", Absent(), np.float64(1.0), np.float64("nan"), np.bool_(True), None, ""], dtype=object)
+    assert empty_cells(cells).tolist() == [False, True, False, True, False, True, True]

@@ -35,6 +35,11 @@ def test_names_of_stacks_and_of_measured_tables_are_known(software: str) -> None
     check_software(software, PhysicsModel())
 
 
+@pytest.mark.parametrize("name", ["onnxruntime-gpu", "onnxruntime-web", "megatron-lm", "LiteRT-LM", "my engine"])
+def test_what_people_call_other_products_is_no_slip(name: str) -> None:
+    assert ac.predict("gpt-2", on="h100-sxm", software=name).latency_s is not None
+
+
 @pytest.mark.parametrize(
     ("slip", "nearest"),
     [("vlllm", "vllm"), ("sglangg 0.5", "sglang"), ("litrt", "litert"), ("onnxruntme 1.20", "onnxruntime"),

@@ -177,8 +177,6 @@ class Proxy:
     def tabulated(self) -> Proxy:
         """Return the proxy with all designs of its space worked out once, so that an answer is a look-up.
 
-        Values are kept as 32-bit floats.
-
         Raises:
             BadValueError: a space with spans, or of more than `MOST_TABLE` designs.
         """
@@ -187,7 +185,7 @@ class Proxy:
             raise BadValueError("a table is of a space of listed values, and this one has ranges of numbers.")
         if size > MOST_TABLE:
             raise BadValueError(f"a table holds at most {MOST_TABLE:,} designs, and the space has {size:,}.")
-        table = np.empty((len(self.outputs), 3, size), dtype=np.float32)
+        table = np.empty((len(self.outputs), 3, size), dtype=float)
         unlike = np.empty(size, dtype=bool)
         for start in range(0, size, TABLE_BLOCK):
             codes = self.space.canonical(self.space.codes(np.arange(start, min(start + TABLE_BLOCK, size))))

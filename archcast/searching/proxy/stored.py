@@ -109,7 +109,7 @@ def _read(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> Proxy:
     if "table" in arrays:
         table, unlike = arrays["table"], arrays["unlike"]
         _sound(space.listed and 0 < space.size <= MOST_TABLE, "its table")
-        _sound(table.dtype == np.float32 and table.shape == (len(outputs), 3, space.size), "its table")
+        _sound(table.dtype == np.float64 and table.shape == (len(outputs), 3, space.size), "its table")
         _sound(unlike.dtype == bool and unlike.shape == (space.size,), "its table")
         _sound(bool(np.isfinite(table[:, 0]).all()), "its table")
     return Proxy(encoding, None, middle, spread, outputs, domain, card, table, unlike)

@@ -40,23 +40,12 @@ def ranged_details(
 
     What is between the ends holds the value too.
     """
-    found = exact_details(space, codes, values)
-    for i, shown in enumerate(found):
-        for name in lo:
-            value = shown[name]["value"]
-            shown[name] |= {"lo": min(float(lo[name][i]), value), "hi": max(float(hi[name][i]), value)}
+    found = []
+    for i in range(codes.shape[1]):
+        shown: dict[str, Any] = {"knobs": space.values(codes[:, i])}
+        for name, column in values.items():
+            value = float(column[i])
+            low, high = (float(ends[name][i]) if name in ends else value for ends in (lo, hi))
+            shown[name] = {"value": value, "lo": min(low, value), "hi": max(high, value)}
+        found.append(shown)
     return found
-
-
-def exact_details(space: DesignSpace, codes: Array, values: Mapping[str, Array]) -> list[dict[str, Any]]:
-    """Return designs (codes of shape (knobs, designs)) as JSON, each value with itself as its ends.
-
-    For models whose figures have no measured error: what they leave out stands in their notes.
-    """
-    return [
-        {
-            "knobs": space.values(codes[:, i]),
-            **{name: dict.fromkeys(("value", "lo", "hi"), float(column[i])) for name, column in values.items()},
-        }
-        for i in range(codes.shape[1])
-    ]

@@ -160,8 +160,9 @@ def _filled(columns: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the columns with defaults in their empty cells, None where no cell is. Raises BadValueError."""
     known = {name: values for name, values in columns.items() if name in DEFAULTS or name in CATEGORIES}
     empty = {name: mask for name, values in known.items() if (mask := empty_cells(values)).any()}
-    if not empty or "op" not in columns:
-        return None
+    shapes = {np.asarray(values, dtype=object).shape for values in known.values()} - {()}
+    if not empty or "op" not in columns or len(shapes) > 1:
+        return None  # columns of several lengths are the table's to refuse
     out = dict(columns)
     for name, mask in sorted(empty.items()):  # dtype before kv_dtype, which may stand for it
         values = np.asarray(columns[name], dtype=object)

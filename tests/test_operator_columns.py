@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import archcast as ac
 from archcast.operator_columns import empty_cells
@@ -130,3 +133,21 @@ class Absent:
 def test_a_missing_value_without_a_truth_is_an_empty_cell() -> None:
     cells = np.array(["x", Absent(), np.float64(1.0), np.float64("nan"), np.bool_(True), None, ""], dtype=object)
     assert empty_cells(cells).tolist() == [False, True, False, True, False, True, True]
+
+
+def test_empty_cells_in_columns_of_several_lengths_are_refused_in_one_sentence() -> None:
+    for ops in (["gemm"] * 4, ["gemm", None, None, "x"], ["gemm", None]):
+        with pytest.raises(InputError):
+            ac.predict_ops({"op": ops, "dtype": "bf16", "m": [1, None, 2, 3, 4, 5, 6], "n": 8, "k": 8}, on="h100-sxm")
+    with pytest.raises(InputError):
+        ac.predict_ops({"op": ["gemm"] * 2, "dtype": ["bf16", None, ""], "m": 8, "n": 8, "k": 8}, on="h100-sxm")
+
+
+@given(st.data())
+def test_columns_of_anything_are_priced_or_refused_in_one_sentence(data: st.DataObject) -> None:
+    cell = st.one_of(st.none(), st.floats(), st.integers(-5, 10**20), st.text(max_size=3), st.booleans())
+    column = st.one_of(cell, st.lists(cell, max_size=4), st.lists(st.sampled_from(["gemm", "", None]), max_size=4))
+    names = st.sampled_from(["op", "dtype", "kv_dtype", "m", "n", "k", "batch", "phase", "bytes", "software", "kv_len"])
+    columns = {"op": "gemm", "dtype": "bf16", "m": 8, "n": 8, "k": 8, **data.draw(st.dictionaries(names, column))}
+    with suppress(InputError):
+        assert (ac.predict_ops(columns, on="h100-sxm", model="physics").latency_s > 0).all()

@@ -151,3 +151,9 @@ def test_tables_with_different_columns_join_with_defaults() -> None:
     assert joined.full("rows").tolist() == [0.0, 7.0]
     assert joined.full("m").tolist() == [1.0, 0.0]
     assert joined.names("op") == ["gemm", "norm"]
+
+
+@pytest.mark.parametrize("code", [-1, len(OPS), 70_000])
+def test_a_code_that_names_nothing_is_refused(code: int) -> None:
+    with pytest.raises(BadValueError, match="'op' holds a code that names nothing"):
+        OpTable.from_columns({"op": [0, code], "m": 8, "n": 8, "k": 8})

@@ -196,7 +196,8 @@ def _codes(name: str, values: Any) -> Array:
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         if array.size and not 0 <= int(array.min()) <= int(array.max()) < len(CATEGORIES[name]):
-            raise BadValueError(f"Column '{name}' holds a code that names nothing: 0 to {len(CATEGORIES[name]) - 1} do.")
+            most = len(CATEGORIES[name]) - 1
+            raise BadValueError(f"Column '{name}' holds a code that names nothing: 0 to {most} do.")
         return array.astype(np.int16)
     words, inverse = np.unique(array.astype(str), return_inverse=True)
     codes = np.array([category_code(name, str(w)) for w in words], dtype=np.int16)
